@@ -1,0 +1,43 @@
+"""What is sent about a finding: the contract's alert body. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from detector.core.episode import CLOSED
+from detector.core.evidence import Redaction, redact_keys
+from detector.core.finding import SCHEMA, Finding, iso
+from detector.core.rule import Rule
+
+
+def alert(finding: Finding, rule: Rule, plan: Mapping[str, Any] | None, now: int) -> dict[str, Any]:
+    """The alert of a finding. `now`: epoch seconds of receipt.
+
+    `finding_id` stands in closed alerts only: it is made of the final opening, which later records may still move.
+    """
+    body = finding.to_json()
+    if finding.state != CLOSED:
+        del body["finding_id"]
+    else:
+        body["alert_ids"] = list(finding.alert_ids)
+    return body | {
+        "schema": SCHEMA,
+        "alert_id": finding.alert_ids[0],
+        "sent_at": iso(now),
+        "runbook": rule.runbook,
+        "respond": list(rule.respond),
+        "stage": rule.stage,
+        "plan": plan,
+        "delivery_delay_seconds": max(0, now - finding.last_at),
+    }
+
+
+def redacted(body: Mapping[str, Any], redact: Redaction) -> dict[str, Any]:
+    """An alert as it may leave the journal."""
+    evidence = dict(body.get("evidence") or {})
+    if redact != "none" and "sample_keys" in evidence:
+        evidence["sample_keys"] = redact_keys(evidence["sample_keys"], redact)
+        if redact == "hash":
+            evidence["prefixes"] = redact_keys(evidence.get("prefixes", []), redact)
+    return dict(body) | {"evidence": evidence}

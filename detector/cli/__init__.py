@@ -1,0 +1,63 @@
+"""The command line. Thin: arguments in, a function of the library called, messages and exit codes out.
+
+Every command imports what it needs inside its function, so that `bucketwatch --help` stays fast. Commands of the
+package above this one are named in `ABOVE` and looked up at run time: `detector` never imports `replay`.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import typer
+
+from detector.cli import journal, rules, watch
+from detector.errors import BucketwatchError
+
+ABOVE = {"replay": "replay.command", "demo": "replay.demo"}
+"""Command → module above this package that has a function of the same name."""
+
+app = typer.Typer(
+    name="bucketwatch",
+    help="Catches bulk theft from S3 buckets in the access logs, alerts, and can revoke the one session.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(watch.watch)
+app.add_typer(rules.app, name="rules")
+app.add_typer(journal.app, name="journal")
+for _name, _module in ABOVE.items():
+    app.command(_name)(getattr(import_module(_module), _name))
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        typer.echo(f"bucketwatch {version('bucketwatch')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    *,
+    _version: bool = typer.Option(
+        False, "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+    ),
+) -> None: ...
+
+
+def main() -> None:
+    """Entry point. Exit status: 0 done, 1 the program failed, 2 the input is wrong, 3 a check found something."""
+    try:
+        app()
+    except BucketwatchError as error:
+        typer.echo(f"bucketwatch: {error}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)

@@ -1,0 +1,192 @@
+"""`bucketwatch watch`: for the operator. Joins settings, engine and edges; the loop is in `detector.consumer`."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from detector.consumer import Consumer, Edges, Orders
+    from detector.core.rule import Rule
+    from detector.metrics import Page
+    from detector.settings import Settings
+    from detector.source import Responder, Sink, Source
+
+WAIT = 1.0
+"""Seconds a turn waits for the first message: how long a signal or the end of idleness may go unnoticed."""
+ALIVE = 120.0
+"""Seconds without a turn after which the daemon calls itself dead."""
+
+
+def watch(
+    config: Annotated[Path, typer.Option(help="The configuration file (YAML).")],
+    until_idle: Annotated[
+        float | None, typer.Option(help="End cleanly once the source has been empty for so many seconds.", min=0)
+    ] = None,
+    *,
+    close: Annotated[bool, typer.Option("--close", help="With --until-idle: close every open finding first.")] = False,
+) -> None:
+    """Run the daemon: read new logs as they arrive, alert, and plan (or apply) revocations.
+
+    Example: bucketwatch watch --config bucketwatch.yaml
+    """
+    from detector.errors import InputError
+    from detector.settings import read_settings
+
+    if close and until_idle is None:
+        raise InputError("--close goes with --until-idle", remedy="add --until-idle SECONDS, or leave --close out")
+    settings = read_settings(config, os.environ)
+    consumer = build(settings, say=say)
+    page = _page(settings, consumer)
+    stopping: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _: stopping.append(number))
+    try:
+        consumer.start()
+        run(consumer, until_idle, stopping)
+        if close:
+            consumer.close_all()
+        consumer.stop()
+    finally:
+        if page:
+            page.close()
+
+
+def run(consumer: Consumer, until_idle: float | None, stopping: Sequence[int]) -> None:
+    """Turn until a signal came, or nothing has come for `until_idle` seconds."""
+    wait = WAIT if until_idle is None else min(WAIT, max(0.05, until_idle / 4))
+    last = time.monotonic()
+    while not stopping:
+        if consumer.turn(wait):
+            last = time.monotonic()
+        elif until_idle is not None and time.monotonic() - last >= until_idle:
+            return
+
+
+def build(settings: Settings, *, say: Any, clock: Callable[[], float] = time.time) -> Consumer:
+    """The daemon that a configuration describes. Raises InputError, StateError, EdgeError."""
+    from detector.consumer import Consumer
+    from detector.core.engine import Engine
+    from detector.core.watermark import LATENESS, Watermark
+    from detector.core.access import Log
+    from detector.rules import load_rules, shipped
+    from detector.watches import watches
+
+    rules = load_rules(settings.rules or shipped())
+    lateness = LATENESS | {Log[name]: seconds for name, seconds in settings.lateness.items()}
+    engine = Engine(
+        rules,
+        watches(gather=True),
+        watermark=Watermark(lateness, settings.idle_after),
+        horizon=settings.horizon,
+    )
+    return Consumer(engine, rules, _edges(settings, rules), _orders(settings), say=say, clock=clock)
+
+
+def _orders(settings: Settings) -> Orders:
+    from detector.consumer import Orders
+    from detector.core.admit import Admission
+    from detector.response.plan import ResponsePolicy
+
+    response = settings.response
+    return Orders(
+        Admission.of(None, None, settings.prefer),
+        ResponsePolicy(
+            mode=response.mode,
+            max_age=response.max_age,
+            armed=response.armed,
+            accounts=frozenset(response.accounts),
+            protected_roles=response.protected_roles,
+        ),
+        settings.redact_keys,
+        settings.protected_buckets,
+    )
+
+
+def _edges(settings: Settings, rules: Sequence[Rule]) -> Edges:
+    from detector.consumer import Edges
+    from detector.journal import Journal
+    from detector.local.sqlite import SqliteState
+
+    source = _source(settings)
+    sinks = [_sink(alert) for alert in settings.alerts]
+    revokes = settings.response.mode == "enforce" and any("revoke" in rule.respond for rule in rules)
+    responder = _responder(settings) if revokes else None
+    return Edges(source, SqliteState(settings.state.path), sinks, Journal(settings.journal.path), responder)
+
+
+def _source(settings: Settings) -> Source:
+    from detector.settings import Sqs
+
+    if isinstance(settings.source, Sqs):
+        from detector.aws.objects import S3Objects
+        from detector.aws.queue import SqsSource
+
+        queue = SqsSource(settings.source.queue_url, frozenset(settings.accept.buckets), S3Objects())
+        queue.check()
+        return queue
+    from detector.local.directory import DirectorySource
+
+    directory = DirectorySource(settings.source.path)
+    directory.check()
+    return directory
+
+
+def _sink(alert: Any) -> Sink:
+    from detector.local.file_sink import FileSink, StdoutSink
+    from detector.settings import File, Sns
+
+    if isinstance(alert, Sns):
+        from detector.aws.topic import SnsSink
+
+        return SnsSink(alert.topic_arn)
+    return FileSink(alert.path) if isinstance(alert, File) else StdoutSink(as_json=True)
+
+
+def _responder(settings: Settings) -> Responder:
+    from detector.aws.roles import IamResponder
+    from detector.aws.session import OtherAccount
+
+    accounts = {
+        account: OtherAccount(how.role_arn, how.external_id or "") if how.role_arn else None
+        for account, how in settings.response.accounts.items()
+    }
+    return IamResponder(accounts)
+
+
+def _page(settings: Settings, consumer: Consumer) -> Page | None:
+    from detector.errors import InputError
+    from detector.metrics import Health, Page
+
+    if settings.http is None:
+        return None
+
+    def health() -> Health:
+        alive = time.time() - consumer.last_turn < ALIVE
+        return Health(alive, alive and consumer.started)
+
+    try:
+        page = Page(settings.http.host, settings.http.port, consumer.values, health)
+    except OSError as error:
+        raise InputError(
+            f"cannot listen on {settings.http.host}:{settings.http.port}: {error.strerror}",
+            remedy="choose another http.port, or 0 for a free one",
+        ) from error
+    say("listening", address=f"http://{settings.http.host}:{page.port}")
+    return page
+
+
+def say(event: str, **fields: Any) -> None:
+    """One line of the program's own log: JSON on standard error; hostile text cannot break out of it."""
+    line: Mapping[str, Any] = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "event": event} | fields
+    sys.stderr.write(json.dumps(line, default=str) + "\n")
+    sys.stderr.flush()

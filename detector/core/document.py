@@ -1,0 +1,116 @@
+"""Files that people write, as values that know their place; mistakes in them, in people's words. Pure."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pydantic_core import ErrorDetails
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from detector.errors import Problem
+
+MAX_BYTES = 4 * 1024 * 1024
+
+
+def load_yaml(name: str, text: str, problems: list[Problem]) -> Any:
+    """The document with line numbers, or None and a problem. Safe: plain values only, duplicate keys refused."""
+    if len(text) > MAX_BYTES:
+        problems.append(Problem(name, 1, 1, f"expected at most {MAX_BYTES} bytes, got {len(text)}"))
+        return None
+    try:
+        return YAML(typ="rt").load(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        problems.append(Problem(name, line, column, f"not YAML: {error.problem or error.context or 'cannot be read'}"))
+    except (YAMLError, ValueError, RecursionError) as error:
+        problems.append(Problem(name, 1, 1, f"not YAML: {str(error).partition(chr(10))[0]}"))
+    return None
+
+
+def locate(document: Any, path: Sequence[int | str]) -> tuple[int, int]:
+    """Line and column (from 1) of the value at a path, or of the nearest thing above it that has a place."""
+    node, place = document, (1, 1)
+    if isinstance(document, (CommentedMap, CommentedSeq)):
+        place = (document.lc.line + 1, document.lc.col + 1)
+    for step in path:
+        if isinstance(node, CommentedMap) and step in node:
+            line, column = node.lc.value(step)
+        elif isinstance(node, CommentedSeq) and isinstance(step, int) and step < len(node):
+            line, column = node.lc.item(step)
+        else:
+            break
+        place, node = (line + 1, column + 1), node[step]
+    return place
+
+
+def explain(error: ErrorDetails, fields: Iterable[str]) -> str:
+    """A pydantic error as a person would say it: `window: expected a duration such as 5m, got 'five'`."""
+    name = ".".join(str(step) for step in error["loc"] if not isinstance(step, int)) or "file"
+    got = quoted(error["input"])
+    match error["type"]:
+        case "extra_forbidden":
+            close = difflib.get_close_matches(str(error["loc"][-1]), list(fields), 1)
+            return f"{name}: unknown field" + (f"; did you mean '{close[0]}'?" if close else "")
+        case "missing":
+            return f"{name}: required field is missing"
+        case "value_error":
+            text = str(error["ctx"]["error"])
+            return text if ":" in text.split(" ", maxsplit=1)[0] else f"{name}: {text}"
+        case "union_tag_invalid" | "union_tag_not_found":
+            return f"{name}.kind: expected {error['ctx'].get('expected_tags', 'a kind')}, got {got}"
+        case "literal_error":
+            return f"{name}: expected {error['ctx']['expected']}, got {got}"
+        case "string_type" | "tuple_type":
+            return f"{name}: expected text, got {got}; write it in quotes"
+        case "string_pattern_mismatch":
+            return f"{name}: expected text of the form {error['ctx']['pattern']}, got {got}"
+        case _:
+            return f"{name}: {error['msg'][:1].lower()}{error['msg'][1:]}, got {got}"
+
+
+def plain(node: Any) -> Any:
+    """A YAML node as plain Python values."""
+    if isinstance(node, Mapping):
+        return {str(key): plain(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return tuple(plain(value) for value in node)
+    if isinstance(node, bool) or node is None:
+        return node
+    for kind in (str, int, float):
+        if isinstance(node, kind):
+            return kind(node)
+    return node
+
+
+def fields_at(model: Any, path: Sequence[int | str]) -> list[str]:
+    """The field names a model knows at a path of an error: for hints about misspelt ones."""
+    fields = model.model_fields
+    for step in path[:-1]:
+        if isinstance(step, str) and step in fields:
+            inner = [
+                arg
+                for arg in (fields[step].annotation, *getattr(fields[step].annotation, "__args__", ()))
+                if hasattr(arg, "model_fields")
+            ]
+            fields = inner[0].model_fields if inner else fields
+    return list(fields)
+
+
+def document_key(node: CommentedMap, key: Any) -> tuple[int, int]:
+    """Line and column of a key itself (not of its value)."""
+    line, column = node.lc.key(key)
+    return line + 1, column + 1
+
+
+def quoted(value: Any) -> str:
+    text = (
+        repr(plain(value))
+        if not isinstance(value, (dict, tuple))
+        else f"a {'mapping' if isinstance(value, dict) else 'list'}"
+    )
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,304 @@
+"""The engine: one batch of records in, findings out. Pure: no I/O, no clock, no environment. Read this first.
+
+    batch → dedup → skip → late? → every rule's watch: select → tally;  judge → findings;  advance → closed findings
+
+Everything that a batch holds is accounted for in `Books`:
+`records == access_events + duplicates + skipped + rejected`, after every batch.
+
+The order of calls in the daemon is `process`, `judge`, `advance` once a poll and then `changes` for the checkpoint; in
+replay `process` for every batch and `finish` once. CLOSED findings are the same, however the records were cut into
+batches, ordered, repeated, or interrupted by `changes` and `restore`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+import numpy as np
+
+from detector.core.access import I64, AccessBatch, Log, Mask, Operation, Skip
+from detector.core.dedup import Seen, ranks
+from detector.core.finding import Finding
+from detector.core.people import People
+from detector.core.rule import Rule
+from detector.core.view import BatchView
+from detector.core.watermark import FOREVER, NEVER, Watermark
+from detector.errors import StateError
+
+T = TypeVar("T")
+
+STATE_VERSION = 1
+HORIZON = 48 * 3600
+"""Seconds behind the watermark for which tallies, ids and identities are kept, so that late records are judged."""
+OBJECT_OPERATIONS = (
+    Operation.read,
+    Operation.copy,
+    Operation.restore,
+    Operation.list,
+    Operation.write,
+    Operation.delete,
+)
+
+
+class Holder(Protocol):
+    """Something with state that goes into a checkpoint."""
+
+    def forget_before(self, second: int) -> None:
+        """Let go of what only records before this second could change."""
+
+    def changes(self) -> dict[str, bytes | None]:
+        """Checkpoint parts that came or went since the last call."""
+
+    def restore(self, parts: Mapping[str, bytes]) -> None:
+        """Go on where a checkpoint stopped."""
+
+
+class Watch(Holder, Protocol):
+    """State of one rule: what a rule kind has to offer."""
+
+    @property
+    def rule(self) -> Rule: ...
+    def absorb(self, view: BatchView, late: Mask) -> None:
+        """Count a batch."""
+
+    def judge(self) -> list[Finding]:
+        """Findings that what was absorbed so far suffices for."""
+
+    def advance(self, watermark: int) -> list[Finding]:
+        """Findings that event time having passed `watermark` brings: closed ones above all."""
+
+    def reads(self) -> tuple[Log, ...]:
+        """Kinds of log the rule reads."""
+
+
+@dataclass(slots=True)
+class Books:
+    """What became of every record."""
+
+    records: int = 0
+    access_events: int = 0
+    duplicates: int = 0
+    duplicates_differing: int = 0
+    late: int = 0
+    unresolved_bucket: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+    rejected: Counter[str] = field(default_factory=Counter)
+    first_event_time: int | None = None
+    last_event_time: int | None = None
+
+    def span(self, times: I64) -> None:
+        """Take note of the first and last event time of records that could be read."""
+        if len(times):
+            first, last = int(times.min()), int(times.max())
+            self.first_event_time = first if self.first_event_time is None else min(first, self.first_event_time)
+            self.last_event_time = last if self.last_event_time is None else max(last, self.last_event_time)
+
+    def balance(self) -> bool:
+        """Whether every record is accounted for."""
+        return self.records == self.access_events + self.duplicates + self.skipped.total() + self.rejected.total()
+
+
+MakeWatch = Callable[[Rule, People], Watch]
+
+
+class Engine:
+    """All rules over one stream of batches.
+
+    `best_copies` (replay): of differing copies of a record keep the best; `needs_second_run` then tells whether that
+    takes a second run, made with what `second_run` gives as `preferred` and `copies`.
+    """
+
+    def __init__(
+        self,
+        rules: Sequence[Rule],
+        make_watch: MakeWatch,
+        *,
+        watermark: Watermark | None = None,
+        horizon: int = HORIZON,
+        best_copies: bool = False,
+        preferred: Mapping[int, int] | None = None,
+        copies: Seen | None = None,
+    ) -> None:
+        self.watermark = watermark or Watermark()
+        self.people = People()
+        self.books = Books()
+        self.failures: dict[str, str] = {}
+        self.logs_seen: set[Log] = set()
+        self._internal_before_copy = False
+        self._watches = [make_watch(rule, self.people) for rule in rules]
+        self._seen = Seen("seen", preferred)
+        self._copies = copies or Seen("copies")
+        self._internal = Seen("internal")
+        self._horizon = horizon
+        self._best_copies = best_copies
+        self._forgotten = NEVER
+
+    @property
+    def needs_second_run(self) -> bool:
+        """Whether a worse copy of a record was counted before a better one, or an internal read before its copy."""
+        return self._seen.miscounted or self._internal_before_copy
+
+    def second_run(self) -> dict[str, Any]:
+        """What a second run over the same data needs to know to be independent of order: arguments of the Engine."""
+        return {"preferred": self._seen.contested, "copies": self._copies}
+
+    def process(self, batch: AccessBatch, now: int) -> AccessBatch:
+        """Count a batch; the access events in it, duplicates and skipped rows left out. `now`: epoch seconds."""
+        events = self._admit(batch)
+        self.watermark.observe(batch, now)
+        if not len(events):
+            return events
+        late = self._late(events)
+        view = BatchView(events)
+        self.people.meet(view)
+        for watch in self._watches:
+            self._guard(watch, lambda watch=watch: watch.absorb(view, late), None)  # type: ignore[misc]
+        return events
+
+    def distinct(self, batch: AccessBatch, seen: Seen) -> AccessBatch:
+        """The access events that `seen` has not met yet: for a later pass over records this engine has counted."""
+        duplicate = seen.judge(batch.id, ranks(batch), batch.time, best_of_batch=True).duplicate
+        internal = self._internal_reads(batch)
+        return batch.take(np.flatnonzero((batch.skip == Skip.no) & ~duplicate & ~internal))
+
+    def judge(self) -> list[Finding]:
+        """What the records so far suffice for: opened, updated and corrected findings."""
+        nothing: list[Finding] = []
+        return [f for watch in self._watches for f in self._guard(watch, watch.judge, nothing)]
+
+    def advance(self, now: int, *, backlog: bool) -> list[Finding]:
+        """Move event time on; what closes thereby. `backlog`: old records are still waiting, so time stands still."""
+        self.watermark.advance(now, backlog=backlog)
+        return self._advanced()
+
+    def finish(self) -> list[Finding]:
+        """The data ends here: judge and close everything. Records that come all the same are judged as late ones."""
+        judged = self.judge()
+        reached = dict(self.watermark.reached)
+        self.watermark.close()
+        closed = self._advanced()
+        self.watermark.reached = reached
+        return judged + closed
+
+    def changes(self) -> dict[str, bytes | None]:
+        """Checkpoint parts that came (bytes) or went (None) since the last call."""
+        parts: dict[str, bytes | None] = {"engine": msgspec.msgpack.encode(self._state())}
+        for holder in self._holders():
+            parts |= holder.changes()
+        return parts
+
+    def restore(self, parts: Mapping[str, bytes]) -> None:
+        """Go on where a checkpoint stopped. Raises StateError if it is of another version."""
+        if "engine" not in parts:
+            return
+        state = msgspec.msgpack.decode(parts["engine"])
+        if state["version"] != STATE_VERSION:
+            raise StateError(
+                f"the checkpoint is of version {state['version']}, this program reads version {STATE_VERSION}",
+                remedy="run the version that wrote it, or start with a new state file (open windows start anew)",
+            )
+        counts = state["books"]
+        self.books = Books(
+            **(counts | {"skipped": Counter(counts["skipped"]), "rejected": Counter(counts["rejected"])})
+        )
+        self.logs_seen = {Log(log) for log in state["logs_seen"]}
+        self.watermark.restore(state["watermark"])
+        self._forgotten = state["forgotten"]
+        for holder in self._holders():
+            holder.restore(parts)
+
+    def _holders(self) -> list[Holder]:
+        return [self._seen, self._copies, self._internal, self.people, *self._watches]
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "version": STATE_VERSION,
+            "books": asdict(self.books),
+            "logs_seen": sorted(self.logs_seen),
+            "watermark": self.watermark.snapshot(),
+            "forgotten": self._forgotten,
+        }
+
+    def _admit(self, batch: AccessBatch) -> AccessBatch:
+        """Book every record and let the access events through."""
+        books = self.books
+        books.records += len(batch) + len(batch.rejects)
+        books.rejected.update(r.reason for r in batch.rejects)
+        if not len(batch):
+            return batch
+        self.logs_seen.update(Log(int(log)) for log in np.unique(batch.log))
+        books.span(batch.time[batch.time > 0])
+        verdict = self._seen.judge(batch.id, ranks(batch), batch.time, best_of_batch=self._best_copies)
+        books.duplicates += int(verdict.duplicate.sum())
+        books.duplicates_differing += int(verdict.differing.sum())
+        skip = np.where(self._internal_reads(batch), np.int8(Skip.internal_read_of_copy), batch.skip)
+        skipped = (skip != Skip.no) & ~verdict.duplicate
+        codes, counts = np.unique(skip[skipped], return_counts=True)
+        books.skipped.update({Skip(int(code)).name: int(count) for code, count in zip(codes, counts, strict=True)})
+        events = batch.take(np.flatnonzero((skip == Skip.no) & ~verdict.duplicate))
+        books.access_events += len(events)
+        if len(events):
+            books.unresolved_bucket += _unresolved(events)
+        return events
+
+    def _internal_reads(self, batch: AccessBatch) -> Mask:
+        """Reads that AWS made for a copy whose own record is known: they are that copy, seen a second time."""
+        linked: Mask = batch.link != 0
+        if not linked.any():
+            return linked
+        copies = linked & (batch.operation == Operation.copy)
+        reads = np.flatnonzero(linked & ~copies)
+        self._copies.remember(batch.link[copies], batch.time[copies])
+        known = self._copies.contains(batch.link[reads])
+        self._internal_before_copy |= bool(self._internal.contains(batch.link[copies]).any())
+        self._internal.remember(batch.link[reads[~known]], batch.time[reads[~known]])
+        mask = np.zeros(len(batch), np.bool_)
+        mask[reads[known]] = True
+        return mask
+
+    def _late(self, events: AccessBatch) -> Mask:
+        level = np.array([self.watermark.of(log) for log in Log], np.int64)
+        late = events.time < level[events.log]
+        self.books.late += int(late.sum())
+        return late
+
+    def _advanced(self) -> list[Finding]:
+        news: list[Finding] = []
+        for watch in self._watches:
+            level = self._level(watch)
+            if level > NEVER:
+                news += self._guard(watch, lambda watch=watch, level=level: watch.advance(level), [])  # type: ignore[misc]
+        self._forget()
+        return news
+
+    def _level(self, watch: Watch) -> int:
+        """The watermark a rule closes on: the slowest kind of log it reads, of those that have been seen."""
+        reached = [self.watermark.of(log) for log in watch.reads() if log in self.watermark.reached]
+        return min(reached, default=NEVER)
+
+    def _forget(self) -> None:
+        oldest = min(self.watermark.reached.values(), default=NEVER) - self._horizon
+        hour = oldest // 3600
+        if oldest <= 0 or oldest > FOREVER // 2 or hour <= self._forgotten:
+            return
+        self._forgotten = hour
+        for holder in self._holders():
+            holder.forget_before(oldest)
+
+    def _guard(self, watch: Watch, step: Callable[[], T], otherwise: T) -> T:
+        """A rule that fails must not stop the others, and must not look like "no match": it is reported."""
+        try:
+            return step()
+        except Exception as error:  # noqa: BLE001  whatever it is, it becomes an alarm
+            self.failures[watch.rule.id] = f"{type(error).__name__}: {error}"
+            return otherwise
+
+
+def _unresolved(events: AccessBatch) -> int:
+    """Object operations of which the record does not show the bucket."""
+    nameless = events.text["bucket"].codes < 0
+    return int((nameless & np.isin(events.operation, OBJECT_OPERATIONS) & (events.text["key"].codes >= 0)).sum())

@@ -1,0 +1,151 @@
+"""What a finding shows of the records behind it. Pure.
+
+Counts are exact. Lists are bounded to `LIST_LIMIT` values, those with the smallest xxh64, so that any order and any
+batching of the same records gives the same lists. Texts are the requester's own and are cut to `TEXT_LIMIT` characters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from detector.core.access import AccessBatch, text_hash
+from detector.core.finding import LIST_LIMIT, iso, prefix_of
+
+TEXT_LIMIT = 1024
+LISTS = {
+    "buckets": "bucket",
+    "source_ips": "source_ip",
+    "user_agents": "user_agent",
+    "regions": "region",
+    "vpc_endpoints": "vpc_endpoint",
+    "destinations": "destination",
+    "sample_keys": "key",
+}
+"""Name of a list in the evidence → the column its values come from; prefixes, sessions and roles are derived."""
+DERIVED = ("prefixes", "sessions", "roles")
+
+Redaction = Literal["none", "hash", "prefix"]
+
+
+class Evidence:
+    """Folds matching records, each handed over once, into counts and bounded lists."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.bytes = 0
+        self.objects: set[int] = set()
+        self.lists: dict[str, dict[str, int]] = {name: {} for name in (*LISTS, *DERIVED)}
+        self.since: int | None = None
+
+    def add(self, batch: AccessBatch, rows: npt.NDArray[np.intp]) -> None:
+        """Take in these rows of the batch."""
+        if not len(rows):
+            return
+        self.requests += len(rows)
+        self.bytes += int(batch.bytes[rows].sum())
+        first = int(batch.time[rows].min())
+        self.since = first if self.since is None else min(self.since, first)
+        self.objects.update(np.unique(batch.object_hash(rows)).tolist())
+        for name, column in LISTS.items():
+            coded = batch.text[column]
+            self._keep(name, (coded.values[c] for c in np.unique(coded.codes[rows]) if c >= 0))
+        keys = batch.text["key"]
+        self._keep("prefixes", {prefix_of(keys.values[c]) for c in np.unique(keys.codes[rows]) if c >= 0})
+        who = [batch.principals[c] for c in np.unique(batch.who[rows])]
+        self._keep("sessions", {p.session_shown for p in who})
+        self._keep("roles", {p.role_shown for p in who})
+
+    def _keep(self, name: str, texts: Iterable[str]) -> None:
+        kept = self.lists[name]
+        kept.update((text, text_hash(text)) for text in texts)
+        if len(kept) > LIST_LIMIT:
+            self.lists[name] = dict(sorted(kept.items(), key=lambda item: (item[1], item[0]))[:LIST_LIMIT])
+
+    def merge(self, other: Evidence) -> None:
+        """Take in evidence of other records."""
+        self.requests += other.requests
+        self.bytes += other.bytes
+        self.objects |= other.objects
+        for name, kept in other.lists.items():
+            self._keep(name, kept)
+        if other.since is not None:
+            self.since = other.since if self.since is None else min(self.since, other.since)
+
+    def to_json(self, redact: Redaction = "none", *, partial: bool = False) -> dict[str, Any]:
+        """The finding's `evidence`. `partial`: gathered only from `since` on (the daemon), and says so."""
+        out: dict[str, Any] = {"requests": self.requests, "objects": len(self.objects), "bytes": self.bytes}
+        for name, kept in self.lists.items():
+            out[name] = sorted(text[:TEXT_LIMIT] for text in kept)
+        out["sample_keys"] = redact_keys(out["sample_keys"], redact)
+        if partial and self.since is not None:
+            out["since"] = iso(self.since)
+        return out
+
+    def snapshot(self) -> dict[str, Any]:
+        """Plain data for the engine's snapshot."""
+        return {
+            "requests": self.requests,
+            "bytes": self.bytes,
+            "objects": np.fromiter(self.objects, np.uint64, len(self.objects)).tobytes(),
+            "lists": self.lists,
+            "since": self.since,
+        }
+
+    @classmethod
+    def restore(cls, state: dict[str, Any]) -> Evidence:
+        """The evidence a snapshot describes."""
+        evidence = cls()
+        evidence.requests, evidence.bytes, evidence.since = state["requests"], state["bytes"], state["since"]
+        evidence.objects = set(np.frombuffer(state["objects"], np.uint64).tolist())
+        evidence.lists |= state["lists"]
+        return evidence
+
+
+class Slices:
+    """Evidence of one group by slices of time, so that a finding shows its own time only. `width`: seconds."""
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        self._slices: dict[int, Evidence] = {}
+
+    def add(self, batch: AccessBatch, rows: npt.NDArray[np.intp]) -> None:
+        """Take in these rows of the batch."""
+        number = batch.time[rows] // self.width
+        for one in np.unique(number).tolist():
+            self._slices.setdefault(one, Evidence()).add(batch, rows[number == one])
+
+    def between(self, after: int, until: int) -> Evidence:
+        """Evidence of the slices that reach into `after < time <= until`."""
+        merged = Evidence()
+        for number, evidence in self._slices.items():
+            if number * self.width <= until and (number + 1) * self.width > after:
+                merged.merge(evidence)
+        return merged
+
+    def forget_before(self, second: int) -> None:
+        """Let go of slices that end before this second."""
+        self._slices = {n: e for n, e in self._slices.items() if (n + 1) * self.width > second}
+
+    def snapshot(self) -> list[Any]:
+        """Plain data for the engine's snapshot."""
+        return [(number, evidence.snapshot()) for number, evidence in self._slices.items()]
+
+    @classmethod
+    def restore(cls, width: int, state: Iterable[Any]) -> Slices:
+        """The slices a snapshot describes."""
+        slices = cls(width)
+        slices._slices = {number: Evidence.restore(evidence) for number, evidence in state}
+        return slices
+
+
+def redact_keys(keys: list[str], redact: Redaction) -> list[str]:
+    """Object keys as they may leave the journal: as they are, their folder only, or a hash."""
+    if redact == "none":
+        return keys
+    if redact == "prefix":
+        return sorted({prefix_of(key) for key in keys})
+    return sorted(f"xxh64:{text_hash(key):016x}" for key in keys)

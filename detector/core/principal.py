@@ -1,0 +1,97 @@
+"""Who made a request: session → role → account. Pure.
+
+A `Principal` is one set of credentials as one record names it. Identities are keyed by AWS's unique ids where the log
+has them (an ARN can be reused after a role is deleted, a unique id cannot) and shown by ARN. The table of kinds below
+is the contract's; every kind has a value at every level, so that no record falls out of a count.
+
+Source of the shapes: AWS CloudTrail user guide, "CloudTrail userIdentity element"; S3 user guide, "Amazon S3 server
+access log format" (requester).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import NamedTuple
+
+ANONYMOUS = "anonymous"
+UNKNOWN = "unknown"
+
+
+class Principal(NamedTuple):
+    """One identity with one set of credentials.
+
+    `session`, `role`: unique keys, what is counted. `session_shown`, `role_shown`: what a person is shown.
+    `type`: CloudTrail's userIdentity type, or `anonymous`, `service`, `unknown`. `issued_at`: epoch seconds the
+    session's credentials were issued, or None. `principal_id`: for a role session exactly the value of `aws:userid`.
+    """
+
+    type: str
+    session: str
+    session_shown: str
+    role: str
+    role_shown: str
+    account: str
+    session_name: str | None = None
+    principal_id: str | None = None
+    access_key: str | None = None
+    issued_at: int | None = None
+    source_identity: str | None = None
+    mfa: bool | None = None
+    invoked_by: str | None = None
+
+
+def fingerprint(parts: Iterable[object]) -> int:
+    """A 64-bit identity of text that an attacker may choose (session names): a cut of BLAKE2b, so nobody can aim it.
+
+    A fast hash would let a thief name a session so that it falls together with somebody else's.
+    """
+    text = "\x1f".join("" if part is None else f"={part}" for part in parts)
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).digest(), "little")
+
+
+def role_session(
+    principal_id: str | None,
+    arn: str | None,
+    issuer_id: str | None,
+    issuer_arn: str | None,
+    account: str | None,
+) -> tuple[str, str, str, str, str | None]:
+    """Keys and displays of an assumed-role session: (session, session_shown, role, role_shown, session_name).
+
+    A foreign role's session (CloudTrail type AWSAccount) has a principalId and an account, nothing else.
+    """
+    owner = account or UNKNOWN
+    role_id, _, name = (principal_id or "").partition(":")
+    if not name and arn and arn.count("/") >= 2:
+        name = arn.rsplit("/", 1)[1]
+    session = principal_id or arn or f"{owner}:{issuer_id or UNKNOWN}"
+    role = role_id or issuer_id or issuer_arn or (role_of_assumed_arn(arn) if arn else None) or session
+    session_shown = arn or f"{owner}:{session}"
+    role_shown = issuer_arn or (role_of_assumed_arn(arn) if arn and not role_id else None) or f"{owner}:{role}"
+    return session, session_shown, role, role_shown, name or None
+
+
+def role_of_assumed_arn(arn: str) -> str:
+    """`arn:aws:sts::1:assumed-role/Role/name` without the session name; any other text as it is."""
+    if ":assumed-role/" in arn and arn.count("/") >= 2:
+        return arn.rsplit("/", 1)[0]
+    return arn
+
+
+def account_of_arn(arn: str) -> str | None:
+    """The account id inside an ARN of any partition, or None."""
+    parts = arn.split(":", 5)
+    return parts[4] if len(parts) == 6 and parts[0] == "arn" and parts[4] else None
+
+
+def service(name: str, account: str | None, type_: str = "AWSService") -> Principal:
+    """An AWS service acting for itself."""
+    who = f"service:{name}"
+    return Principal(type_, who, who, who, who, account or who, invoked_by=name)
+
+
+def anonymous(address: str | None) -> Principal:
+    """A request without credentials: one session an address, one role for all."""
+    who = f"{ANONYMOUS}@{address or UNKNOWN}"
+    return Principal(ANONYMOUS, who, who, ANONYMOUS, ANONYMOUS, ANONYMOUS)

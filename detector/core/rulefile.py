@@ -1,0 +1,93 @@
+"""Reads rule files: YAML text → rules, or every mistake with file, line and column. Pure: texts in, no file opened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+
+from detector.core.document import document_key, explain, fields_at, load_yaml, locate, plain, quoted
+from detector.core.rule import BaselineRule, Rule, Threshold
+from detector.errors import Problem, RuleFileError
+
+KINDS: dict[str, TypeAdapter[Any]] = {"threshold": TypeAdapter(Threshold), "baseline": TypeAdapter(BaselineRule)}
+
+
+def read_rules(files: Mapping[str, str]) -> list[Rule]:
+    """The rules of these files (name → text), sorted by id. Raises RuleFileError with all problems of all files."""
+    problems: list[Problem] = []
+    rules: list[Rule] = []
+    where: dict[str, str] = {}
+    for name, text in files.items():
+        for node, rule in _rules_of(name, text, problems):
+            place = f"{name}:{_line(node)}"
+            if rule.id in where:
+                problems.append(
+                    _at(name, node, "id", f"two rules with one id: '{rule.id}' is already at {where[rule.id]}")
+                )
+            where.setdefault(rule.id, place)
+            rules.append(rule)
+    if problems:
+        raise RuleFileError(problems)
+    return sorted(rules, key=lambda rule: rule.id)
+
+
+def _rules_of(name: str, text: str, problems: list[Problem]) -> Iterable[tuple[Any, Rule]]:
+    document = load_yaml(name, text, problems)
+    if document is None:
+        if not problems or problems[-1].file != name:
+            problems.append(Problem(name, 1, 1, "expected a list under 'rules', got an empty file"))
+        return
+    if not isinstance(document, CommentedMap) or not isinstance(document.get("rules"), CommentedSeq):
+        problems.append(Problem(name, *locate(document, ["rules"]), "rules: expected a list of rules"))
+        return
+    problems.extend(
+        Problem(name, *document_key(document, key), f"{key}: unknown field; a rule file has only 'rules'")
+        for key in set(document) - {"rules"}
+    )
+    for node in document["rules"]:
+        rule = _rule_of(name, node, problems)
+        if rule is not None:
+            yield node, rule
+
+
+def _rule_of(name: str, node: Any, problems: list[Problem]) -> Rule | None:
+    if not isinstance(node, CommentedMap):
+        problems.append(Problem(name, 1, 1, f"expected a rule (id, title, ...), got {quoted(node)}"))
+        return None
+    kind = node.get("kind")
+    adapter = KINDS.get(kind) if isinstance(kind, str) else None
+    if adapter is None:
+        what = "required field is missing" if kind is None else f"expected {' or '.join(KINDS)}, got {quoted(kind)}"
+        problems.append(_at(name, node, "kind", f"kind: {what}"))
+        return None
+    try:
+        return adapter.validate_python(plain(node))  # type: ignore[no-any-return]
+    except ValidationError as error:
+        problems.extend(_problem(name, node, detail, kind) for detail in error.errors(include_url=False))
+        return None
+
+
+def _problem(name: str, node: CommentedMap, detail: ErrorDetails, kind: str) -> Problem:
+    model = {"threshold": Threshold, "baseline": BaselineRule}[kind]
+    message = explain(detail, fields_at(model, detail["loc"]))
+    path: Sequence[int | str] = detail["loc"]
+    if detail["type"] == "extra_forbidden":
+        parent: Any = node
+        for step in path[:-1]:
+            parent = parent[step]
+        return Problem(name, *document_key(parent, path[-1]), message)
+    if not path:
+        path = [message.split(":")[0]]
+    return Problem(name, *locate(node, path), message)
+
+
+def _at(name: str, node: CommentedMap, key: str, message: str) -> Problem:
+    return Problem(name, *locate(node, [key]), message)
+
+
+def _line(node: CommentedMap) -> int:
+    return int(node.lc.line) + 1

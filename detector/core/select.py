@@ -1,0 +1,126 @@
+"""A rule's `where` as a mask over a batch. Pure.
+
+Texts are compared once for each distinct value in the rows still in question, never once a row. In object keys `*`
+stays within one `/` segment and `**` crosses segments; elsewhere `*` matches anything. `?` is one character.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from detector.core.access import AccessBatch, Column, Log, Mask, Operation, Outcome
+from detector.core.principal import Principal
+from detector.core.rule import OPERATIONS, Where
+
+PRINCIPAL_FIELDS: dict[str, Callable[[Principal], tuple[str | None, ...]]] = {
+    "session": lambda p: (p.session_shown, p.session),
+    "role": lambda p: (p.role_shown, p.role),
+    "account": lambda p: (p.account,),
+    "session_name": lambda p: (p.session_name,),
+    "principal_type": lambda p: (p.type,),
+}
+"""Field of a `where` → the texts of a principal it is compared with."""
+
+TEXT_FIELDS = (
+    "bucket", "source_ip", "user_agent", "region", "vpc_endpoint", "access_point", "destination", "auth", "tls", "key",
+)  # fmt: skip
+
+
+def glob(patterns: Iterable[str], *, path: bool = False) -> re.Pattern[str]:
+    """One expression for "any of these globs". `path`: `*` stays within a `/` segment."""
+    return re.compile("|".join(f"(?:{_expression(pattern, path=path)})" for pattern in patterns), re.DOTALL)
+
+
+def _expression(pattern: str, *, path: bool) -> str:
+    star, one = ("[^/]*", "[^/]") if path else (".*", ".")
+    pieces = re.split(r"(\*\*|\*|\?)", pattern)
+    return "".join({"**": ".*", "*": star, "?": one}.get(piece, re.escape(piece)) for piece in pieces)
+
+
+class Selector:
+    """The compiled `where` of a rule."""
+
+    def __init__(self, where: Where) -> None:
+        self._operations = _operations(where.operation)
+        self._outcomes = _codes(Outcome, where.outcome) if "any" not in where.outcome else None
+        self._logs = _codes(Log, where.log) if where.log else None
+        self._principal = {
+            name: glob(patterns) for name in PRINCIPAL_FIELDS if (patterns := getattr(where, name)) is not None
+        }
+        self._text = {
+            name: glob(patterns, path=name == "key")
+            for name in TEXT_FIELDS
+            if (patterns := getattr(where, name)) is not None
+        }
+        self.logs = tuple(Log[name] for name in where.log) if where.log else tuple(Log)
+
+    def mask(self, batch: AccessBatch) -> Mask:
+        """Which rows of the batch the rule counts."""
+        chosen = np.ones(len(batch), np.bool_)
+        if self._outcomes is not None:
+            chosen &= self._outcomes[batch.outcome]
+        if self._logs is not None:
+            chosen &= self._logs[batch.log]
+        if self._operations is not None:
+            classes, names = self._operations
+            chosen &= classes[batch.operation] | _any_text(batch, ("api", "log_operation"), names)
+        for name, expression in self._principal.items():
+            texts = PRINCIPAL_FIELDS[name]
+            table = [any(t is not None and expression.fullmatch(t) for t in texts(p)) for p in batch.principals]
+            chosen &= np.array([*table, False], np.bool_)[batch.who]
+        for name, expression in self._text.items():
+            chosen = _narrow(chosen, batch.text[name], expression)
+        return chosen
+
+
+def _operations(wanted: tuple[str, ...] | None) -> tuple[Mask, re.Pattern[str] | None] | None:
+    if wanted is None:
+        return None
+    classes = np.zeros(len(Operation), np.bool_)
+    for name in wanted:
+        if name in OPERATIONS:
+            classes[Operation[name]] = True
+    if classes[Operation.read]:
+        classes[Operation.copy] = True
+    names = [name for name in wanted if name not in OPERATIONS]
+    return classes, glob(names) if names else None
+
+
+def _codes(kinds: type[Outcome | Log], names: Iterable[str]) -> Mask:
+    wanted = np.zeros(len(kinds), np.bool_)
+    for name in names:
+        wanted[kinds[name]] = True
+    return wanted
+
+
+def _any_text(batch: AccessBatch, columns: Iterable[str], expression: re.Pattern[str] | None) -> Mask:
+    found = np.zeros(len(batch), np.bool_)
+    if expression is not None:
+        for name in columns:
+            found |= _narrow(np.ones(len(batch), np.bool_), batch.text[name], expression)
+    return found
+
+
+def _narrow(chosen: Mask, column: Column, expression: re.Pattern[str]) -> Mask:
+    """Of the chosen rows those whose text matches; each distinct text is compared once."""
+    table = np.zeros(len(column.values) + 1, np.bool_)
+    for code in np.unique(column.codes[chosen]):
+        table[code] = code >= 0 and expression.fullmatch(column.values[code]) is not None
+    return chosen & table[column.codes]
+
+
+ABSENT: dict[Log, frozenset[str]] = {
+    Log.cloudtrail: frozenset({"access_point"}),
+    Log.server_access: frozenset({"vpc_endpoint", "access_key", "destination"}),
+    Log.access_audit: frozenset(),
+}
+"""Columns that a kind of log never fills."""
+
+
+def lacks(where: Where, group_by: Iterable[str], log: Log) -> list[str]:
+    """Columns that a rule asks for and a kind of log never has: on such records the rule cannot match."""
+    asked = {name for name in Where.model_fields if getattr(where, name) is not None} | set(group_by)
+    return sorted(asked & ABSENT[log])

@@ -1,0 +1,284 @@
+"""Watches one threshold rule: tallies → values → crossing seconds → episodes → findings. Pure.
+
+`absorb` counts a batch and remembers which (group, bucket) pairs might hold a crossing; `judge` looks at those closely.
+The daemon judges after every poll, replay once at the end: the answer is the same, because tallies only add up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from detector.core.access import I64, U64, Log, Mask
+from detector.core.episode import CLOSED, Ledger, Tracked
+from detector.core.evidence import Slices
+from detector.core.finding import Finding, duration, finding_id, iso, principal_json
+from detector.core.people import People
+from detector.core.principal import Principal
+from detector.core.rule import DISTINCT_CAP, DISTINCT_MEASURES, Exemption, Threshold
+from detector.core.select import PRINCIPAL_FIELDS, Selector, glob
+from detector.core.tally import Tallies
+from detector.core.view import BatchView, GroupKey
+from detector.core.window import distinct_at, episodes, longest_episode, sums_at, unique_sorted
+
+F64 = npt.NDArray[np.float64]
+WARM = 4
+"""Evidence is gathered from the moment a group may have passed this fraction (a quarter) of its threshold."""
+SLICES = 10
+"""Evidence of an open finding is exact to a tenth of its window at either end."""
+
+
+class ThresholdWatch:
+    """State of one threshold rule. `gather`: collect evidence while counting (the daemon; replay has a second pass)."""
+
+    def __init__(self, rule: Threshold, people: People, *, gather: bool = False) -> None:
+        self.rule, self.people, self.gather = rule, people, gather
+        self.selector = Selector(rule.where)
+        self._distinct = rule.measure in DISTINCT_MEASURES
+        self._tallies = Tallies(f"tally/{rule.id}", rule.window, distinct=self._distinct)
+        self._candidates: set[tuple[int, int]] = set()
+        self._crossings: dict[int, dict[int, tuple[I64, F64]]] = {}
+        self._keys: dict[int, GroupKey] = {}
+        self._ledger = Ledger(rule.id)
+        self._evidence: dict[int, Slices] = {}
+        self._slice = max(1, rule.window // SLICES)
+        self._late: set[int] = set()
+        self._exemptions = [(e, _exemption_matcher(e)) for e in rule.exceptions]
+        self._changed = True
+
+    def absorb(self, view: BatchView, late: Mask) -> None:
+        """Count the rows of a batch that the rule is about."""
+        rows = np.flatnonzero(self.selector.mask(view.batch))
+        if not len(rows):
+            return
+        groups, keys = view.groups(self.rule.group_by)
+        group = groups[rows]
+        second = view.time[rows] // self.rule.granularity * self.rule.granularity
+        touched = self._tallies.add(group, second, view.who()[rows], self._items(view)[rows])
+        warm = self._screen(touched, keys)
+        if late[rows].any():
+            self._late.update(np.unique(group[late[rows]]).tolist())
+        if self.gather and warm:
+            mine = np.isin(group, np.fromiter(warm, np.uint64, len(warm)))
+            self._gather(view, rows[mine], group[mine])
+
+    def judge(self) -> list[Finding]:
+        """Look closely at the groups that may have crossed; what there is to tell of them."""
+        dirty = set()
+        for group, bucket in self._candidates:
+            if self._evaluate(group, bucket):
+                dirty.add(group)
+        self._candidates = set()
+        news = []
+        for group in sorted(dirty):
+            crossed, values = self._crossings_of(group)
+            every = episodes(crossed, values, self.rule.window, longest_episode(self.rule.window))
+            told = self._ledger.settle(group, self._key(group), every, late=group in self._late)
+            news += [self._finding(group, tracked, state) for state, tracked in told]
+        self._changed |= bool(dirty)
+        self._late = set()
+        return news
+
+    def advance(self, watermark: int) -> list[Finding]:
+        """Close the episodes that the watermark has passed by one window."""
+        closed = self._ledger.close(watermark - self.rule.window)
+        self._changed |= bool(closed)
+        findings = [self._finding(group, tracked, CLOSED) for group, tracked in closed]
+        for group, _ in closed:
+            if not self._ledger.is_open(group):
+                self._evidence.pop(group, None)
+        return findings
+
+    def forget_before(self, second: int) -> None:
+        """Let go of everything that only records before this second could change."""
+        oldest = second - 2 * self.rule.window
+        if not self._tallies.forget_before(oldest):
+            return
+        self._changed = True
+        self._ledger.forget_before(oldest)
+        for group in list(self._crossings):
+            if group not in self._ledger.groups:
+                del self._crossings[group]
+        warm = {
+            g
+            for g in self._keys
+            if self._ledger.is_open(g) or self._bound_since(g, second) * WARM >= self.rule.threshold
+        }
+        self._keys = {g: k for g, k in self._keys.items() if g in self._ledger.groups or g in warm}
+        self._evidence = {g: e for g, e in self._evidence.items() if g in warm}
+
+    def reads(self) -> tuple[Log, ...]:
+        """Kinds of log the rule reads; it closes on the slowest of them."""
+        return self.selector.logs
+
+    def changes(self) -> dict[str, bytes | None]:
+        """Parts of a checkpoint that changed since the last call."""
+        parts = self._tallies.changes()
+        if parts or self._changed:
+            parts[f"watch/{self.rule.id}"] = msgspec.msgpack.encode(self._state())
+        self._changed = False
+        return parts
+
+    def restore(self, parts: Mapping[str, bytes]) -> None:
+        """Go on where a checkpoint stopped; a rule that now says something else starts anew."""
+        data = parts.get(f"watch/{self.rule.id}")
+        state = msgspec.msgpack.decode(data) if data else {}
+        if state.get("digest") != self.rule.digest():
+            return
+        self._tallies.restore(parts)
+        self._keys = {group: tuple(key) for group, key in state["keys"]}
+        self._ledger.restore(state["ledger"])
+        self._evidence = {group: Slices.restore(self._slice, e) for group, e in state["evidence"]}
+        for group, bucket, at, values in state["crossings"]:
+            crossing = np.frombuffer(at, np.int64), np.frombuffer(values, np.float64)
+            self._crossings.setdefault(group, {})[bucket] = crossing
+        self._changed = False
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "digest": self.rule.digest(),
+            "keys": list(self._keys.items()),
+            "ledger": self._ledger.snapshot(),
+            "evidence": [(group, e.snapshot()) for group, e in self._evidence.items()],
+            "crossings": [
+                (group, bucket, at.tobytes(), values.tobytes())
+                for group, buckets in self._crossings.items()
+                for bucket, (at, values) in buckets.items()
+            ],
+        }
+
+    def _items(self, view: BatchView) -> U64:
+        if self._distinct:
+            return view.members(self.rule.measure)
+        if self.rule.measure == "bytes":
+            return view.batch.bytes.astype(np.uint64)
+        return np.ones(len(view.batch), np.uint64)
+
+    def _screen(self, touched: list[tuple[int, int, int]], keys: Mapping[int, GroupKey]) -> set[int]:
+        """Note the pairs that may hold a crossing; the groups of which evidence is worth gathering."""
+        warm = set()
+        for group, bucket, bound in touched:
+            if bound * WARM >= self.rule.threshold:
+                warm.add(group)
+                self._keys[group] = keys[group]
+            if bound >= self.rule.threshold:
+                self._candidates.update(((group, bucket), (group, bucket + 1)))
+        return warm | (self._evidence.keys() & keys.keys())
+
+    def _gather(self, view: BatchView, rows: npt.NDArray[np.intp], group: U64) -> None:
+        for one in np.unique(group).tolist():
+            slices = self._evidence.setdefault(one, Slices(self._slice))
+            slices.add(view.batch, rows[group == one])
+            if not self._ledger.is_open(one):
+                slices.forget_before(int(view.time.max()) - 2 * self.rule.window)
+        self._changed = True
+
+    def _evaluate(self, group: int, bucket: int) -> bool:
+        """Work out the crossing seconds of one bucket anew; whether there are or were any."""
+        window, first = self.rule.window, bucket * self.rule.window
+        had = self._crossings.get(group, {}).pop(bucket, None)
+        if self._tallies.bound(group, bucket) < self.rule.threshold:
+            return had is not None
+        seconds, who, items = self._tallies.rows(group, first - window + 1, first + window - 1)
+        at = unique_sorted(seconds[seconds >= first])
+        values = self._values(seconds, items, at)
+        crossed = values >= self._limits(at, who)
+        if crossed.any():
+            self._crossings.setdefault(group, {})[bucket] = (at[crossed], values[crossed])
+        return had is not None or bool(crossed.any())
+
+    def _values(self, seconds: I64, items: U64, at: I64) -> F64:
+        if self._distinct:
+            return np.minimum(distinct_at(seconds, items, at, self.rule.window), DISTINCT_CAP).astype(np.float64)
+        return sums_at(seconds, items.astype(np.int64), at, self.rule.window).astype(np.float64)
+
+    def _limits(self, at: I64, who: U64) -> F64:
+        """The threshold at every second, raised where an exception holds for all principals of the group."""
+        limits = np.full(len(at), float(self.rule.threshold))
+        if self._exemptions:
+            principals = self.people.of(np.unique(who).tolist())
+            for exemption, matches in self._exemptions:
+                if principals and all(matches(p) for p in principals):
+                    held = at < exemption.ends_at
+                    limits[held] = np.maximum(limits[held], exemption.allow_up_to + 1)
+        return limits
+
+    def _crossings_of(self, group: int) -> tuple[I64, F64]:
+        buckets = [pair for _, pair in sorted(self._crossings.get(group, {}).items())]
+        if not buckets:
+            return np.zeros(0, np.int64), np.zeros(0, np.float64)
+        return np.concatenate([at for at, _ in buckets]), np.concatenate([values for _, values in buckets])
+
+    def _bound_since(self, group: int, second: int) -> int:
+        bucket = second // self.rule.window
+        return max(self._tallies.bound(group, b) for b in range(bucket, bucket + 2))
+
+    def _key(self, group: int) -> str:
+        return "\x1f".join(self._keys[group])
+
+    def _people_of(self, group: int, tracked: Tracked) -> list[Principal]:
+        episode = tracked.episode
+        _, who, _ = self._tallies.rows(group, episode.opened_at - self.rule.window + 1, episode.last_at)
+        return self.people.of(np.unique(who).tolist())
+
+    def _finding(self, group: int, tracked: Tracked, state: str) -> Finding:
+        rule, episode = self.rule, tracked.episode
+        levels: GroupKey = rule.group_by
+        shown = {level: self.people.name(level, key) for level, key in zip(levels, self._keys[group], strict=True)}
+        peak = int(episode.peak_value)
+        slices = self._evidence.get(group)
+        evidence = slices.between(episode.opened_at - rule.window, episode.last_at) if slices else None
+        level = next((name for name in ("session", "access_key", "role", "session_name") if name in rule.group_by), "")
+        return Finding(
+            finding_id=finding_id(rule.id, self._key(group), episode.opened_at),
+            rule_id=rule.id,
+            title=rule.title,
+            kind=rule.kind,
+            severity=rule.severity,
+            state=state,
+            opened_at=episode.opened_at,
+            last_at=episode.last_at,
+            window_seconds=rule.window,
+            measure=rule.measure,
+            threshold=rule.threshold,
+            peak_value=peak,
+            peak_at=episode.peak_at,
+            group=shown,
+            key=self._key(group),
+            principal=principal_json(self._people_of(group, tracked), level),
+            explanation=_explain(rule, shown, episode.opened_at, episode.last_at, peak),
+            evidence=evidence.to_json(partial=True) if evidence else {},
+            at_least=self._distinct and peak >= DISTINCT_CAP,
+            late=tracked.late,
+            alert_ids=tracked.alert_ids,
+        )
+
+
+NOUNS = {"requests": "requests", "bytes": "bytes", "objects": "distinct objects"}
+
+
+def _explain(rule: Threshold, group: Mapping[str, str], opened_at: int, last_at: int, peak: int) -> str:
+    who = ", ".join(f"{level} {name}" for level, name in group.items())
+    what = NOUNS.get(rule.measure, f"distinct {rule.measure}")
+    return (
+        f"{who}: {peak:,} {what} within {duration(rule.window)} at the peak, threshold {rule.threshold:,}; "
+        f"at or above it from {iso(opened_at)} to {iso(last_at)}."
+    )
+
+
+def _exemption_matcher(exemption: Exemption) -> Any:
+    """Whether all that an exception names holds for a principal."""
+    wanted = [
+        (PRINCIPAL_FIELDS[name], glob(patterns))
+        for name in ("session", "role", "account", "session_name")
+        if (patterns := getattr(exemption, name)) is not None
+    ]
+
+    def matches(principal: Principal) -> bool:
+        return all(any(t is not None and e.fullmatch(t) for t in texts(principal)) for texts, e in wanted)
+
+    return matches

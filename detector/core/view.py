@@ -1,0 +1,111 @@
+"""One batch as rules look at it: groups, members and credentials of rows, each worked out once. Pure.
+
+Groups and credentials are 64-bit fingerprints of their keys, so that tallies need no table of names, and two processes
+or two runs of the program agree on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from detector.core.access import I32, U64, AccessBatch, Rows, text_hash
+from detector.core.finding import prefix_of
+from detector.core.principal import UNKNOWN, Principal, fingerprint
+
+GroupKey = tuple[str, ...]
+
+IDENTITY: dict[str, Callable[[Principal], str]] = {
+    "session": lambda p: p.session,
+    "role": lambda p: p.role,
+    "account": lambda p: p.account,
+    "access_key": lambda p: p.access_key or UNKNOWN,
+    "session_name": lambda p: p.session_name or p.session,
+}
+"""Level → the key of a principal at that level."""
+
+SHOWN: dict[str, Callable[[Principal], str]] = IDENTITY | {
+    "session": lambda p: p.session_shown,
+    "role": lambda p: p.role_shown,
+}
+"""Level → what a person is shown of a principal at that level."""
+
+
+class BatchView:
+    """Access events of one batch (skipped and duplicate rows are gone already)."""
+
+    def __init__(self, batch: AccessBatch) -> None:
+        self.batch = batch
+        self.time = batch.time
+        self._groups: dict[GroupKey, tuple[U64, dict[int, GroupKey]]] = {}
+        self._members: dict[str, U64] = {}
+        self._who: U64 | None = None
+
+    def groups(self, levels: GroupKey) -> tuple[U64, dict[int, GroupKey]]:
+        """Group of every row at these levels, and the key (one text a level) of each group."""
+        if levels not in self._groups:
+            self._groups[levels] = self._make_groups(levels)
+        return self._groups[levels]
+
+    def who(self) -> U64:
+        """Fingerprint of the credentials of every row."""
+        if self._who is None:
+            table = np.fromiter(map(fingerprint, self.batch.principals), np.uint64, len(self.batch.principals))
+            self._who = np.append(table, np.uint64(0))[self.batch.who]
+        return self._who
+
+    def members(self, measure: str) -> U64:
+        """Member of every row for a distinct measure."""
+        if measure not in self._members:
+            self._members[measure] = MEMBERS[measure](self)
+        return self._members[measure]
+
+    def text_hashes(self, column: str) -> U64:
+        """Hash of a text column."""
+        return self.batch.text[column].hashes()
+
+    def of_principal(self, key: Callable[[Principal], str]) -> U64:
+        """Hash of a property of the row's principal."""
+        table = [text_hash(key(p)) for p in self.batch.principals]
+        return np.array([*table, 0], np.uint64)[self.batch.who]
+
+    def of_prefixes(self) -> U64:
+        """Hash of (bucket, prefix of the key)."""
+        keys = self.batch.text["key"]
+        table = np.array([*(text_hash(prefix_of(v)) for v in keys.values), 0], np.uint64)
+        return self.text_hashes("bucket") * np.uint64(31) + table[keys.codes]
+
+    def _level(self, level: str) -> tuple[I32, Sequence[str]]:
+        """Codes of the rows at one level and the keys the codes stand for."""
+        if level in IDENTITY:
+            return self.batch.who, [IDENTITY[level](p) for p in self.batch.principals]
+        column = self.batch.text[level]
+        return np.where(column.codes < 0, len(column.values), column.codes), [*column.values, UNKNOWN]
+
+    def _make_groups(self, levels: GroupKey) -> tuple[U64, dict[int, GroupKey]]:
+        coded = [self._level(level) for level in levels]
+        combined = coded[0][0].astype(np.int64)
+        for codes, values in coded[1:]:
+            combined = combined * len(values) + codes
+        distinct, first, inverse = np.unique(combined, return_index=True, return_inverse=True)
+        keys = [tuple(values[codes[row]] for codes, values in coded) for row in first]
+        prints = np.array([fingerprint(key) for key in keys], np.uint64)
+        return prints[inverse] if len(distinct) else np.zeros(0, np.uint64), dict(
+            zip(prints.tolist(), keys, strict=True)
+        )
+
+
+def _all(view: BatchView) -> Rows:
+    return np.arange(len(view.batch))
+
+
+MEMBERS: dict[str, Callable[[BatchView], U64]] = {
+    "objects": lambda view: view.batch.object_hash(_all(view)),
+    "prefixes": BatchView.of_prefixes,
+    "source_ips": lambda view: view.text_hashes("source_ip"),
+    "buckets": lambda view: view.text_hashes("bucket"),
+    "sessions": lambda view: view.of_principal(IDENTITY["session"]),
+    "roles": lambda view: view.of_principal(IDENTITY["role"]),
+}
+"""Distinct measure → what is counted of a row."""

@@ -1,0 +1,89 @@
+"""Sliding windows over per-second tallies: values at seconds, crossing seconds, episodes. Pure functions of arrays.
+
+The value at second t is the measure over the records e with `t - window < e.time <= t`:
+
+    window 300      e.time  10 ........ 309 | 310        t = 309 still sees second 10, t = 310 does not
+
+Crossing seconds are the seconds with a record at which the value is at or above the threshold. An episode is a maximal
+run of crossing seconds, neighbours at most one gap apart, cut a day (or one window, if longer) after it opened.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from detector.core.access import I64, U64, Index
+
+DAY = 86_400
+
+
+class Episode(NamedTuple):
+    """A run of crossing seconds. Epoch seconds; `peak_at` is the first second with the largest value."""
+
+    opened_at: int
+    last_at: int
+    peak_value: float
+    peak_at: int
+
+
+def sums_at(seconds: I64, amounts: I64, at: I64, window: int) -> I64:
+    """Sum of amounts in (t - window, t] for every t of `at`. `seconds` sorted."""
+    total = np.concatenate(([0], np.cumsum(amounts)))
+    return total[np.searchsorted(seconds, at, "right")] - total[np.searchsorted(seconds, at - window, "right")]
+
+
+def distinct_at(seconds: I64, members: U64, at: I64, window: int) -> I64:
+    """Distinct members with a sighting in (t - window, t] for every t of `at`.
+
+    Every sighting counts from its second until the window has passed or the member's next sighting takes over, so that
+    each member is counted once: a difference array of beginnings and ends.
+    """
+    order = np.lexsort((seconds, members))
+    second, member = seconds[order], members[order]
+    ends = second + window
+    same = member[1:] == member[:-1]
+    ends[:-1][same] = np.minimum(ends[:-1][same], second[1:][same])
+    begun = np.searchsorted(np.sort(second), at, "right")
+    ended = np.searchsorted(np.sort(ends), at, "right")
+    return begun - ended
+
+
+def episodes(
+    crossings: I64, values: np.ndarray[tuple[int], np.dtype[np.float64]], gap: int, longest: int
+) -> list[Episode]:
+    """The episodes of sorted crossing seconds: neighbours at most `gap` apart, each shorter than `longest` seconds."""
+    out: list[Episode] = []
+    start = 0
+    while start < len(crossings):
+        limit = int(np.searchsorted(crossings, crossings[start] + longest, "left"))
+        jumps = np.flatnonzero(np.diff(crossings[start:limit]) > gap)
+        end = start + int(jumps[0]) + 1 if len(jumps) else limit
+        peak = start + int(np.argmax(values[start:end]))
+        out.append(Episode(int(crossings[start]), int(crossings[end - 1]), float(values[peak]), int(crossings[peak])))
+        start = end
+    return out
+
+
+def longest_episode(window: int) -> int:
+    """Seconds after its opening at which an episode is cut."""
+    return max(DAY, window)
+
+
+def unique_sorted(values: I64) -> I64:
+    """Distinct values of a sorted array."""
+    if not len(values):
+        return values
+    keep = np.ones(len(values), np.bool_)
+    keep[1:] = values[1:] != values[:-1]
+    return values[keep]
+
+
+def starts_of_runs(*columns: np.ndarray[tuple[int], np.dtype[np.generic]]) -> Index:
+    """Positions at which any of the (sorted) columns changes; the first row always is one."""
+    if not len(columns[0]):
+        return np.zeros(0, np.intp)
+    change = np.ones(len(columns[0]), np.bool_)
+    change[1:] = np.logical_or.reduce([column[1:] != column[:-1] for column in columns])
+    return np.flatnonzero(change)

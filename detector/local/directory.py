@@ -1,0 +1,168 @@
+"""Log files out of a directory. The twin of `aws.queue`.
+
+Rules of this file
+- A file is its path, size and modification time together: one that grew or was replaced is another file, read anew.
+- Files come in name order, so that two runs over the same files are the same. Dot-files, `*.part` and `*.tmp` are
+  somebody's work in progress.
+- What was delivered is not delivered again for `HELD_SECONDS` (SQS's visibility timeout); what was acknowledged, never.
+- What has been read is known by `positions`, which travels with the checkpoint; files that are gone are forgotten.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, MutableSet, Sequence
+from pathlib import Path
+
+from detector.errors import EdgeError, InputError, StateError
+from detector.response.plain import printable
+from detector.source import Delivery, Message, Notice
+
+POLL = 64
+"""Files one poll delivers at most."""
+
+HELD_SECONDS = 300.0
+LOOK_EVERY = 0.2
+PASSED_OVER = (".part", ".tmp")
+
+
+class DirectorySource:
+    """A directory as a Source. done: identities already read; monotonic, sleep: the clock to wait by."""
+
+    def __init__(
+        self,
+        path: str | Path,
+        done: MutableSet[str] | None = None,
+        *,
+        limit: int = POLL,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._root, self._limit = Path(path), limit
+        self._done: MutableSet[str] = set() if done is None else done
+        self._held: dict[str, float] = {}
+        self._monotonic, self._sleep = monotonic, sleep
+
+    def check(self) -> None:
+        """Raises InputError if there is no such directory."""
+        if not self._root.is_dir():
+            raise InputError(
+                "there is no such directory",
+                where=printable(self._root),
+                remedy="create it, or mend source.path in the config",
+            )
+
+    def receive(self, wait_seconds: float) -> Delivery:
+        """The next files, waiting up to so long for the first. Raises InputError and EdgeError."""
+        until = self._monotonic() + wait_seconds
+        while not (waiting := self._waiting()) and (left := until - self._monotonic()) > 0:
+            self._sleep(min(LOOK_EVERY, left))
+        chosen = waiting[: self._limit]
+        again_at = self._monotonic() + HELD_SECONDS
+        self._held |= dict.fromkeys((message.id for message in chosen), again_at)
+        return Delivery(chosen, backlog=len(waiting) > len(chosen))
+
+    def fetch(self, notice: Notice) -> bytes:
+        """The file's bytes. Raises EdgeError: what has vanished or is locked away does not come back by itself."""
+        try:
+            return (self._root / notice.key).read_bytes()
+        except FileNotFoundError as error:
+            raise _vanished(notice.name) from error
+        except OSError as error:
+            raise _unreadable(error, notice.name) from error
+
+    def acknowledge(self, messages: Sequence[Message]) -> list[str]:
+        """Never deliver these again. All succeed: nothing is written before the checkpoint takes `positions`."""
+        for message in messages:
+            self._done.add(message.id)
+            self._held.pop(message.id, None)
+        return []
+
+    def positions(self, done: Sequence[Message]) -> bytes:
+        """What has been read, these included, for the checkpoint."""
+        known = sorted({*self._done, *(message.id for message in done)})
+        return json.dumps(known, separators=(",", ":")).encode("ascii")
+
+    def restore(self, positions: bytes) -> None:
+        """Take up what `positions` wrote. Raises StateError."""
+        try:
+            known = json.loads(positions)
+        except (ValueError, RecursionError) as error:
+            raise _damaged() from error
+        if not isinstance(known, list) or not all(isinstance(identity, str) for identity in known):
+            raise _damaged()
+        for identity in known:
+            self._done.add(identity)
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def _waiting(self) -> list[Message]:
+        """All files not read and not in hand, in name order; forgets files that are gone."""
+        self.check()
+        there = {message.id: message for message in self._listing()}
+        for gone in [identity for identity in self._done if identity not in there]:
+            self._done.discard(gone)
+        now = self._monotonic()
+        self._held = {identity: at for identity, at in self._held.items() if identity in there and at > now}
+        return [m for identity, m in there.items() if identity not in self._done and identity not in self._held]
+
+    def _listing(self) -> list[Message]:
+        found = sorted(_files(self._root, ""), key=lambda pair: pair[0])
+        return [self._message(name, stat) for name, stat in found]
+
+    def _message(self, name: str, stat: os.stat_result) -> Message:
+        version = f"{stat.st_size}-{stat.st_mtime_ns}"
+        notice = Notice(str(self._root / name), key=name, version=version)
+        return Message(f"{name}|{version}", (notice,), stat.st_mtime)
+
+
+def _files(folder: Path, prefix: str) -> Iterator[tuple[str, os.stat_result]]:
+    """Files under a folder by their path relative to the root, with slashes. Linked folders are not followed: loops."""
+    try:
+        entries = list(os.scandir(folder))
+    except FileNotFoundError:
+        return  # gone since it was listed
+    except OSError as error:
+        raise _unreadable(error, str(folder)) from error
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            yield from _files(Path(entry.path), f"{prefix}{entry.name}/")
+        elif not entry.name.endswith(PASSED_OVER):
+            yield from _file(entry, prefix)
+
+
+def _file(entry: os.DirEntry[str], prefix: str) -> Iterator[tuple[str, os.stat_result]]:
+    try:
+        if entry.is_file():
+            yield f"{prefix}{entry.name}", entry.stat()
+    except OSError:
+        return  # gone since it was listed, or a link to nothing
+
+
+def _vanished(name: str) -> EdgeError:
+    return EdgeError(
+        "the file was there and is gone",
+        where=printable(name),
+        remedy="put log files into the directory under a name ending in .part, rename them, and leave them there",
+    )
+
+
+def _unreadable(error: OSError, name: str) -> EdgeError:
+    return EdgeError(
+        f"cannot be read: {error.strerror}",
+        where=printable(name),
+        remedy="let bucketwatch's user read it (chmod, chown)",
+    )
+
+
+def _damaged() -> StateError:
+    return StateError(
+        "the list of files already read is damaged",
+        where="checkpoint: positions",
+        remedy="delete the state file: the files are read again and records already counted are recognised",
+    )

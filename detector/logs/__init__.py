@@ -1,0 +1,1 @@
+"""Bytes of logs → access records. Pure: no file is opened here."""

@@ -1,0 +1,228 @@
+"""A message of the queue → the log files, or the inline records, it speaks of. Pure.
+
+Rules of this file
+- What a message is, is told by its keys and never configured: `ENVELOPES` is the whole list, first match wins.
+- A message is understood whole or not at all: it has notices, or a problem, or (a test message) neither.
+- Nothing in a message can raise: what is not understood becomes a problem's text, with log content as `repr` only.
+- Inline records are handed on in the shape of a CloudTrail file, `{"Records": [...]}`, so that one parser reads all.
+
+Source of the shapes: S3 user guide, "Event message structure" and "EventBridge event message structure"; SNS developer
+guide, "Parsing message formats"; CloudTrail user guide, "Configuring Amazon SNS notifications"; CloudWatch Logs user
+guide, "Subscription filters".
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+from urllib.parse import unquote_plus
+
+from detector.source import Notice
+
+MAX_NESTING = 3
+"""SNS envelopes inside each other (a topic that feeds a topic); more is a mistake or an attack."""
+
+MAX_INFLATED = 64 * 2**20
+"""Bytes a gzipped message may grow to: a message is at most 1 MiB, CloudWatch Logs packs far less than this."""
+
+NOT_LOGS = frozenset({"CloudTrail-Digest", "CloudTrail-Insight"})
+"""Folders beside CloudTrail's own that hold signatures and summaries, not records."""
+
+GZIP = 16 + zlib.MAX_WBITS
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """What a message says. With a `problem` there are no notices; with neither the message asks for nothing."""
+
+    notices: tuple[Notice, ...] = ()
+    problem: str = ""
+
+
+class _UnclearError(ValueError):
+    """The message is not understood; its text is the problem."""
+
+
+def notices(body: str, message_id: str) -> Parsed:
+    """The log data a message of the queue speaks of. Never raises."""
+    try:
+        return Parsed(notices=tuple(_read(body, message_id, MAX_NESTING)))
+    except _UnclearError as why:
+        return Parsed(problem=str(why))
+    except RecursionError:
+        return Parsed(problem="nested too deeply")
+
+
+def accepted(notice: Notice, buckets: frozenset[str]) -> bool:
+    """Whether the daemon may read it: a log in one of these buckets, or a record that came in the message itself."""
+    return notice.data is not None or notice.bucket in buckets
+
+
+def _read(body: str, message_id: str, depth: int) -> Iterator[Notice]:
+    document = _document(body)
+    for envelope in ENVELOPES:
+        if envelope.is_it(document):
+            return envelope.read(document, message_id, depth)
+    raise _UnclearError(f"no known envelope has the keys {_short(sorted(document))}")
+
+
+def _document(body: str) -> Json:
+    """The JSON object in a body, which CloudWatch Logs gzips and encodes as base64."""
+    try:
+        found = json.loads(body if body.lstrip()[:1] == "{" else _inflated(body))
+    except (ValueError, RecursionError, zlib.error) as error:
+        raise _UnclearError(f"neither JSON nor gzipped JSON: {_short(str(error))}, begins {_short(body)}") from error
+    if not isinstance(found, dict):
+        raise _UnclearError(f"expected a JSON object, got {type(found).__name__}")
+    return found
+
+
+def _inflated(body: str) -> bytes:
+    packed = base64.b64decode(body, validate=True)
+    unpacker = zlib.decompressobj(GZIP)
+    text = unpacker.decompress(packed, MAX_INFLATED)
+    if not unpacker.eof:
+        raise ValueError("cut short, or larger than a message can be")
+    return text
+
+
+# --- readers of one envelope each: (document, message id, SNS envelopes still allowed) → notices
+
+
+def _s3_event(document: Json, _message_id: str, _depth: int) -> Iterator[Notice]:
+    records = document["Records"]
+    for n, record in enumerate(records if isinstance(records, list) else [records]):
+        where = f"Records[{n}]"
+        if not isinstance(record, dict) or record.get("eventSource") != "aws:s3":
+            raise _UnclearError(f"{where}: expected a record with eventSource 'aws:s3'")
+        if _text(record, where, "eventName").removeprefix("s3:").startswith("ObjectCreated:"):
+            stored = _at(record, where, "s3", "object")
+            key = unquote_plus(_text(stored, where, "key"))
+            bucket = _text(_at(record, where, "s3", "bucket"), where, "name")
+            yield from _log(bucket, key, _version(stored.get("versionId"), stored.get("eTag")))
+
+
+def _sns(document: Json, message_id: str, depth: int) -> Iterator[Notice]:
+    if depth == 0:
+        raise _UnclearError(f"more than {MAX_NESTING} SNS envelopes inside each other")
+    return _read(_text(document, "SNS", "Message"), message_id, depth - 1)
+
+
+def _object_created(document: Json, _message_id: str, _depth: int) -> Iterator[Notice]:
+    # EventBridge writes the key as it is: decoding it would turn a `+` of the key into a space
+    stored = _at(document, "event", "detail", "object")
+    bucket = _text(_at(document, "event", "detail", "bucket"), "event.detail.bucket", "name")
+    version = _version(stored.get("version-id"), stored.get("etag"))
+    yield from _log(bucket, _text(stored, "event.detail.object", "key"), version)
+
+
+def _api_call(document: Json, message_id: str, _depth: int) -> Iterator[Notice]:
+    yield _inline([_at(document, "event", "detail")], message_id)
+
+
+def _trail_topic(document: Json, _message_id: str, _depth: int) -> Iterator[Notice]:
+    keys = document["s3ObjectKey"]
+    for key in keys if isinstance(keys, list) else [keys]:
+        if not isinstance(key, str):
+            raise _UnclearError(f"s3ObjectKey: expected text, got {type(key).__name__}")
+        yield from _log(_text(document, "CloudTrail", "s3Bucket"), key, "")
+
+
+def _log_events(document: Json, message_id: str, _depth: int) -> Iterator[Notice]:
+    events = document["logEvents"]
+    if not isinstance(events, list) or not all(isinstance(event, dict) for event in events):
+        raise _UnclearError("logEvents: expected a list of objects")
+    yield _inline([_record(event.get("message")) for event in events], message_id)
+
+
+def _nothing(_document: Json, _message_id: str, _depth: int) -> Iterator[Notice]:
+    return iter(())
+
+
+class Envelope(NamedTuple):
+    """One kind of message: what it is, how it is told, how it is read."""
+
+    name: str
+    is_it: Callable[[Json], bool]
+    read: Callable[[Json, str, int], Iterator[Notice]]
+
+
+def _says(key: str, *values: str) -> Callable[[Json], bool]:
+    return lambda document: document.get(key) in values
+
+
+def _has(*keys: str) -> Callable[[Json], bool]:
+    return lambda document: all(key in document for key in keys)
+
+
+def _other_s3_event(document: Json) -> bool:
+    return document.get("source") == "aws.s3" and str(document.get("detail-type", "")).startswith("Object ")
+
+
+ENVELOPES = (
+    Envelope("S3 test message", _says("Event", "s3:TestEvent"), _nothing),
+    Envelope("SNS confirmation", _says("Type", "SubscriptionConfirmation", "UnsubscribeConfirmation"), _nothing),
+    Envelope("SNS notification", _has("Type", "Message"), _sns),
+    Envelope("S3 notification", _has("Records"), _s3_event),
+    Envelope("EventBridge Object Created", _says("detail-type", "Object Created"), _object_created),
+    Envelope("EventBridge CloudTrail event", _says("detail-type", "AWS API Call via CloudTrail"), _api_call),
+    Envelope("EventBridge, another S3 event", _other_s3_event, _nothing),
+    Envelope("CloudTrail's own SNS message", _has("s3Bucket", "s3ObjectKey"), _trail_topic),
+    Envelope("CloudWatch Logs probe", _says("messageType", "CONTROL_MESSAGE"), _nothing),
+    Envelope("CloudWatch Logs", _has("messageType", "logEvents"), _log_events),
+)
+
+
+# --- parts
+
+
+def _log(bucket: str, key: str, version: str) -> Iterator[Notice]:
+    """The notice of a stored object, if it can be a log: no folder marker, no digest, no insight."""
+    if not key.endswith("/") and NOT_LOGS.isdisjoint(key.split("/")):
+        yield Notice(f"s3://{bucket}/{key}", bucket=bucket, key=key, version=version)
+
+
+def _inline(records: list[Any], message_id: str) -> Notice:
+    return Notice(f"sqs:{message_id}", data=json.dumps({"Records": records}).encode("ascii"))
+
+
+def _record(message: Any) -> Any:
+    """A record as CloudWatch Logs carries it: JSON in text. Broken text stays text: the parser rejects it by itself."""
+    try:
+        return json.loads(message)
+    except (TypeError, ValueError, RecursionError):
+        return message
+
+
+def _version(version_id: Any, etag: Any) -> str:
+    """The version id, else the ETag in the quotes it has on the wire, which tell the two apart."""
+    if isinstance(version_id, str) and version_id:
+        return version_id
+    return '"' + etag.strip('"') + '"' if isinstance(etag, str) and etag else ""
+
+
+def _at(document: Json, where: str, *path: str) -> Json:
+    for key in path:
+        found = document.get(key)
+        where = f"{where}.{key}"
+        if not isinstance(found, dict):
+            raise _UnclearError(f"{where}: expected an object, got {type(found).__name__}")
+        document = found
+    return document
+
+
+def _text(document: Json, where: str, key: str) -> str:
+    found = document.get(key)
+    if not isinstance(found, str) or not found:
+        raise _UnclearError(f"{where}.{key}: expected text, got {'nothing' if found == '' else type(found).__name__}")
+    return found
+
+
+def _short(content: object) -> str:
+    return ascii(content)[:100]

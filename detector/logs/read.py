@@ -1,0 +1,76 @@
+"""Tells the kinds of log apart by content and reads them. Pure: the bytes of one file in, rows and rejects out."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from detector.core.access import BatchBuilder
+from detector.errors import InputError
+from detector.logs import cloudtrail, parquet, server_access
+from detector.logs.inflate import inflate
+
+CLOUDTRAIL, SERVER_ACCESS, PARQUET = "cloudtrail", "server_access", "parquet"
+HEAD = 1 << 16
+_RECORD = re.compile(rb'"(eventName|eventSource|userIdentity|eventCategory)"\s*:')
+_WRAPPED = re.compile(rb'"messageType"\s*:\s*"(DATA|CONTROL)_MESSAGE"')
+_EMPTY = re.compile(rb'\s*(\{\s*"Records"\s*:\s*\[\s*\]\s*\}|\[\s*\])\s*')
+_NOTIFICATION = re.compile(rb'"eventSource"\s*:\s*"aws:s3"')
+_DIGEST = re.compile(rb'"digestStartTime"\s*:')
+
+
+class Reading(NamedTuple):
+    """What a file was. `kind` is empty if it is no known log, and `reason` says why.
+
+    `damage`: why not all of the file could be read; what could be, was.
+    """
+
+    kind: str
+    reason: str = ""
+    damage: str = ""
+    size: int = 0
+
+
+def read(data: bytes, name: str, into: BatchBuilder) -> Reading:
+    """Read one file as delivered (gzipped or not) into the builder."""
+    content, problem = inflate(data)
+    kind, reason = identify(content)
+    if not kind:
+        return Reading("", problem or reason, problem, len(content))
+    damage = problem
+    try:
+        if kind == CLOUDTRAIL:
+            whole = cloudtrail.parse(content, name, into)
+            damage = problem or ("" if whole else "broken JSON")
+        elif kind == SERVER_ACCESS:
+            server_access.parse(content, name, into)
+        else:
+            parquet.parse(content, name, into)
+    except InputError as error:
+        return Reading("", error.what, "", len(content))
+    return Reading(kind, "", damage, len(content))
+
+
+def identify(content: bytes) -> tuple[str, str]:
+    """Kind of log, or an empty text and why it is none."""
+    if not content.strip():
+        return "", "empty"
+    if content.startswith(b"PAR1"):
+        return PARQUET, ""
+    head = content[:HEAD]
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n\x1e")[:1]
+    if start in (b"{", b"["):
+        return _identify_json(content, head)
+    if server_access.looks_like(head):
+        return SERVER_ACCESS, ""
+    return "", "no known log: neither CloudTrail JSON, nor S3 server access log lines, nor access-record Parquet"
+
+
+def _identify_json(content: bytes, head: bytes) -> tuple[str, str]:
+    if _DIGEST.search(head):
+        return "", "a CloudTrail digest file, not a log"
+    if _NOTIFICATION.search(head):
+        return "", "an S3 event notification, not a log"
+    if _RECORD.search(head) or _WRAPPED.search(head) or _EMPTY.fullmatch(content):
+        return CLOUDTRAIL, ""
+    return "", "JSON, but no CloudTrail records"

@@ -1,0 +1,198 @@
+"""Watches one baseline rule: tallies → sealed panes → the online model → episodes → findings. Pure.
+
+A pane is sealed when the watermark has passed its end: nothing of it can be missing then. The model sees sealed panes
+only, in (pane, role) order, so that daemon and replay teach it the same, in the same order. Records that come for a
+sealed pane are late; the model does not see them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from detector.core.access import I64, U64, Log, Mask
+from detector.core.episode import CLOSED, Ledger, Tracked
+from detector.core.finding import Finding, duration, finding_id, iso, principal_json
+from detector.core.people import People
+from detector.core.rule import DISTINCT_MEASURES, BaselineRule
+from detector.core.select import Selector
+from detector.core.tally import SEGMENT, Tallies
+from detector.core.view import BatchView
+from detector.core.watermark import FOREVER
+from detector.core.window import episodes, longest_episode, starts_of_runs
+from detector.model.baseline import Baseline
+from detector.model.judgement import PANE_SECONDS, Judgement
+
+
+class BaselineWatch:
+    """State of one baseline rule."""
+
+    def __init__(self, rule: BaselineRule, people: People) -> None:
+        self.rule, self.people = rule, people
+        self.selector = Selector(rule.where)
+        self._distinct = rule.measure in DISTINCT_MEASURES
+        self._tallies = Tallies(f"pane/{rule.id}", PANE_SECONDS, distinct=self._distinct)
+        self._model = Baseline(rule.measure, float(rule.threshold), rule.cooldown, quiet_until=rule.learn_role_days)
+        self._keys: dict[int, str] = {}
+        self._sealed = 0
+        self._above: dict[int, dict[int, Judgement]] = {}
+        self._ledger = Ledger(rule.id)
+        self._changed = True
+
+    def absorb(self, view: BatchView, late: Mask) -> None:
+        """Count the rows of a batch that the rule is about and whose pane is still open, late or not."""
+        del late
+        rows = np.flatnonzero(self.selector.mask(view.batch) & (view.time >= self._sealed))
+        if not len(rows):
+            return
+        groups, keys = view.groups(self.rule.group_by)
+        items = self._items(view)[rows]
+        self._tallies.add(groups[rows], view.time[rows], view.who()[rows], items)
+        self._keys.update((group, key[0]) for group, key in keys.items())
+
+    def judge(self) -> list[Finding]:
+        """Nothing is judged before its pane is sealed."""
+        return []
+
+    def advance(self, watermark: int) -> list[Finding]:
+        """Seal the panes that event time has passed and judge them; close what is over."""
+        held = self._tallies.segments()
+        last = (
+            watermark // PANE_SECONDS * PANE_SECONDS if watermark < FOREVER else (held[-1] + 1) * SEGMENT if held else 0
+        )
+        dirty: set[int] = set()
+        for hour in held:
+            if hour * SEGMENT < last and (hour + 1) * SEGMENT > self._sealed:
+                dirty |= self._seal(max(self._sealed, hour * SEGMENT), min(last, (hour + 1) * SEGMENT))
+        if last > self._sealed:
+            self._sealed, self._changed = last, True
+        news = [finding for group in sorted(dirty) for finding in self._settle(group)]
+        closed = self._ledger.close(watermark - self.rule.cooldown)
+        self._changed |= bool(closed)
+        return news + [self._finding(group, tracked, CLOSED) for group, tracked in closed]
+
+    def forget_before(self, second: int) -> None:
+        """Let go of panes and episodes that are long over."""
+        oldest = second - 2 * max(PANE_SECONDS, self.rule.cooldown)
+        if self._tallies.forget_before(oldest):
+            self._ledger.forget_before(oldest)
+            self._above = {group: panes for group, panes in self._above.items() if group in self._ledger.groups}
+            self._changed = True
+
+    def reads(self) -> tuple[Log, ...]:
+        """Kinds of log the rule reads; panes are sealed by the slowest of them."""
+        return self.selector.logs
+
+    def changes(self) -> dict[str, bytes | None]:
+        """Parts of a checkpoint that changed since the last call."""
+        parts = self._tallies.changes()
+        if parts or self._changed:
+            parts[f"watch/{self.rule.id}"] = msgspec.msgpack.encode(self._state())
+        self._changed = False
+        return parts
+
+    def restore(self, parts: Mapping[str, bytes]) -> None:
+        """Go on where a checkpoint stopped; a rule that now says something else starts anew."""
+        data = parts.get(f"watch/{self.rule.id}")
+        state = msgspec.msgpack.decode(data) if data else {}
+        if state.get("digest") != self.rule.digest():
+            return
+        self._tallies.restore(parts)
+        self._model.restore(state["model"])
+        self._keys = dict(state["keys"])
+        self._sealed = state["sealed"]
+        self._above = {
+            group: {pane: msgspec.convert(j, Judgement) for pane, j in panes} for group, panes in state["above"]
+        }
+        self._ledger.restore(state["ledger"])
+        self._changed = False
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "digest": self.rule.digest(),
+            "model": self._model.snapshot(),
+            "keys": list(self._keys.items()),
+            "sealed": self._sealed,
+            "above": [
+                (group, [(pane, msgspec.to_builtins(j)) for pane, j in panes.items()])
+                for group, panes in self._above.items()
+            ],
+            "ledger": self._ledger.snapshot(),
+        }
+
+    def _items(self, view: BatchView) -> U64:
+        if self._distinct:
+            return view.members(self.rule.measure)
+        return (
+            view.batch.bytes.astype(np.uint64) if self.rule.measure == "bytes" else np.ones(len(view.batch), np.uint64)
+        )
+
+    def _seal(self, first: int, end: int) -> set[int]:
+        """Judge the panes from `first` to `end`; the groups of which any was above."""
+        above = set()
+        panes, groups, values = self._panes(first, end)
+        names = [self._keys[group] for group in groups.tolist()]
+        for row in sorted(range(len(names)), key=lambda row: (panes[row], names[row])):
+            judgement = self._model.observe(int(panes[row]), names[row], {self.rule.measure: float(values[row])})
+            if judgement.above:
+                group = int(groups[row])
+                self._above.setdefault(group, {})[judgement.pane] = judgement
+                above.add(group)
+        return above
+
+    def _panes(self, first: int, end: int) -> tuple[I64, U64, I64]:
+        """(pane, group, value) of every active pane from `first` to `end`."""
+        group, second, _, item = self._tallies.everything(first, end - 1)
+        pane = second.astype(np.int64) // PANE_SECONDS * PANE_SECONDS
+        order = np.lexsort((item, group, pane))
+        pane, groups, item = pane[order], group[order].astype(np.uint64), item[order]
+        starts = starts_of_runs(pane, groups)
+        weight = np.zeros(len(item), np.int64)
+        if self._distinct:
+            weight[starts_of_runs(pane, groups, item)] = 1
+        else:
+            weight = item.astype(np.int64)
+        values: I64 = np.add.reduceat(weight, starts) if len(starts) else weight
+        return pane[starts], groups[starts], values
+
+    def _settle(self, group: int) -> list[Finding]:
+        """A pane stands for its last second: its value is that of the window which ends there."""
+        panes = sorted(self._above[group])
+        at = np.array(panes, np.int64) + (PANE_SECONDS - 1)
+        scores = np.array([round(self._above[group][pane].score, 3) for pane in panes])
+        every = episodes(at, scores, self.rule.cooldown, longest_episode(self.rule.cooldown))
+        told = self._ledger.settle(group, self._keys[group], every, late=False)
+        return [self._finding(group, tracked, state) for state, tracked in told]
+
+    def _finding(self, group: int, tracked: Tracked, state: str) -> Finding:
+        rule, episode, key = self.rule, tracked.episode, self._keys[group]
+        peak = self._above[group][episode.peak_at - (PANE_SECONDS - 1)]
+        name = self.people.name("role", key)
+        _, who, _ = self._tallies.rows(group, episode.opened_at - PANE_SECONDS + 1, episode.last_at)
+        expected = None if peak.expected is None else round(peak.expected, 1)
+        return Finding(
+            finding_id=finding_id(rule.id, key, episode.opened_at),
+            rule_id=rule.id,
+            title=rule.title,
+            kind=rule.kind,
+            severity=rule.severity,
+            state=state,
+            opened_at=episode.opened_at,
+            last_at=episode.last_at,
+            window_seconds=PANE_SECONDS,
+            measure=rule.measure,
+            threshold=rule.threshold,
+            peak_value=episode.peak_value,
+            peak_at=episode.peak_at,
+            group={"role": name},
+            key=key,
+            principal=principal_json(self.people.of(np.unique(who).tolist()), "role"),
+            explanation=f"role {name} {peak.explain()}; panes this unusual from {iso(episode.opened_at)} "
+            f"to {iso(episode.last_at)}, at most {duration(rule.cooldown)} apart.",
+            late=tracked.late,
+            alert_ids=tracked.alert_ids,
+            details={"baseline": {"seen": peak.seen, "expected": expected, "decades": episode.peak_value}},
+        )

@@ -1,0 +1,219 @@
+"""The daemon's configuration: a YAML file, every key of which may also come from the environment.
+
+`BUCKETWATCH_SOURCE__QUEUE_URL=…` sets `source.queue_url`; values are read as YAML. Unknown keys and unknown variables
+are mistakes. Relative paths are relative to the directory the program runs in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+
+from detector.core.document import document_key, explain, fields_at, load_yaml, locate, plain
+from detector.core.evidence import Redaction
+from detector.core.rule import Duration, Model
+from detector.errors import Problem, SettingsError, UnreadablePathError
+
+PREFIX = "BUCKETWATCH_"
+NOT_SETTINGS = frozenset({"BUCKETWATCH_REQUIRE_ALL"})
+"""Variables with our prefix that are no settings: they are for the test suite."""
+
+AccountId = Annotated[str, Field(pattern=r"^\d{12}$")]
+SomePath = Annotated[Path, BeforeValidator(lambda value: Path(value).expanduser() if isinstance(value, str) else value)]
+
+
+class Sqs(Model):
+    """An SQS queue of notices about log files."""
+
+    kind: Literal["sqs"]
+    queue_url: Annotated[str, Field(pattern=r"^https?://\S+$")]
+
+
+class Directory(Model):
+    """A directory into which log files are moved."""
+
+    kind: Literal["directory"]
+    path: SomePath
+
+
+class Accept(Model):
+    """Which log buckets may be read, and whose logs."""
+
+    buckets: tuple[str, ...] = ()
+    accounts: tuple[AccountId, ...] = ()
+
+
+class Sqlite(Model):
+    """State in a SQLite file."""
+
+    kind: Literal["sqlite"]
+    path: SomePath
+
+
+class Sns(Model):
+    """Alerts to an SNS topic."""
+
+    kind: Literal["sns"]
+    topic_arn: Annotated[str, Field(pattern=r"^arn:[a-z-]+:sns:[a-z0-9-]+:\d{12}:[\w.-]+$")]
+
+
+class File(Model):
+    """Alerts as JSON lines in a file."""
+
+    kind: Literal["file"]
+    path: SomePath
+
+
+class Stdout(Model):
+    """Alerts as JSON lines on standard output."""
+
+    kind: Literal["stdout"]
+
+
+class JournalFile(Model):
+    """The hash-chained record of findings and actions."""
+
+    path: SomePath
+
+
+class Responder(Model):
+    """How an account's IAM is reached: with the daemon's own credentials, or through a role assumed there."""
+
+    role_arn: str | None = None
+    external_id: str | None = None
+
+
+def _by_account(value: object) -> object:
+    return (
+        {account: {} for account in value}
+        if isinstance(value, tuple) and all(isinstance(v, str) for v in value)
+        else value
+    )
+
+
+class Responding(Model):
+    """off: no plans. plan: plans in the alerts. enforce: plans of rules that say `revoke` are applied."""
+
+    mode: Literal["off", "plan", "enforce"] = "plan"
+    max_age: Duration = 1800
+    armed: bool = False
+    accounts: Annotated[dict[AccountId, Responder], BeforeValidator(_by_account)] = Field(default_factory=dict)
+    protected_roles: tuple[str, ...] = ()
+
+
+class Http(Model):
+    """Where /metrics, /healthz and /readyz are served; port 0 takes a free one."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535)] = 9464
+
+
+class Settings(Model):
+    """The whole configuration."""
+
+    source: Annotated[Sqs | Directory, Field(discriminator="kind")]
+    accept: Accept = Accept()
+    rules: SomePath | None = None
+    state: Sqlite
+    alerts: tuple[Annotated[Sns | File | Stdout, Field(discriminator="kind")], ...] = (Stdout(kind="stdout"),)
+    journal: JournalFile
+    response: Responding = Responding()
+    protected_buckets: tuple[str, ...] = ()
+    http: Http | None = None
+    prefer: dict[str, Literal["cloudtrail", "server_access"]] = Field(default_factory=dict)
+    lateness: dict[Literal["cloudtrail", "server_access", "access_audit"], Duration] = Field(default_factory=dict)
+    idle_after: Duration = 3600
+    horizon: Duration = 48 * 3600
+    redact_keys: Redaction = "none"
+
+    @model_validator(mode="after")
+    def _accepts_something(self) -> Settings:
+        if isinstance(self.source, Sqs) and not self.accept.buckets:
+            msg = "accept: expected accept.buckets with the log buckets that may be read: an SQS source needs it"
+            raise ValueError(msg)
+        return self
+
+
+UNAVAILABLE = {
+    ("archive",): "the archive is not in this version; leave the key out",
+    ("state", "bucket"): "state in S3 is not in this version: use {kind: sqlite, path: …}",
+    ("journal", "bucket"): "a journal in S3 is not in this version: use {path: …}",
+}
+"""Keys of the contract that this version does not have: refused, never ignored."""
+
+
+def read_settings(path: Path, environment: Mapping[str, str]) -> Settings:
+    """The configuration of a file and the environment. Raises SettingsError with every mistake, UnreadablePathError."""
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        what = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise UnreadablePathError(
+            f"cannot be read: {what}", where=str(path), remedy="name a config file with --config"
+        ) from error
+    problems: list[Problem] = []
+    document = load_yaml(str(path), text, problems)
+    values = plain(document)
+    if not problems and not isinstance(values, dict):
+        problems.append(Problem(str(path), 1, 1, "expected keys such as source, state and journal"))
+    if problems:
+        raise SettingsError(problems)
+    _overlay(values, environment, problems)
+    problems += [
+        Problem(str(path), *locate(document, keys), text) for keys, text in UNAVAILABLE.items() if _has(values, keys)
+    ]
+    try:
+        settings = None if problems else Settings.model_validate(values)
+    except ValidationError as error:
+        settings = None
+        problems += [_problem(str(path), document, detail) for detail in error.errors(include_url=False)]
+    if settings is None:
+        raise SettingsError(problems)
+    return settings
+
+
+def _overlay(values: dict[str, Any], environment: Mapping[str, str], problems: list[Problem]) -> None:
+    """Put the environment's values over the file's."""
+    for name in sorted(environment):
+        if not name.startswith(PREFIX) or name in NOT_SETTINGS:
+            continue
+        keys = name[len(PREFIX) :].lower().split("__")
+        if keys[0] not in Settings.model_fields:
+            problems.append(Problem(name, 0, 0, "unknown variable: no such key in the config"))
+            continue
+        node = values
+        for key in keys[:-1]:
+            inner = node.get(key)
+            node[key] = node = dict(inner) if isinstance(inner, dict) else {}
+        node[keys[-1]] = plain(load_yaml(name, environment[name], problems))
+
+
+def _has(values: Any, keys: tuple[str, ...]) -> bool:
+    for key in keys:
+        if not isinstance(values, dict) or key not in values:
+            return False
+        values = values[key]
+    return True
+
+
+def _problem(name: str, document: Any, detail: Any) -> Problem:
+    path = [step for step in detail["loc"] if step not in ("sqs", "directory", "sns", "file", "stdout", "sqlite")]
+    message = explain(detail | {"loc": tuple(path)}, fields_at(Settings, path or [""]))
+    if detail["type"] == "extra_forbidden":
+        parent = document
+        for step in path[:-1]:
+            parent = parent[step] if _within(parent, step) else {}
+        if _within(parent, path[-1]) and hasattr(parent, "lc"):
+            return Problem(name, *document_key(parent, path[-1]), message)
+    return Problem(name, *locate(document, path or [message.split(":")[0]]), message)
+
+
+def _within(node: Any, step: Any) -> bool:
+    return (
+        step in node
+        if isinstance(node, dict)
+        else isinstance(node, list) and isinstance(step, int) and step < len(node)
+    )

@@ -1,0 +1,103 @@
+"""What the daemon's loop needs of the world: the shapes both twins of every edge have (AWS and local). No I/O here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """One piece of log data: either its bytes are here (`data`), or it says where they lie.
+
+    name: what people are shown and rejects are filed under (`s3://bucket/key`, a path, `sqs:<message id>`).
+    version: S3 version id or ETag; for a file its size and modification time.
+    """
+
+    name: str
+    data: bytes | None = None
+    bucket: str = ""
+    key: str = ""
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What is acknowledged as one. `sent_at`: epoch seconds it was put into the queue (a file: its modification time).
+
+    `problem`: why the message is not understood, or refused (a bucket outside `accept`); it has no notices then.
+    """
+
+    id: str
+    notices: tuple[Notice, ...] = ()
+    sent_at: float = 0.0
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One poll. `backlog`: more is already waiting, or what came is old: event time must not advance yet."""
+
+    messages: list[Message] = field(default_factory=list)
+    backlog: bool = False
+
+
+class Source(Protocol):
+    """Where notices come from. Positions travel with the messages; only `acknowledge` commits."""
+
+    def receive(self, wait_seconds: float) -> Delivery:
+        """The next messages, waiting up to so long for the first. Raises EdgeError."""
+
+    def fetch(self, notice: Notice) -> bytes:
+        """The notice's bytes as delivered (still gzipped). Raises EdgeError, `retryable` where a later try may work."""
+
+    def positions(self, done: Sequence[Message]) -> bytes:
+        """What the checkpoint keeps so that after a restart neither these nor earlier ones are delivered again."""
+
+    def restore(self, positions: bytes) -> None:
+        """Go on from a checkpoint's positions. Raises StateError."""
+
+    def acknowledge(self, messages: Sequence[Message]) -> list[str]:
+        """Never deliver these again. Returns the ids of those that could not be acknowledged."""
+
+    def close(self) -> None:
+        """Let go of connections."""
+
+
+class Sink(Protocol):
+    """Where alerts go."""
+
+    name: str
+
+    def send(self, alert: Mapping[str, Any]) -> None:
+        """Deliver one alert (the contract's JSON). Raises EdgeError; delivered at least once, the id tells copies."""
+
+
+class StateStore(Protocol):
+    """Holds the last checkpoint. One writer; `save` is atomic: after a crash there is the old one or the new one."""
+
+    def load(self) -> Mapping[str, bytes]:
+        """Named parts of the last checkpoint; empty if there is none. Raises StateError."""
+
+    def save(self, parts: Mapping[str, bytes | None]) -> None:
+        """Replace these parts (None deletes one), all or none. Raises StateError."""
+
+    def close(self) -> None:
+        """Let go of the lock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What came of a revocation: `applied`, `already`, `refused` or `failed`, and why."""
+
+    case_id: str
+    status: str
+    detail: str
+
+
+class Responder(Protocol):
+    """Carries out revocation plans."""
+
+    def apply(self, plan: Mapping[str, Any]) -> Applied:
+        """Do what the plan says; safe to repeat. Never raises for what AWS refuses: it says so."""

@@ -1,0 +1,160 @@
+"""`bucketwatch replay`: for the analyst. Only arguments, progress and exit codes; the work is in `replay.run`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from detector.core.admit import Admission
+    from detector.core.finding import Finding
+    from replay.run import Result
+
+
+def replay(
+    paths: Annotated[list[str], typer.Argument(help="Log files, folders or globs. Kinds are told apart by content.")],
+    rules: Annotated[
+        Path, typer.Option(help="A rule file or a folder of them.", show_default="the shipped rules")
+    ] = Path(),
+    out: Annotated[
+        Path, typer.Option(help="Folder for findings.jsonl, summary.json, rejected.jsonl, report.html.")
+    ] = Path("out"),
+    since: Annotated[str, typer.Option(help="Only records from this time on (ISO 8601, UTC).")] = "",
+    until: Annotated[str, typer.Option(help="Only records before this time (ISO 8601, UTC).")] = "",
+    prefer: Annotated[
+        list[str] | None, typer.Option(help="GLOB=cloudtrail or GLOB=server_access: the log that counts for a bucket.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, max=64, help="Processes that read and parse.")] = 1,
+    redact_keys: Annotated[str, typer.Option(help="Object keys in the output: none, prefix or hash.")] = "none",
+    *,
+    model: Annotated[bool, typer.Option("--model/--no-model", help="Judge baseline rules (the online model).")] = True,
+    report: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html.")] = True,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    fail_on_finding: Annotated[bool, typer.Option(help="Exit with status 3 if anything was found.")] = False,
+) -> None:
+    """Run historical logs through the engine: what would have been found, exactly, whatever the order of the files.
+
+    Example: bucketwatch replay ./AWSLogs --rules rules --out out
+    """
+    from detector.errors import InputError
+    from detector.rules import load_rules, shipped
+    from replay import output
+    from replay.run import Options, run
+
+    if redact_keys not in ("none", "prefix", "hash"):
+        raise InputError(f"--redact-keys: expected none, prefix or hash, got '{redact_keys}'")
+    chosen = load_rules(rules if rules != Path() else shipped())
+    admission = _admission(since, until, prefer or [])
+    output.prepare(out)
+    with _progress(quiet=quiet) as progress:
+        result = run(paths, chosen, Options(admission, jobs, model, redact_keys, progress))  # type: ignore[arg-type]
+    output.write(result, out, report=report)
+    if not quiet:
+        _say(result, out)
+    _leave(result, fail_on_finding=fail_on_finding)
+
+
+def _admission(since: str, until: str, prefer: list[str]) -> Admission:
+    from detector.core.admit import Admission
+    from detector.errors import InputError
+
+    preferred = {}
+    for text in prefer:
+        bucket, _, log = text.rpartition("=")
+        if not bucket or log not in ("cloudtrail", "server_access"):
+            raise InputError(f"--prefer: expected GLOB=cloudtrail or GLOB=server_access, got '{text}'")
+        preferred[bucket] = log
+    return Admission.of(_time("--since", since), _time("--until", until), preferred)
+
+
+def _time(option: str, text: str) -> int | None:
+    from detector.errors import InputError
+    from detector.logs.cloudtrail import epoch
+
+    if not text:
+        return None
+    second = epoch(text)
+    if second is None:
+        raise InputError(f"{option}: expected a time such as 2026-05-01T09:00:00Z or 2026-05-01, got '{text}'")
+    return second
+
+
+def _progress(*, quiet: bool) -> _Bar:
+    return _Bar(shown=not quiet and sys.stderr.isatty())
+
+
+class _Bar:
+    """A progress bar on a terminal; nothing elsewhere."""
+
+    def __init__(self, *, shown: bool) -> None:
+        self._shown = shown
+
+    def __enter__(self) -> Callable[[int, int, int, str], None]:
+        if not self._shown:
+            return lambda *_: None
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._bar = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("files"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True), transient=True,
+        )  # fmt: skip
+        self._bar.start()
+        task = self._bar.add_task("reading", total=None)
+
+        def show(done: int, total: int, _size: int, step: str) -> None:
+            self._bar.update(task, completed=done, total=total or None, description=step)
+
+        return show
+
+    def __exit__(self, *_: object) -> None:
+        if self._shown:
+            self._bar.stop()
+
+
+def _say(result: Result, out: Path) -> None:
+    from detector.response.plain import printable
+
+    summary = result.summary
+    typer.echo(
+        f"{summary['records']:,} records: {summary['access_events']:,} access events, "
+        f"{summary['duplicates']:,} duplicates, "
+        f"{summary['skipped']['count']:,} skipped, {summary['rejected']['count']:,} rejected"
+    )
+    for finding in _worst(result)[:20]:
+        typer.echo(f"  {finding.severity:8} {finding.rule_id}: {printable(finding.explanation)}")
+    more = len(result.findings) - 20
+    if more > 0:
+        typer.echo(f"  … and {more} more")
+    typer.echo(f"{summary['findings']} findings in {out / 'findings.jsonl'}; {summary['wall_seconds']} s")
+
+
+def _worst(result: Result) -> list[Finding]:
+    from detector.core.finding import SEVERITIES
+
+    return sorted(result.findings, key=lambda f: (-SEVERITIES.index(f.severity), f.opened_at))
+
+
+def _leave(result: Result, *, fail_on_finding: bool) -> None:
+    """What went wrong on the way is said last and decides the exit status; the output is complete all the same."""
+    from detector.errors import BucketwatchError, InputError
+
+    if result.failures:
+        raise BucketwatchError(
+            "; ".join(f"rule {rule} failed: {why}" for rule, why in sorted(result.failures.items())),
+            remedy="its findings are incomplete; please report this",
+        )
+    if result.damaged:
+        listed = "\n".join(f"{read.file.name}: {read.damage}" for read in result.damaged[:20])
+        raise InputError(
+            f"{len(result.damaged)} damaged files, read as far as possible:\n{listed}",
+            remedy="fetch them again; what could be read is in the output, the rest in rejected.jsonl",
+        )
+    if fail_on_finding and result.findings:
+        raise typer.Exit(3)

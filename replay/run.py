@@ -1,0 +1,190 @@
+"""Replay: historical logs through the same engine as the daemon's. Every finding comes out CLOSED.
+
+files → batches → engine (a second time, if differing copies of records came in an unlucky order) → findings
+      → a second pass over the files concerned, for the evidence
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from detector.core.access import AccessBatch, Log, Reject
+from detector.core.admit import Admission
+from detector.core.dedup import Seen
+from detector.core.engine import Engine
+from detector.core.evidence import Evidence, Redaction
+from detector.core.finding import Finding, iso
+from detector.core.principal import fingerprint
+from detector.core.rule import BaselineRule, Rule
+from detector.core.select import Selector, lacks
+from detector.core.view import BatchView
+from detector.errors import UnreadablePathError
+from detector.watches import watches
+from replay.reader import FileRead, LogPath, batches, find
+
+CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to replay. `progress` is called with (files done, files in all, bytes done, step)."""
+
+    admission: Admission = field(default_factory=Admission)
+    jobs: int = 1
+    model: bool = True
+    redact: Redaction = "none"
+    progress: Callable[[int, int, int, str], None] = lambda *_: None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of a replay. `failures`: rule id → why it failed (a failed rule is never "no match")."""
+
+    findings: list[Finding]
+    rejects: list[Reject]
+    summary: dict[str, Any]
+    damaged: list[FileRead]
+    failures: Mapping[str, str]
+
+
+def run(paths: Sequence[str], rules: Sequence[Rule], options: Options | None = None) -> Result:
+    """Replay the logs under these paths. Raises InputError for what the user should mend."""
+    options = options or Options()
+    began = time.monotonic()
+    files = find(paths)
+    chosen = [rule for rule in rules if options.model or not isinstance(rule, BaselineRule)]
+    engine = Engine(chosen, watches(), best_copies=True)
+    reads, rejects = _feed(engine, files, options, "reading")
+    if engine.needs_second_run:
+        engine = Engine(chosen, watches(), best_copies=True, **engine.second_run())
+        reads, rejects = _feed(engine, files, options, "reading again")
+    closed = [finding for finding in engine.finish() if finding.state == CLOSED]
+    _refuse_unknown(reads)
+    findings = _with_evidence(closed, rules, engine, reads, options)
+    findings.sort(key=lambda f: (f.opened_at, f.finding_id))
+    damaged = [r for r in reads if r.damage]
+    summary = _summary(engine, rules, options, reads, findings) | {"wall_seconds": round(time.monotonic() - began, 3)}
+    return Result(findings, sorted(rejects, key=lambda r: (r.file, r.position)), summary, damaged, engine.failures)
+
+
+def _feed(engine: Engine, files: list[LogPath], options: Options, step: str) -> tuple[list[FileRead], list[Reject]]:
+    reads: list[FileRead] = []
+    rejects: list[Reject] = []
+    size = 0
+    for batch, outcomes in batches(files, options.jobs):
+        engine.process(options.admission.apply(batch), now=1 << 40)
+        reads += outcomes
+        rejects += batch.rejects
+        size += sum(outcome.file.size for outcome in outcomes)
+        options.progress(len(reads), len(files), size, step)
+    return reads, rejects
+
+
+def _refuse_unknown(reads: list[FileRead]) -> None:
+    """A path named outright that is no known log is the user's mistake."""
+    for read in reads:
+        if read.file.outright and not read.kind:
+            raise UnreadablePathError(read.reason, where=read.file.name, remedy="name CloudTrail or S3 access logs")
+
+
+@dataclass(slots=True)
+class _Wanted:
+    """A finding whose evidence is being gathered: records of its group, `after < time <= until`."""
+
+    finding: Finding
+    rule: Rule
+    selector: Selector
+    group: int
+    after: int
+    until: int
+    evidence: Evidence = field(default_factory=Evidence)
+
+
+def _with_evidence(
+    findings: list[Finding], rules: Sequence[Rule], engine: Engine, reads: list[FileRead], options: Options
+) -> list[Finding]:
+    """The findings with their evidence, gathered from the files that reach into their time."""
+    if not findings:
+        return []
+    by_id = {rule.id: rule for rule in rules}
+    wanted = [_wanted(finding, by_id[finding.rule_id]) for finding in findings]
+    files = [read.file for read in reads if any(_concerns(read, w) for w in wanted)]
+    seen = Seen(preferred=engine.second_run()["preferred"])
+    size = 0
+    for batch, outcomes in batches(files, options.jobs):
+        _gather(engine.distinct(options.admission.apply(batch), seen), wanted)
+        size += sum(outcome.file.size for outcome in outcomes)
+        options.progress(0, 0, size, "evidence")
+    return [w.finding.with_evidence(w.evidence.to_json(options.redact)) for w in wanted]
+
+
+def _wanted(finding: Finding, rule: Rule) -> _Wanted:
+    group = fingerprint(finding.key.split("\x1f"))
+    grain = 60 if finding.window_seconds > 3600 else 1
+    until = finding.last_at + grain - 1
+    return _Wanted(
+        finding, rule, Selector(rule.where), group, finding.opened_at - finding.window_seconds + grain - 1, until
+    )
+
+
+def _concerns(read: FileRead, wanted: _Wanted) -> bool:
+    return read.first is not None and read.last is not None and read.first <= wanted.until and read.last > wanted.after
+
+
+def _gather(batch: AccessBatch, wanted: list[_Wanted]) -> None:
+    if not len(batch):
+        return
+    view = BatchView(batch)
+    masks: dict[str, Any] = {}
+    for want in wanted:
+        inside = (batch.time > want.after) & (batch.time <= want.until)
+        if not inside.any():
+            continue
+        if want.rule.id not in masks:
+            masks[want.rule.id] = want.selector.mask(batch)
+        groups, _ = view.groups(want.rule.group_by)
+        want.evidence.add(batch, np.flatnonzero(inside & masks[want.rule.id] & (groups == np.uint64(want.group))))
+
+
+def _summary(
+    engine: Engine, rules: Sequence[Rule], options: Options, reads: list[FileRead], findings: list[Finding]
+) -> dict[str, Any]:
+    books = engine.books
+    return {
+        "files": sum(1 for r in reads if r.kind),
+        "files_ignored": [{"file": r.file.name, "reason": r.reason} for r in reads if not r.kind],
+        "files_damaged": [{"file": r.file.name, "reason": r.damage} for r in reads if r.damage],
+        "bytes_read": sum(r.file.size for r in reads if r.kind),
+        "records": books.records,
+        "access_events": books.access_events,
+        "duplicates": books.duplicates,
+        "duplicates_differing": books.duplicates_differing,
+        "skipped": {"count": books.skipped.total(), "by_reason": dict(sorted(books.skipped.items()))},
+        "rejected": {"count": books.rejected.total(), "by_reason": dict(sorted(books.rejected.items()))},
+        "late": books.late,
+        "unresolved_bucket": books.unresolved_bucket,
+        "first_event_time": None if books.first_event_time is None else iso(books.first_event_time),
+        "last_event_time": None if books.last_event_time is None else iso(books.last_event_time),
+        "principals": engine.people.sessions(),
+        "findings": len(findings),
+        "rules_not_evaluated": not_evaluated(rules, engine.logs_seen, model=options.model),
+        "rules_failed": dict(sorted(engine.failures.items())),
+    }
+
+
+def not_evaluated(rules: Sequence[Rule], logs: set[Log], *, model: bool) -> list[dict[str, Any]]:
+    """Rules that could not look at some of the records, and what these lacked."""
+    out: list[dict[str, Any]] = []
+    for rule in rules:
+        if isinstance(rule, BaselineRule) and not model:
+            out.append({"rule_id": rule.id, "reason": "--no-model"})
+        for log in sorted(logs & set(Selector(rule.where).logs)):
+            missing = lacks(rule.where, rule.group_by, log)
+            if missing:
+                out.append({"rule_id": rule.id, "log": log.name, "missing": missing})
+    return out

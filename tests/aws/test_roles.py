@@ -1,0 +1,245 @@
+"""Laws of the responder, against IAM of a real server: only our policy, only on the very role, and back again.
+
+moto does not evaluate conditions of a Deny; that the policy hits one session only is proven elsewhere, by simulators.
+"""
+
+import json
+import time
+
+import pytest
+from botocore.exceptions import ClientError
+
+from detector.aws import roles
+from detector.aws.roles import QUOTA, IamResponder
+from detector.core.finding import iso
+from detector.response.plan import ResponsePolicy, plan, policy_text, session_document
+
+ACCOUNT = "123456789012"
+BUCKET = "arn:aws:s3:::b"
+TRUST = json.dumps({"Version": "2012-10-17", "Statement": []})
+
+
+class Role:
+    """A role of its own in moto's account, and plans against its sessions."""
+
+    def __init__(self, aws) -> None:
+        self.iam, self.name = aws.client("iam"), aws.name("Reader")
+        made = self.iam.create_role(RoleName=self.name, Path="/vendors/", AssumeRolePolicyDocument=TRUST)["Role"]
+        self.arn, self.id = made["Arn"], made["RoleId"]
+
+    def planned(self, alert_id="a-1", at=None, **changes):
+        at = at or int(time.time())
+        who = {
+            "type": "AssumedRole",
+            "session": f"arn:aws:sts::{ACCOUNT}:assumed-role/{self.name}/contractor-42",
+            "role": self.arn,
+            "account": ACCOUNT,
+            "session_name": "contractor-42",
+            "principal_id": f"{self.id}:contractor-42",
+        }
+        finding = {
+            "alert_id": alert_id,
+            "rule_id": "bulk",
+            "severity": "high",
+            "last_at": iso(at),
+            "respond": ["revoke"],
+            "principal": who,
+        }
+        settings = ResponsePolicy(mode="enforce", accounts=frozenset({ACCOUNT}), armed=True)
+        return json.loads(json.dumps(plan(finding, planned_at=at, settings=settings).to_json())) | changes
+
+    def policies(self):
+        names = self.iam.list_role_policies(RoleName=self.name)["PolicyNames"]
+        return {n: self.iam.get_role_policy(RoleName=self.name, PolicyName=n)["PolicyDocument"] for n in names}
+
+    def put(self, name, document):
+        self.iam.put_role_policy(RoleName=self.name, PolicyName=name, PolicyDocument=json.dumps(document))
+
+
+@pytest.fixture
+def role(aws):
+    return Role(aws)
+
+
+@pytest.fixture
+def responder(aws):
+    return IamResponder(sleep=lambda _: None)
+
+
+def test_a_plan_is_applied_exactly(role, responder):
+    """Afterwards the role holds the plan's very policy under the plan's very name, and nothing else new."""
+    made = role.planned()
+    assert made["applicable"], made["refusals"]
+    applied = responder.apply(made)
+    assert (applied.status, applied.case_id) == ("applied", made["case_id"])
+    assert role.policies() == {made["policy_name"]: made["document"]}
+
+
+def test_applying_again_changes_nothing(role, responder):
+    """After a crash a plan is applied again: the answer is `already`."""
+    made = role.planned()
+    responder.apply(made)
+    assert responder.apply(made).status == "already"
+    assert list(role.policies()) == [made["policy_name"]]
+
+
+def test_a_later_plan_of_the_case_extends_it_and_an_earlier_one_never_shortens_it(role, responder):
+    """A session that renewed its credentials is cut off again; a stale plan does not set them free."""
+    early, late = role.planned(at=1_777_626_390), role.planned(at=1_777_626_990)
+    assert responder.apply(early).status == "applied"
+    assert responder.apply(late).status == "applied"
+    assert responder.apply(early).status == "already"
+    assert role.policies() == {late["policy_name"]: late["document"]}
+
+
+def test_removing_takes_only_our_own_back(role, responder):
+    """Undo deletes this case's policy; another case's and the customer's own stay."""
+    first, second = role.planned("a-1"), role.planned("a-2")
+    own = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}]}
+    role.put("own", own)
+    responder.apply(first)
+    responder.apply(second)
+    assert responder.remove(first).status == "applied"
+    assert role.policies() == {"own": own, second["policy_name"]: second["document"]}
+    assert responder.remove(first).status == "already"
+
+
+def test_a_policy_that_was_edited_is_left_alone(role, responder):
+    """What somebody changed by hand under our name is neither overwritten nor deleted."""
+    made = role.planned()
+    edited = {"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": "s3:*", "Resource": "*"}]}
+    role.put(made["policy_name"], edited)
+    assert responder.apply(made).status == "refused"
+    assert responder.remove(made).status == "refused"
+    assert role.policies() == {made["policy_name"]: edited}
+
+
+def test_a_full_role_is_refused_with_what_to_do(role, responder):
+    """IAM's quota counts all inline policies of a role: the answer says how much and what to move."""
+    filler = {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": ["arn:aws:s3:::" + "x" * 10_000]}],
+    }
+    role.put("own", filler)
+    answer = responder.apply(role.planned())
+    assert answer.status == "refused"
+    assert "10,240" in answer.detail
+    assert "managed" in answer.detail
+    assert list(role.policies()) == ["own"]
+
+
+def test_the_quota_is_exact(role, responder):
+    """One character less than the quota allows is applied, one more is not; white space is free."""
+    made = role.planned()
+    empty = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": [BUCKET]}]}
+    room = QUOTA - len(policy_text(made["document"])) - len(policy_text(empty))
+    for extra, status in ((1, "refused"), (0, "applied")):
+        empty["Statement"][0]["Resource"] = [BUCKET + "x" * (room + extra)]
+        role.iam.put_role_policy(RoleName=role.name, PolicyName="own", PolicyDocument=json.dumps(empty, indent=8))
+        assert responder.apply(made).status == status
+
+
+def test_a_role_made_anew_under_the_name_is_not_touched(role, responder):
+    """The role's id must be the session's: another role of that name is somebody else's."""
+    made = role.planned()
+    role.iam.delete_role(RoleName=role.name)
+    role.iam.create_role(RoleName=role.name, Path="/vendors/", AssumeRolePolicyDocument=TRUST)
+    assert responder.apply(made).status == "refused"
+    assert role.policies() == {}
+
+
+def test_a_role_of_the_name_in_another_account_is_not_touched(role, responder):
+    """Credentials of the wrong account reach a role of the same name: its ARN tells it, and nothing is written."""
+    made = json.loads(json.dumps(role.planned()).replace(ACCOUNT, "999988887777"))
+    answer = responder.apply(made)
+    assert answer.status == "refused"
+    assert role.arn in answer.detail
+    assert role.policies() == {}
+
+
+def test_a_role_that_is_gone_is_said(role, responder):
+    """A deleted role is an answer, not an exception, for applying and for taking back."""
+    made = role.planned()
+    role.iam.delete_role(RoleName=role.name)
+    assert responder.apply(made).status == "failed"
+    assert responder.remove(made).status == "already"
+
+
+def tampered():
+    allow = session_document("0" * 16, "AROA1234:*", 0)
+    return {
+        "another document": {"document": {"Version": "2012-10-17", "Statement": []}},
+        "an allow": {"document": json.loads(json.dumps(allow).replace("Deny", "Allow"))},
+        "another session": {"principal_id": "AROAEXAMPLEROLEID0001:somebody-else"},
+        "a wildcard": {"principal_id": "AROAEXAMPLEROLEID0001:*"},
+        "another time": {"planned_at": "2030-01-01T00:00:00Z"},
+        "no time": {"planned_at": "soon"},
+        "another role's name": {"role_name": "Admin"},
+        "another policy's name": {"policy_name": "AdminAccess"},
+        "another account": {"account": "999988887777"},
+        "no means": {"means": "none"},
+        "no role": {"role_arn": ""},
+        "a case that is a path": {"case_id": "../x"},
+    }
+
+
+@pytest.mark.parametrize("name", tampered())
+def test_an_edited_plan_is_never_carried_out(role, responder, name):
+    """iam:PutRolePolicy can grant: only what bucketwatch itself would write for the named session is written."""
+    made = role.planned() | tampered()[name]
+    assert responder.apply(made).status == "refused"
+    assert responder.remove(made).status == "refused"
+    assert role.policies() == {}
+
+
+def test_nothing_at_all_is_refused(responder):
+    """An empty plan is an answer too."""
+    assert responder.apply({}).status == "refused"
+
+
+class Answers:
+    """IAM that answers one call with an error of AWS."""
+
+    def __init__(self, real, call, code, status) -> None:
+        self._real, self._call, self._code, self._status = real, call, code, status
+
+    def __getattr__(self, name):
+        if name != self._call:
+            return getattr(self._real, name)
+        answer = {"Error": {"Code": self._code, "Message": "no"}, "ResponseMetadata": {"HTTPStatusCode": self._status}}
+
+        def refuse(**_):
+            raise ClientError(answer, name)
+
+        return refuse
+
+
+@pytest.mark.parametrize(
+    ("code", "http", "status"),
+    [
+        ("LimitExceeded", 409, "refused"),
+        ("UnmodifiableEntity", 400, "refused"),
+        ("AccessDenied", 403, "failed"),
+        ("Throttling", 400, "failed"),
+        ("ServiceFailure", 500, "failed"),
+        ("MalformedPolicyDocument", 400, "failed"),
+    ],
+)
+def test_every_answer_of_iam_becomes_a_status_with_a_remedy(role, responder, monkeypatch, code, http, status):
+    """What AWS refuses is told, with what to do, and never raised."""
+    monkeypatch.setattr(roles, "client", lambda *_, **__: Answers(role.iam, "put_role_policy", code, http))
+    answer = responder.apply(role.planned())
+    assert answer.status == status
+    assert code in answer.detail
+    assert "\n" in answer.detail  # the remedy stands on a line of its own
+
+
+def test_a_write_that_does_not_show_is_no_success(role, responder, monkeypatch):
+    """Only a policy that was read back counts as applied."""
+
+    class Forgets(Answers):
+        def __getattr__(self, name):
+            return (lambda **_: {}) if name == "put_role_policy" else getattr(self._real, name)
+
+    monkeypatch.setattr(roles, "client", lambda *_, **__: Forgets(role.iam, "", "", 0))
+    assert responder.apply(role.planned()).status == "failed"
