@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from detector.core.episode import CLOSED
-from detector.core.evidence import Redaction, redact_keys
+from detector.core.evidence import Redaction, redacted
 from detector.core.finding import SCHEMA, Finding, iso
 from detector.core.rule import Rule
 
@@ -33,11 +33,6 @@ def alert(finding: Finding, rule: Rule, plan: Mapping[str, Any] | None, now: int
     }
 
 
-def redacted(body: Mapping[str, Any], redact: Redaction) -> dict[str, Any]:
+def leaving(body: Mapping[str, Any], redact: Redaction) -> dict[str, Any]:
     """An alert as it may leave the journal."""
-    evidence = dict(body.get("evidence") or {})
-    if redact != "none" and "sample_keys" in evidence:
-        evidence["sample_keys"] = redact_keys(evidence["sample_keys"], redact)
-        if redact == "hash":
-            evidence["prefixes"] = redact_keys(evidence.get("prefixes", []), redact)
-    return dict(body) | {"evidence": evidence}
+    return dict(body) | {"evidence": redacted(body.get("evidence") or {}, redact)}

@@ -65,8 +65,12 @@ def explain(error: ErrorDetails, fields: Iterable[str]) -> str:
             return f"{name}.kind: expected {error['ctx'].get('expected_tags', 'a kind')}, got {got}"
         case "literal_error":
             return f"{name}: expected {error['ctx']['expected']}, got {got}"
-        case "string_type" | "tuple_type":
+        case "string_type":
             return f"{name}: expected text, got {got}; write it in quotes"
+        case "tuple_type":
+            return f"{name}: expected a list, got {got}"
+        case "model_type" | "dict_type" | "model_attributes_type":
+            return f"{name}: expected fields under it, got {got}"
         case "string_pattern_mismatch":
             return f"{name}: expected text of the form {error['ctx']['pattern']}, got {got}"
         case _:

@@ -6,7 +6,7 @@ batching of the same records gives the same lists. Texts are the requester's own
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -80,10 +80,9 @@ class Evidence:
         out: dict[str, Any] = {"requests": self.requests, "objects": len(self.objects), "bytes": self.bytes}
         for name, kept in self.lists.items():
             out[name] = sorted(text[:TEXT_LIMIT] for text in kept)
-        out["sample_keys"] = redact_keys(out["sample_keys"], redact)
         if partial and self.since is not None:
             out["since"] = iso(self.since)
-        return out
+        return redacted(out, redact)
 
     def snapshot(self) -> dict[str, Any]:
         """Plain data for the engine's snapshot."""
@@ -142,10 +141,12 @@ class Slices:
         return slices
 
 
-def redact_keys(keys: list[str], redact: Redaction) -> list[str]:
-    """Object keys as they may leave the journal: as they are, their folder only, or a hash."""
-    if redact == "none":
-        return keys
+def redacted(evidence: Mapping[str, Any], redact: Redaction) -> dict[str, Any]:
+    """Evidence as it may leave the journal: with object keys as they are, their folders only, or hashes of both."""
+    out = dict(evidence)
     if redact == "prefix":
-        return sorted({prefix_of(key) for key in keys})
-    return sorted(f"xxh64:{text_hash(key):016x}" for key in keys)
+        out["sample_keys"] = sorted({prefix_of(key) for key in out.get("sample_keys", ())})
+    if redact == "hash":
+        for name in ("sample_keys", "prefixes"):
+            out[name] = sorted(f"xxh64:{text_hash(text):016x}" for text in out.get(name, ()))
+    return out

@@ -50,7 +50,15 @@ def _texts(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
 
+def _number(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        msg = f"expected a number, got {value!r}"
+        raise ValueError(msg)
+    return value
+
+
 Duration = Annotated[int, BeforeValidator(seconds)]
+Number = Annotated[int | float, BeforeValidator(_number)]
 Texts = Annotated[
     tuple[Annotated[str, Field(min_length=1, max_length=1024)], ...], BeforeValidator(_texts), Field(min_length=1)
 ]
@@ -106,7 +114,7 @@ class Exemption(Model):
     role: Texts | None = None
     account: Texts | None = None
     session_name: Texts | None = None
-    allow_up_to: Annotated[int | float, Field(gt=0)]
+    allow_up_to: Annotated[Number, Field(gt=0, allow_inf_nan=False)]
     until: date
     owner: Annotated[str, Field(min_length=1)]
     reason: Annotated[str, Field(min_length=1)]
@@ -129,7 +137,7 @@ class _Rule(Model):
     title: Annotated[str, Field(min_length=1, max_length=200)]
     severity: Severity
     where: Where = Where()
-    respond: tuple[Literal["alert", "revoke"], ...] = ("alert",)
+    respond: Annotated[tuple[Literal["alert", "revoke"], ...], BeforeValidator(_texts)] = ("alert",)
     stage: Literal["live", "staged"] = "live"
     description: str = ""
     runbook: str = ""
@@ -154,7 +162,7 @@ class Threshold(_Rule):
     group_by: Annotated[tuple[Level, ...], BeforeValidator(_texts), Field(min_length=1)] = ("session",)
     measure: Measure
     window: Duration
-    threshold: Annotated[int | float, Field(gt=0)]
+    threshold: Annotated[Number, Field(gt=0, allow_inf_nan=False)]
     exceptions: tuple[Exemption, ...] = ()
 
     @field_validator("window")
@@ -194,7 +202,7 @@ class BaselineRule(_Rule):
     kind: Literal["baseline"]
     group_by: Annotated[tuple[Literal["role"], ...], BeforeValidator(_texts)] = ("role",)
     measure: Literal["requests", "objects", "bytes"] = "objects"
-    threshold: Annotated[int | float, Field(gt=0, le=12)] = 3.0
+    threshold: Annotated[Number, Field(gt=0, le=12)] = 3.0
     cooldown: Duration = 3600
     learn_role_days: Annotated[int, Field(ge=1)] = 20
 

@@ -1,0 +1,240 @@
+"""`bucketwatch replay`, run as its user runs it: the contract's files, books, identities, and answers to bad input."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from detector.logs.cloudtrail import epoch
+from replay import replay
+from replay.organisation import burst
+from tests.real_logs import REAL_LOGS, needs_real_logs
+
+BUCKETWATCH = Path(sys.executable).with_name("bucketwatch")
+T0 = 1_777_626_000
+
+
+def run(*args: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run([BUCKETWATCH, *map(str, args)], capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+def summary(out: Path) -> dict[str, Any]:
+    return json.loads((out / "summary.json").read_text())
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def put(path: Path, records: list[dict[str, Any]]) -> Path:
+    path.write_bytes(gzip.compress(json.dumps({"Records": records}).encode(), mtime=0))
+    return path
+
+
+def theft(folder: Path) -> list[dict[str, Any]]:
+    """12,500 objects by one session in 240 s among other traffic, in shuffled files."""
+    records = burst("contractor-42", 12_500, 240, T0) + burst(
+        "contractor-07", 3000, 900, T0, prefix="raw/contractor-07/"
+    )
+    random.Random(1).shuffle(records)
+    for i in range(10):
+        put(folder / f"{i}.json.gz", records[i::10])
+    return records
+
+
+def balanced(s: dict[str, Any]) -> bool:
+    return s["records"] == s["access_events"] + s["duplicates"] + s["skipped"]["count"] + s["rejected"]["count"]
+
+
+def test_a_theft_of_12500_objects_in_240_seconds_is_one_finding_of_the_session_rule(tmp_path):
+    """Exactly one, with the right opening and peak; its evidence counts every record once."""
+    logs, out = tmp_path / "logs", tmp_path / "out"
+    logs.mkdir()
+    records = theft(logs)
+    run("replay", logs, "--out", out, "--quiet")
+    mine = sorted(epoch(r["eventTime"]) for r in records if "contractor-42" in json.dumps(r["userIdentity"]))
+    (finding,) = [f for f in lines(out / "findings.jsonl") if f["rule_id"] == "bulk-object-read-session"]
+    assert finding["state"] == "closed"
+    assert epoch(finding["opened_at"]) == mine[9_999]
+    assert (finding["peak_value"], epoch(finding["peak_at"]), epoch(finding["last_at"])) == (12_500, mine[-1], mine[-1])
+    assert finding["group"]["session"].endswith("/contractor-42")
+    assert finding["principal"]["session"] == finding["group"]["session"]
+    assert finding["evidence"]["requests"] == finding["evidence"]["objects"] == 12_500
+    size = sum(
+        int(r["additionalEventData"]["bytesTransferredOut"]) for r in records if r["userIdentity"]["arn"].endswith("42")
+    )
+    assert finding["evidence"]["bytes"] == size
+    assert len(finding["evidence"]["sample_keys"]) == 20
+    assert balanced(summary(out))
+
+
+def test_twenty_thousand_objects_in_fifteen_minutes_are_no_finding(tmp_path):
+    """6,667 in any five minutes is under the threshold, however much it adds up to."""
+    put(tmp_path / "a.json.gz", burst("contractor-42", 20_000, 900, T0))
+    run("replay", tmp_path / "a.json.gz", "--out", tmp_path / "out", "--quiet", "--no-model")
+    assert lines(tmp_path / "out/findings.jsonl") == []
+
+
+def test_any_order_split_and_repetition_of_the_logs_gives_the_same_bytes(tmp_path):
+    """findings.jsonl is byte-identical for shuffled, repeated and differently cut files, and for two processes."""
+    records = theft(tmp_path)
+    answers = set()
+    for seed, jobs in ((0, 1), (1, 1), (2, 2)):
+        logs, out = tmp_path / f"l{seed}", tmp_path / f"o{seed}"
+        logs.mkdir()
+        shuffler = random.Random(seed)
+        mixed = records + shuffler.choices(records, k=500 * seed)
+        shuffler.shuffle(mixed)
+        for i in range(seed * 3 + 1):
+            put(logs / f"{shuffler.random()}.json.gz", mixed[i :: seed * 3 + 1])
+        run("replay", logs, "--out", out, "--quiet", "--jobs", jobs)
+        answers.add((out / "findings.jsonl").read_bytes())
+        assert summary(out)["duplicates"] == 500 * seed
+    assert len(answers) == 1
+
+
+def test_a_broken_gzip_is_counted_up_to_its_break_and_named(tmp_path):
+    """Exit status 2 with the file and what to do; its good part and every other file are in the output."""
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    put(logs / "whole.json.gz", burst("a", 100, 60, T0))
+    broken = put(logs / "broken.json.gz", burst("b", 100, 60, T0))
+    broken.write_bytes(broken.read_bytes()[: broken.stat().st_size * 2 // 3])
+    done = run("replay", logs, "--out", tmp_path / "out", code=2)
+    s = summary(tmp_path / "out")
+    assert "broken.json.gz: broken gzip" in done.stderr
+    assert [f["file"] for f in s["files_damaged"]] == [str(broken)]
+    assert 100 < s["access_events"] < 200
+    assert s["rejected"]["count"] == 1
+    assert lines(tmp_path / "out/rejected.jsonl")[0]["file"] == str(broken)
+    assert balanced(s)
+
+
+def test_broken_json_costs_only_the_broken_record(tmp_path):
+    """The records before and after a broken one count; the break is in rejected.jsonl with its position."""
+    records = [json.dumps(record) for record in burst("a", 10, 10, T0)]
+    records[4] = records[4].replace('"eventName":', '"eventName"')
+    path = tmp_path / "a.json"
+    path.write_text('{"Records": [' + ", ".join(records) + "]}")
+    run("replay", path, "--out", tmp_path / "out", code=2)
+    s = summary(tmp_path / "out")
+    assert (s["access_events"], s["rejected"]["count"]) == (9, 1)
+    (reject,) = lines(tmp_path / "out/rejected.jsonl")
+    assert (reject["reason"], reject["position"]) == ("broken_json", 5)
+    assert balanced(s)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("missing", None, "no such file or folder"),
+        ("notes.txt", b"hello\n", "no known log"),
+        ("empty.json", b"", "empty"),
+        ("a.json", b'{"a": 1}', "no CloudTrail records"),
+    ],
+)
+def test_a_path_named_outright_that_is_no_log_is_the_users_mistake(tmp_path, name, content, told):
+    """Exit status 2, one line that says what and where; no stack trace."""
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    done = run("replay", tmp_path / name, "--out", tmp_path / "out", code=2)
+    assert told in done.stderr
+    assert name in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_inside_a_folder_such_a_file_is_listed_and_passed_over(tmp_path):
+    """Dot-files, *.part and *.tmp are not even looked at."""
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    put(logs / "a.json.gz", burst("a", 5, 5, T0))
+    for name in ("notes.txt", ".hidden", "b.json.part", "c.tmp"):
+        (logs / name).write_bytes(b"hello\n")
+    run("replay", logs, "--out", tmp_path / "out")
+    s = summary(tmp_path / "out")
+    assert [(Path(f["file"]).name, "no known log" in f["reason"]) for f in s["files_ignored"]] == [("notes.txt", True)]
+    assert (s["files"], s["records"]) == (1, 5)
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (["--rules", "nowhere"], "nowhere: no such file or folder"),
+        (["--since", "yesterday"], "--since: expected a time such as"),
+        (["--prefer", "x"], "--prefer: expected GLOB=cloudtrail"),
+        (["--redact-keys", "all"], "--redact-keys: expected none, prefix or hash"),
+        (["--jobs", "0"], "--jobs"),
+    ],
+)
+def test_a_wrong_option_says_what_was_expected(tmp_path, args, told):
+    """Exit status 2."""
+    put(tmp_path / "a.json.gz", burst("a", 5, 5, T0))
+    assert told in run("replay", tmp_path / "a.json.gz", "--out", tmp_path / "out", *args, code=2).stderr
+
+
+def test_an_empty_folder_is_said(tmp_path):
+    """Nothing to read is never a silent success."""
+    (tmp_path / "logs").mkdir()
+    assert "empty folder" in run("replay", tmp_path / "logs", "--out", tmp_path / "out", code=2).stderr
+
+
+def test_since_and_until_cut_the_period_and_keep_the_books(tmp_path):
+    """Records outside are skipped with that reason."""
+    put(tmp_path / "a.json.gz", burst("a", 100, 100, T0))
+    period = ("--since", "2026-05-01T09:00:10Z", "--until", "2026-05-01T09:00:20Z")
+    run("replay", tmp_path / "a.json.gz", "--out", tmp_path / "out", *period)
+    s = summary(tmp_path / "out")
+    assert s["skipped"]["by_reason"] == {"outside_period": 100 - s["access_events"]}
+    assert 9 <= s["access_events"] <= 11
+
+
+def test_findings_can_fail_a_script(tmp_path):
+    """--fail-on-finding: exit status 3."""
+    put(tmp_path / "a.json.gz", burst("a", 10_000, 60, T0))
+    run("replay", tmp_path / "a.json.gz", "--out", tmp_path / "out", "--fail-on-finding", "--quiet", code=3)
+
+
+def test_object_keys_can_be_kept_out_of_the_output(tmp_path):
+    """--redact-keys hash: no key is in any file."""
+    put(tmp_path / "a.json.gz", burst("a", 10_000, 60, T0, prefix="raw/secret-speaker/"))
+    run("replay", tmp_path / "a.json.gz", "--out", tmp_path / "out", "--redact-keys", "hash", "--quiet")
+    assert not any(b"secret-speaker" in path.read_bytes() for path in (tmp_path / "out").iterdir())
+
+
+def test_a_notebook_gets_a_data_frame(tmp_path):
+    """One row a finding; times are UTC timestamps."""
+    put(tmp_path / "a.json.gz", burst("a", 10_000, 60, T0))
+    frame = replay(tmp_path / "a.json.gz", model=False)
+    assert list(frame.rule_id) == ["bulk-object-read-role", "bulk-object-read-session"] or len(frame) == 2
+    assert str(frame.opened_at.dt.tz) == "UTC"
+
+
+@needs_real_logs
+def test_invictus_agrees_with_its_oracle(tmp_path):
+    """2,900 records of real management events: books, times and duplicates as counted in SQL."""
+    oracle = json.loads((REAL_LOGS / "expected/invictus.oracle.json").read_text())
+    run("replay", REAL_LOGS / "cloudtrail/invictus", "--out", tmp_path, "--quiet")
+    s = summary(tmp_path)
+    assert (s["records"], s["duplicates"], s["rejected"]["count"]) == (2900, oracle["duplicates"], 0)
+    assert (epoch(s["first_event_time"]), epoch(s["last_event_time"])) == (oracle["first"], oracle["last"])
+    assert balanced(s)
+
+
+@needs_real_logs
+def test_every_real_log_replays_without_a_reject(tmp_path):
+    """All real logs in one run: nothing rejected, the books balance, the CSV is passed over with its reason."""
+    run("replay", REAL_LOGS / "cloudtrail", REAL_LOGS / "s3access", "--out", tmp_path, "--quiet")
+    s = summary(tmp_path)
+    assert s["rejected"]["count"] == 0, lines(tmp_path / "rejected.jsonl")
+    assert s["files_damaged"] == []
+    assert {Path(f["file"]).suffix for f in s["files_ignored"]} <= {".csv", ".jsonl"}
+    assert balanced(s)
