@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 from detector.aws.session import client, code_of, edge
 from detector.errors import EdgeError, InputError
-from detector.logs.envelope import accepted, notices
+from detector.logs.envelope import Accept, notices
 from detector.response.plain import printable
 from detector.source import Delivery, Message, Notice
 
@@ -63,12 +63,12 @@ class Fetcher(Protocol):
 
 
 class SqsSource:
-    """A queue of notifications as a Source. accept: the buckets that may be read. now: epoch seconds."""
+    """A queue of notifications as a Source. accept: what may be read. now: epoch seconds."""
 
     def __init__(
         self,
         queue_url: str,
-        accept: frozenset[str],
+        accept: Accept,
         objects: Fetcher,
         *,
         now: Callable[[], float] = time.time,
@@ -153,10 +153,9 @@ class SqsSource:
         sent = raw.get("Attributes", {}).get("SentTimestamp")
         sent_at = int(sent) / 1000 if sent else self._now()
         parsed = notices(raw.get("Body", ""), id_)
-        refused = [notice for notice in parsed.notices if not accepted(notice, self._accept)]
-        if refused:
-            buckets = printable(", ".join(sorted({notice.bucket for notice in refused})), 200)
-            return Message(id_, sent_at=sent_at, problem=f"not in accept.buckets: {buckets}")
+        refusals = {self._accept.refusal(notice) for notice in parsed.notices} - {""}
+        if refusals:
+            return Message(id_, sent_at=sent_at, problem="; ".join(sorted(refusals)))
         return Message(id_, parsed.notices, sent_at, parsed.problem)
 
     def _remember(self, id_: str, receipt: str) -> None:

@@ -52,8 +52,8 @@ def watch(
         signal.signal(number, lambda number, _: stopping.append(number))
     try:
         consumer.start()
-        run(consumer, until_idle, stopping)
-        if close:
+        idle = run(consumer, until_idle, stopping)
+        if close and idle:
             consumer.close_all()
         consumer.stop()
     finally:
@@ -61,23 +61,24 @@ def watch(
             page.close()
 
 
-def run(consumer: Consumer, until_idle: float | None, stopping: Sequence[int]) -> None:
-    """Turn until a signal came, or nothing has come for `until_idle` seconds."""
+def run(consumer: Consumer, until_idle: float | None, stopping: Sequence[int]) -> bool:
+    """Turn until nothing has come for `until_idle` seconds (True), or until a signal came (False)."""
     wait = WAIT if until_idle is None else min(WAIT, max(0.05, until_idle / 4))
     last = time.monotonic()
     while not stopping:
         if consumer.turn(wait):
             last = time.monotonic()
         elif until_idle is not None and time.monotonic() - last >= until_idle:
-            return
+            return True
+    return False
 
 
 def build(settings: Settings, *, say: Any, clock: Callable[[], float] = time.time) -> Consumer:
     """The daemon that a configuration describes. Raises InputError, StateError, EdgeError."""
     from detector.consumer import Consumer
+    from detector.core.access import Log
     from detector.core.engine import Engine
     from detector.core.watermark import LATENESS, Watermark
-    from detector.core.access import Log
     from detector.rules import load_rules, shipped
     from detector.watches import watches
 
@@ -130,8 +131,10 @@ def _source(settings: Settings) -> Source:
     if isinstance(settings.source, Sqs):
         from detector.aws.objects import S3Objects
         from detector.aws.queue import SqsSource
+        from detector.logs.envelope import Accept
 
-        queue = SqsSource(settings.source.queue_url, frozenset(settings.accept.buckets), S3Objects())
+        accept = Accept(frozenset(settings.accept.buckets), frozenset(settings.accept.accounts))
+        queue = SqsSource(settings.source.queue_url, accept, S3Objects())
         queue.check()
         return queue
     from detector.local.directory import DirectorySource

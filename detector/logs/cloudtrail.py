@@ -1,23 +1,27 @@
 """CloudTrail records → access records. Pure: bytes in, rows and rejects out.
 
 Rules of this file
-- The fast way decodes a whole file into typed records. A file that refuses (one wrong-typed field, a lone surrogate, a
-  broken tail) is decoded again record by record, and only what cannot be read is rejected.
-- A record is rejected only if it has no readable event time or is no JSON object; whatever else is missing or odd is null.
+- The fast way decodes a whole file into typed records. A file that refuses is decoded again record by record, so that a
+  record of an odd shape costs only itself; a file of broken JSON is read piece by piece, before and after each break.
+- A record is rejected only if it has no readable event time or is no readable JSON object; whatever else is missing or
+  odd is null.
 - All texts are the requester's: nothing here is evaluated, and texts are made valid UTF-8.
+- Inside a JSON string quotes are escaped, so no text that a requester chooses can look like the start of a record.
 
 Source of the shapes: AWS CloudTrail user guide, "CloudTrail record contents", "userIdentity element"; Amazon S3 user
 guide, "Amazon S3 CloudTrail events".
 """
+# ruff: noqa: N815  fields are spelled as CloudTrail spells them
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
-from urllib.parse import unquote
+from typing import Any, NamedTuple, TypeVar, get_args, get_origin
+from urllib.parse import unquote_plus
 
 import msgspec
 from xxhash import xxh64_hexdigest
@@ -35,9 +39,18 @@ SKIPPED_TYPES = {
     "AwsAggregatedEvent": Skip.aggregated,
     "AwsCloudTrailInsight": Skip.insight,
     "AwsVpceEvent": Skip.network_activity,
+    "AwsServiceEvent": Skip.service_event,
 }
+OBJECT_RESOURCES = frozenset({"AWS::S3::Object", "AWS::S3Express::Object", "AWS::S3Outposts::Object"})
+BUCKET_RESOURCES = frozenset({"AWS::S3::Bucket", "AWS::S3Express::DirectoryBucket", "AWS::S3Outposts::Bucket"})
+ALIASES = ("-s3alias", "--ol-s3", "--xa-s3", ".mrap")
+"""How names end that stand for an access point; no bucket may be called so."""
 INTERNAL = "AWS Internal"
-BROKEN = "broken_json"
+BROKEN, TOO_DEEP, NOT_A_RECORD, UNCLOSED = "broken_json", "too_deep", "not_a_record", "unclosed"
+MAX_BYTES = 1 << 53
+"""More than any object has: such a number is no number of bytes."""
+MAX_BREAKS = 1000
+"""A file that is broken in more places is not read on."""
 
 
 class Issuer(msgspec.Struct, gc=False):
@@ -87,6 +100,7 @@ class Parameters(msgspec.Struct, gc=False):
     signed_at: str | None = msgspec.field(default=None, name="X-Amz-Date")
     signed_for: str | int | None = msgspec.field(default=None, name="X-Amz-Expires")
     keyId: str | None = None
+    sse_key: str | None = msgspec.field(default=None, name="x-amz-server-side-encryption-aws-kms-key-id")
     encryptionContext: Context | None = None
 
 
@@ -122,6 +136,7 @@ class Record(msgspec.Struct, gc=False):
     errorCode: str | None = None
     requestID: str | None = None
     eventID: str | None = None
+    eventId: str | None = None
     sharedEventID: str | None = None
     addendum: Addendum | None = None
     eventType: str | None = None
@@ -139,9 +154,27 @@ class File(msgspec.Struct, gc=False):
     Records: list[Record]
 
 
+class Envelope(msgspec.Struct, gc=False):
+    Records: list[msgspec.Raw]
+
+
+class Trouble(NamedTuple):
+    """What stands where a record was expected. UNCLOSED is no record: a document that ends before its brackets do."""
+
+    reason: str
+    detail: str = ""
+
+
+S = TypeVar("S", bound=msgspec.Struct)
+_UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _FILE = msgspec.json.Decoder(File)
 _ARRAY = msgspec.json.Decoder(list[Record])
 _RECORD = msgspec.json.Decoder(Record)
+_ENVELOPE = msgspec.json.Decoder(Envelope)
+_ELEMENTS = msgspec.json.Decoder(list[msgspec.Raw])
+_PIECES = msgspec.json.Decoder(msgspec.Raw)
+_IS_FILE = re.compile(rb'\s*\{\s*"Records"')
+_IS_ARRAY = re.compile(rb"\s*\[")
 
 
 def parse(data: bytes, name: str, into: BatchBuilder) -> bool:
@@ -150,161 +183,274 @@ def parse(data: bytes, name: str, into: BatchBuilder) -> bool:
     Every record becomes a row or a reject of `into`; positions count records from 1. Returns whether the document was
     whole (False: its JSON is broken somewhere, and what could be read around the break was).
     """
-    records = _quickly(data)
+    records = _at_once(data)
     if records is None:
-        return _slowly(data, name, into)
+        data = _mended(data)
+        records = _at_once(data)
+    if records is None:
+        return _one_by_one(data, name, into)
     for position, record in enumerate(records, 1):
         _enter(record, name, position, into)
     return True
 
 
-def _quickly(data: bytes) -> list[Record] | None:
-    """The records of a document in one of the plain forms, or None: it has to be read piece by piece."""
-    start = data[:64].lstrip()
+def _at_once(data: bytes) -> list[Record] | None:
+    """The records of a document in one of the plain forms, or None: it has to be read record by record."""
     try:
-        if start.startswith(b"["):
-            records = _ARRAY.decode(data)
-        elif start.startswith(b'{"Records"') or start.startswith(b'{ "Records"'):
+        if _IS_FILE.match(data):
             return _FILE.decode(data).Records
-        else:
-            records = _RECORD.decode_lines(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        records = _ARRAY.decode(data) if _IS_ARRAY.match(data) else _RECORD.decode_lines(data)
+    except _UNDECODABLE:
         return None
     return records if all(record.eventName for record in records) else None
 
 
-def _slowly(data: bytes, name: str, into: BatchBuilder) -> bool:
-    whole = True
-    for position, (value, problem) in enumerate(_documents(data), 1):
-        if problem:
-            into.reject(name, position, *problem)
-            whole = whole and problem[0] != BROKEN
-            continue
-        record = _typed(value)
-        if record is None:
-            into.reject(name, position, "not_a_record", f"expected an object, got {type(value).__name__}")
+_LONE = re.compile(rb"\\u[dD][89a-fA-F]")
+_ESCAPE = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)"
+)
+
+
+def _mended(data: bytes) -> bytes:
+    """The same document as valid UTF-8: lone surrogates (what is left of a cut emoji) and broken bytes replaced."""
+    data = data.decode("utf-8-sig", "replace").encode()
+    return _ESCAPE.sub(lambda found: b"\\ufffd" if found[1] else found[0], data) if _LONE.search(data) else data
+
+
+def _one_by_one(data: bytes, name: str, into: BatchBuilder) -> bool:
+    position, whole = 0, True
+    for found in _found(data):
+        if isinstance(found, Trouble):
+            whole = whole and found.reason not in {BROKEN, UNCLOSED}
+            if found.reason == UNCLOSED:
+                continue
+        position += 1
+        if isinstance(found, Trouble):
+            into.reject(name, position, *found)
         else:
-            _enter(record, name, position, into)
+            _enter(found, name, position, into)
     return whole
 
 
-def _typed(value: Any) -> Record | None:
-    """A decoded JSON value as a record: whole if all its fields have the expected types, else field by field."""
-    if not isinstance(value, dict):
-        return None
-    value = _readable(value)
-    try:
-        return msgspec.convert(value, Record, strict=False)
-    except (msgspec.ValidationError, RecursionError):
-        record = Record()
-    for field in msgspec.structs.fields(Record):
-        if value.get(field.encode_name) is not None:
-            try:
-                setattr(record, field.name, msgspec.convert(value[field.encode_name], field.type, strict=False))
-            except (msgspec.ValidationError, RecursionError):
-                continue
-    return record
-
-
-Document = tuple[Any, tuple[str, str] | None]
-
-
-def _documents(data: bytes) -> Iterator[Document]:
-    """The records of a document one by one, whatever its form; broken pieces as (None, (reason, detail))."""
-    text = data.decode("utf-8", "replace")
-    decoder = json.JSONDecoder()
-    at = _skip_space(text, 0)
-    while at < len(text):
-        at = _records_head(text, at) or at
-        try:
-            value, at = decoder.raw_decode(text, at)
-        except (json.JSONDecodeError, RecursionError) as error:
-            yield None, (BROKEN, str(error))
-            at = _resume(text, at)
+def _found(data: bytes) -> Iterator[Record | Trouble]:
+    """The records of a document, whatever its form, and what is no record."""
+    for piece in _pieces(data):
+        if isinstance(piece, Trouble):
+            yield piece
         else:
-            yield from _unwrap(value)
-        at = _skip_space(text, at, ",]}")
+            yield from _opened(piece)
 
 
-def _records_head(text: str, at: int) -> int | None:
-    """Where the first record begins in `{"Records": [` or `[`, if a document of that form begins here."""
-    if text.startswith("[", at):
-        return _skip_space(text, at + 1, "]")
-    if not text.startswith("{", at):
-        return None
-    key = _skip_space(text, at + 1)
-    if not text.startswith('"Records"', key):
-        return None
-    colon = _skip_space(text, key + len('"Records"'))
-    bracket = _skip_space(text, colon + 1)
-    return _skip_space(text, bracket + 1, "]}") if text[colon : colon + 1] == ":" and text[bracket : bracket + 1] == "[" else None
+def _pieces(data: bytes) -> Iterator[bytes | msgspec.Raw | Trouble]:
+    """The elements of a document of any form, each as JSON text of its own."""
+    try:
+        values = _PIECES.decode_lines(data)
+    except _UNDECODABLE:
+        yield from _scan(data.decode("utf-8", "replace"))
+        return
+    for value in values:
+        yield from _elements(value)
 
 
-def _skip_space(text: str, at: int, also: str = "") -> int:
-    while at < len(text) and (text[at] in " \t\r\n\x1e\ufeff" or text[at] in also):
-        at += 1
-    return at
+def _elements(value: msgspec.Raw) -> list[msgspec.Raw]:
+    """The elements of a list of records; any other JSON value is the one element."""
+    try:
+        if bytes(memoryview(value)[:1]) == b"[":
+            return _ELEMENTS.decode(value)
+        return _ENVELOPE.decode(value).Records
+    except _UNDECODABLE:
+        return [value]
 
 
-def _resume(text: str, at: int) -> int:
-    """Where reading may go on after a broken record: at the next record's first field. Raw quotes cannot stand inside
-    a JSON string, so this cannot be faked by what a record says."""
-    found = [p for mark in ('{"eventVersion"', '{"Records"', "\n{") if (p := text.find(mark, at + 1)) >= 0]
-    return _skip_space(text, min(found)) if found else len(text)
+def _whole_number(text: str) -> int | float:
+    """A number of any length: Python refuses to read very long ones as an int."""
+    return int(text) if len(text) < 100 else float(text)
 
 
-def _unwrap(value: Any) -> Iterator[Document]:
+_JSON = json.JSONDecoder(strict=False, parse_int=_whole_number)
+
+
+def _opened(piece: bytes | msgspec.Raw) -> Iterator[Record | Trouble]:
+    """The records in one element: itself, or what it wraps."""
+    try:
+        record = _RECORD.decode(piece)
+    except _UNDECODABLE:
+        record = None
+    if record is not None and record.eventName:
+        yield record
+        return
+    try:
+        value = _JSON.decode(bytes(piece).decode("utf-8", "replace"))
+    except RecursionError:
+        yield Trouble(TOO_DEEP, "nested too deeply")
+    except ValueError as error:
+        yield Trouble(BROKEN, str(error))
+    else:
+        yield from _unwrapped(value)
+
+
+def _unwrapped(value: Any) -> Iterator[Record | Trouble]:
     """A decoded JSON value as records: EventBridge's `detail` and CloudWatch Logs' `logEvents` opened."""
     match value:
-        case {"Records": list(records)}:
-            for record in records:
-                yield from _unwrap(record)
-        case list():
-            for record in value:
-                yield from _unwrap(record)
+        case {"eventName": _}:
+            yield _typed(value)
         case {"detail-type": _, "detail": dict(detail)}:
-            yield detail, None
+            yield _typed(detail)
         case {"messageType": "CONTROL_MESSAGE"}:
             return
         case {"logEvents": list(events)}:
             for event in events:
-                message = event.get("message") if isinstance(event, dict) else None
-                yield from _documents(message.encode("utf-8", "replace")) if isinstance(message, str) else iter(
-                    [(None, ("not_a_record", "a log event without a message"))]
-                )
+                yield from _log_event(event)
+        case {"id": _, "timestamp": _, "message": str()}:
+            yield from _log_event(value)
         case dict():
-            yield value, None
+            yield _typed(value)
         case _:
-            yield None, ("not_a_record", f"expected an object, got {type(value).__name__}")
+            yield Trouble(NOT_A_RECORD, f"expected an object, got {type(value).__name__}")
 
 
-def _readable(value: Any) -> Any:
-    """The same value with every text valid UTF-8 (a lone surrogate is what is left of a cut emoji)."""
-    if isinstance(value, str):
-        return value if value.isascii() else value.encode("utf-8", "replace").decode()
-    if isinstance(value, dict):
-        return {_readable(k): _readable(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_readable(v) for v in value]
-    return value
+def _log_event(event: Any) -> Iterator[Record | Trouble]:
+    message = event.get("message") if isinstance(event, dict) else None
+    if isinstance(message, str):
+        yield from _found(_mended(message.encode("utf-8", "replace")))
+    else:
+        yield Trouble(NOT_A_RECORD, "a log event without a message")
+
+
+def _typed(value: dict[str, Any]) -> Record:
+    """A decoded JSON object as a record: whole if all its fields have the expected types, else field by field."""
+    try:
+        return msgspec.convert(value, Record, strict=False)
+    except _UNDECODABLE:
+        return _lenient(value, Record)
+
+
+def _lenient(value: dict[str, Any], shape: type[S]) -> S:
+    """A JSON object as a struct in which a field of the wrong type is null."""
+    struct = shape()
+    for field in msgspec.structs.fields(shape):
+        given = value.get(field.encode_name)
+        if given is not None:
+            setattr(struct, field.name, _fitted(given, field.type))
+    return struct
+
+
+def _fitted(given: Any, expected: Any) -> Any:
+    """A value as the type of its field, or null."""
+    try:
+        return msgspec.convert(given, expected, strict=False)
+    except _UNDECODABLE:
+        pass
+    for type_ in get_args(expected):
+        if isinstance(given, dict) and isinstance(type_, type) and issubclass(type_, msgspec.Struct):
+            return _lenient(given, type_)
+        if isinstance(given, list) and get_origin(type_) is list:
+            return (
+                [_lenient(one, Resource) for one in given if isinstance(one, dict)]
+                if Resource in get_args(type_)
+                else None
+            )
+        if type_ is str:
+            return _text(given)
+    return None
+
+
+def _text(given: Any) -> str | None:
+    """A text from a number, or from a list: of a parameter that was given twice the first counts."""
+    if isinstance(given, list):
+        return next((one for one in given if isinstance(one, str)), None)
+    return str(given) if isinstance(given, int | float) and not isinstance(given, bool) else None
+
+
+_MEMBER = r'"[^"\\]*+"\s*+:\s*+(?:"(?:[^"\\]|\\.)*+"|\[[^\[\]{}]*+\]|[^\s"\[\]{},:]++)'
+_GAP = re.compile(rf"(?:[\s,\]}}\x1e]|{_MEMBER})*+")
+_HEAD = re.compile(rf'\[|\{{(?:\s*+{_MEMBER}\s*+,)*+\s*+"(?:Records|logEvents)"\s*+:\s*+\[')
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"|[\[{]|[\]}]')
+_STEP = {"[": 1, "{": 1, "]": -1, "}": -1}
+_OPENING = re.compile(r'\{\s*"[^"\\]*"')
+_STARTS = r'\{\s*"(?:eventVersion|Records|messageType|detail-type)"|(?<=\n)\{'
+
+
+def _scan(text: str) -> Iterator[bytes | Trouble]:
+    """The elements of a document that is no valid JSON; a Trouble for every break, and where the end is missing."""
+    at, depth, breaks = 0, 0, 0
+    while (at := (gap := _between(text, at)).end()) < len(text) and breaks < MAX_BREAKS:
+        depth += _nesting(gap[0])
+        if head := _HEAD.match(text, at):
+            at, depth = head.end(), depth + _nesting(head[0])
+            continue
+        piece, at = _element(text, at)
+        breaks += isinstance(piece, Trouble) and piece.reason == BROKEN
+        yield piece
+    if not breaks and depth + _nesting(gap[0]) > 0:
+        yield Trouble(UNCLOSED)
+
+
+def _between(text: str, at: int) -> re.Match[str]:
+    """What stands between two records: commas, closing brackets, and the plain members of what holds the records."""
+    found = _GAP.match(text, at)
+    assert found is not None  # noqa: S101  it matches nothing, too
+    return found
+
+
+def _nesting(text: str) -> int:
+    return text.count("[") + text.count("{") - text.count("]") - text.count("}")
+
+
+def _element(text: str, at: int) -> tuple[bytes | Trouble, int]:
+    """The JSON value at a place, or why there is none, and where to read on."""
+    try:
+        _, end = _JSON.raw_decode(text, at)
+    except RecursionError:
+        return Trouble(TOO_DEEP, "nested too deeply"), _end_of(text, at)
+    except ValueError as error:
+        return Trouble(BROKEN, str(error)), _next_start(text, at)
+    return text[at:end].encode(), end
+
+
+def _end_of(text: str, at: int) -> int:
+    """Where the object at a place ends, by its brackets."""
+    depth = 0
+    for token in _TOKEN.finditer(text, at):
+        depth += _STEP.get(token[0], 0)
+        if depth <= 0:
+            return token.end()
+    return len(text)
+
+
+def _next_start(text: str, at: int) -> int:
+    """Where the next record begins after a broken one: where something begins as a record does, or as this one did.
+
+    Not after a colon: what stands there lies inside a record, and may be of the requester's making.
+    """
+    opening = _OPENING.match(text, at)
+    starts = f"{_STARTS}|{re.escape(opening[0])}" if opening else _STARTS
+    found = re.compile(f"(?<!:)(?<!: )(?:{starts})").search(text, at + 1)
+    return found.start() if found else _end_of(text, at)
 
 
 def _enter(record: Record, name: str, position: int, into: BatchBuilder) -> None:
-    skip = SKIPPED_TYPES.get(record.eventType or "") or SKIPPED_CATEGORIES.get(record.eventCategory or "") or Skip.no
+    skip = SKIPPED_TYPES.get(record.eventType or "") or SKIPPED_CATEGORIES.get(record.eventCategory or "")
     when = record.eventTime or record.timestamp
     second = epoch(when) if when else None
+    if second is None and not skip:
+        into.reject(name, position, "bad_event_time" if when else "no_event_time", when or "")
+        return
     partition = f"{record.recipientAccountId or _owner(record)}/{record.awsRegion or ''}"
-    if skip in (Skip.aggregated, Skip.insight):
-        into.add(Row(Log.cloudtrail, second or 0, text_hash(dedup_id(record)), partition, skip))
-        return
-    if second is None:
-        into.reject(name, position, "no_event_time" if not when else "bad_event_time", when or "")
-        return
-    operation = _operation(record)
-    if operation is None or skip:
-        into.add(Row(Log.cloudtrail, second, text_hash(dedup_id(record)), partition, skip or Skip.not_s3))
-        return
-    into.add(_row(record, second, partition, operation, dedup_id(record)))
+    operation = None if skip else _operation(record)
+    if second is not None and operation is not None:
+        into.add(_row(record, second, partition, operation, dedup_id(record)))
+    else:
+        named = _summary_id(record) if skip in _SUMMARIES else dedup_id(record)
+        into.add(Row(Log.cloudtrail, second or 0, text_hash(named), partition, skip or Skip.not_s3))
+
+
+_SUMMARIES = {Skip.aggregated, Skip.insight}
+
+
+def _summary_id(record: Record) -> str:
+    """Aggregated records spell `eventId`; the start and the end of an insight share their `sharedEventID`."""
+    return record.eventID or record.eventId or dedup_id(record)
 
 
 def dedup_id(record: Record) -> str:
@@ -319,60 +465,59 @@ def _owner(record: Record) -> str:
 
 def _operation(record: Record) -> Operation | None:
     """Class of an access event; None if the record is not about S3 access."""
-    source, api = record.eventSource or "", record.eventName or ""
-    kind = classify(api)
-    if source in S3_SOURCES:
-        return kind
-    if source == "sts.amazonaws.com" and kind is Operation.assume:
-        return kind
-    if source == "cloudtrail.amazonaws.com" and kind is Operation.control:
-        return kind
-    if source == "kms.amazonaws.com" and kind is Operation.decrypt and _kms_object(record):
-        return kind
+    source, kind = record.eventSource or "", classify(record.eventName or "")
+    if source in S3_SOURCES or _ELSEWHERE.get(source) is kind:
+        return None if kind is Operation.decrypt and not _kms_object(record) else kind
     return None
+
+
+_ELSEWHERE = {
+    "sts.amazonaws.com": Operation.assume,
+    "cloudtrail.amazonaws.com": Operation.control,
+    "kms.amazonaws.com": Operation.decrypt,
+}
+"""What other services do that is access to S3, or to the right to it, or to its record."""
 
 
 def _kms_object(record: Record) -> str | None:
     """ARN of the object or bucket that a KMS call was made for."""
     parameters = record.requestParameters
-    context = parameters.encryptionContext.s3_arn if parameters and parameters.encryptionContext else None
-    return context[0] if isinstance(context, list) and context else context if isinstance(context, str) else None
+    arn = parameters.encryptionContext.s3_arn if parameters and parameters.encryptionContext else None
+    return (arn[0] if arn else None) if isinstance(arn, list) else arn
 
 
 def _row(record: Record, second: int, partition: str, operation: Operation, event_id: str) -> Row:
     parameters = record.requestParameters or _NO_PARAMETERS
     additional = record.additionalEventData or _NO_ADDITIONAL
-    who = principal(record)
-    bucket, key = place(record, operation)
-    copied = operation is Operation.copy
-    internal = operation is Operation.read and record.sourceIPAddress is not None and record.sourceIPAddress.startswith(INTERNAL)
+    at = place(record, operation)
     return Row(
         Log.cloudtrail,
         second,
         text_hash(event_id),
         partition,
-        link=text_hash(additional.id2) if additional.id2 and (copied or internal) else 0,
+        link=text_hash(additional.id2) if additional.id2 and _linked(record, operation) else 0,
         operation=operation,
         outcome=outcome(record.errorCode),
-        bytes=int(additional.bytesTransferredOut or 0),
-        who=who,
+        bytes=_size(additional.bytesTransferredOut),
+        who=principal(record),
         has_arn=bool(record.userIdentity and record.userIdentity.arn),
         api=record.eventName,
-        bucket=bucket,
-        key=key,
-        destination=parameters.bucketName if copied else None,
+        bucket=at.bucket,
+        key=at.key,
+        destination=at.destination,
         source_ip=record.sourceIPAddress or None,
         user_agent=_agent(record.userAgent),
         auth=_AUTH.get(additional.AuthenticationMethod or "", "none"),
         event_id=event_id,
         request_id=record.requestID,
         region=record.awsRegion,
+        access_point=at.access_point,
         vpc_endpoint=record.vpcEndpointId,
         tls=record.tlsDetails.tlsVersion if record.tlsDetails else None,
         sse=additional.SSEApplied,
-        kms_key=parameters.keyId,
+        kms_key=parameters.keyId or parameters.sse_key or _kms_key(record, operation),
         version_id=parameters.versionId,
-        signed_at=_or_null(epoch(parameters.signed_at) if parameters.signed_at else None),
+        signed_at=_signed_at(parameters.signed_at) if parameters.signed_at else -1,
         signed_for=_whole(parameters.signed_for),
     )
 
@@ -381,65 +526,121 @@ _NO_PARAMETERS, _NO_ADDITIONAL = Parameters(), Additional()
 _AUTH = {"AuthHeader": "header", "QueryString": "query"}
 
 
+def _linked(record: Record, operation: Operation) -> bool:
+    """Whether this is a copy, or the read that AWS may make for one."""
+    if operation is Operation.copy:
+        return True
+    return operation is Operation.read and (record.sourceIPAddress or "").startswith(INTERNAL)
+
+
+def _size(value: float | None) -> int:
+    return int(value) if value is not None and 0 <= value < MAX_BYTES else 0
+
+
 def _agent(text: str | None) -> str | None:
     """S3 writes the user agent in brackets."""
     return text[1:-1] if text and text.startswith("[") and text.endswith("]") else text
 
 
-def _or_null(value: int | None) -> int:
-    return -1 if value is None else value
+def _kms_key(record: Record, operation: Operation) -> str | None:
+    if operation is not Operation.decrypt:
+        return None
+    return next((one.ARN for one in record.resources or () if one.type == "AWS::KMS::Key"), None)
+
+
+def _signed_at(text: str) -> int:
+    second = epoch(text)
+    return -1 if second is None else second
 
 
 def _whole(value: str | int | None) -> int:
-    return int(value) if isinstance(value, int) or (isinstance(value, str) and value.isascii() and value.isdigit()) else -1
+    """Seconds from a number or from digits; -1 if it is neither, or more than a century."""
+    if isinstance(value, str):
+        value = int(value) if value.isascii() and value.isdigit() and len(value) < 12 else None
+    return value if value is not None and 0 <= value < 1 << 32 else -1
 
 
 def outcome(error: str | None) -> Outcome:
-    """success without an error code; denied for AccessDenied and anything Unauthorized; else error."""
+    """Success without an error code; denied for AccessDenied and anything Unauthorized; else error."""
     if not error:
         return Outcome.success
-    if error.startswith(("AccessDenied", "AllAccessDisabled")) or "Unauthorized" in error:
+    if "AccessDenied" in error or "Unauthorized" in error or error.startswith("AllAccessDisabled"):
         return Outcome.denied
     return Outcome.error
 
 
-def place(record: Record, operation: Operation) -> tuple[str | None, str | None]:
-    """Bucket and key of what was accessed: from the resources' ARNs, else from the parameters; for a copy its source."""
+class Place(NamedTuple):
+    """What was accessed; null where the record does not show it. `access_point`: ARN or alias that led there."""
+
+    bucket: str | None
+    key: str | None
+    destination: str | None = None
+    access_point: str | None = None
+
+
+def place(record: Record, operation: Operation) -> Place:
+    """What a record accessed: from the resources' ARNs, else from the parameters; for a copy its source."""
     parameters = record.requestParameters or _NO_PARAMETERS
-    if operation is Operation.copy:
-        return copy_source(parameters.copy_source or "")
     if operation is Operation.decrypt:
-        return split_arn(_kms_object(record) or "")
-    bucket: str | None = None
-    key: str | None = None
-    for resource in record.resources or ():
-        if resource.ARN and resource.type == "AWS::S3::Object":
+        return Place(*split_arn(_kms_object(record) or ""))
+    addressed = _addressed(record.resources or (), parameters)
+    if operation is Operation.copy:
+        return Place(*copy_source(parameters.copy_source or ""), addressed.bucket)
+    return addressed
+
+
+def _addressed(resources: Iterable[Resource], parameters: Parameters) -> Place:
+    bucket = key = point = None
+    for resource in resources:
+        if resource.ARN is None:
+            continue
+        if resource.type in OBJECT_RESOURCES:
             bucket, key = split_arn(resource.ARN)
-        elif resource.ARN and resource.type == "AWS::S3::Bucket" and bucket is None:
+        elif bucket is None and resource.type in BUCKET_RESOURCES:
             bucket = split_arn(resource.ARN)[0]
-    return bucket or parameters.bucketName or None, key or parameters.key or None
+        elif resource.type == "AWS::S3::AccessPoint":
+            point = resource.ARN
+    named = parameters.bucketName
+    if named and named != bucket and bucket_name(named) is None:
+        point, named = point or named, None
+    return Place(bucket or named or None, key or parameters.key or None, None, point)
+
+
+def bucket_name(text: str) -> str | None:
+    """The bucket that a request names: None if it names an access point, by ARN or by alias."""
+    return split_arn(text)[0] if text.startswith("arn:") else None if text.endswith(ALIASES) else text or None
 
 
 def split_arn(arn: str) -> tuple[str | None, str | None]:
-    """`arn:aws:s3:::bucket/key` → (bucket, key). Access points name no bucket: (None, key)."""
+    """`arn:aws:s3:::bucket/key` → (bucket, key). Access points name no bucket: (None, key).
+
+    A bucket's ARN has no account, but for directory buckets (S3 Express) and Outposts, where the word `bucket` says so.
+    """
     parts = arn.split(":", 5)
     if len(parts) < 6 or parts[0] != "arn":
         return None, None
-    if parts[5].startswith("accesspoint"):
-        _, _, key = parts[5].partition("/object/")
-        return None, key or None
+    if parts[4]:
+        found = _BUCKET_OF_ACCOUNT.fullmatch(parts[5])
+        if not found:
+            return None, parts[5].partition("/object/")[2] or None
+        return found[1] or found[3], found[2] or found[4] or None
     bucket, _, key = parts[5].partition("/")
     return bucket or None, key or None
 
 
+_BUCKET_OF_ACCOUNT = re.compile(r"outpost/[^/]+/bucket/([^/]+)(?:/object/(.*))?|bucket/([^/]+)(?:/(.*))?", re.DOTALL)
+
+
 def copy_source(text: str) -> tuple[str | None, str | None]:
-    """`x-amz-copy-source`: `bucket/key`, perhaps with a leading slash, URL-encoded, with `?versionId=`, or an ARN."""
-    path = text.lstrip("/").partition("?versionId=")[0]
-    if path.startswith("arn:") or path.startswith("arn%3A"):
-        bucket, key = split_arn(unquote(path))
-        return bucket, key
-    bucket, _, key = unquote(path).partition("/")
-    return bucket or None, key or None
+    """`x-amz-copy-source`: `bucket/key`, perhaps with a leading slash, URL-encoded, with `?versionId=`, or an ARN.
+
+    S3 reads a bare `+` in it as a space.
+    """
+    path = unquote_plus(text.partition("?versionId=")[0]).removeprefix("/")
+    if path.startswith("arn:"):
+        return split_arn(path)
+    bucket, _, key = path.partition("/")
+    return bucket_name(bucket), key or None
 
 
 def principal(record: Record) -> Principal:
@@ -484,7 +685,7 @@ def _principal(
 ) -> Principal:
     if account in ANONYMOUS_ACCOUNTS:
         return anonymous(address)
-    if kind == "AWSService" or (invoked_by and not principal_id and not arn):
+    if kind == "AWSService" or (invoked_by and not (principal_id or arn or other_id or any(issuer))):
         return service(invoked_by or principal_id or UNKNOWN, account, kind or "AWSService")
     owner = account or (account_of_arn(arn) if arn else None) or UNKNOWN
     extra: dict[str, Any] = {
@@ -496,9 +697,11 @@ def _principal(
         "invoked_by": invoked_by,
     }
     if kind == "AssumedRole" or (kind == "AWSAccount" and (principal_id or "").startswith("AROA")):
-        session, session_shown, role, role_shown, name = role_session(principal_id, arn, *issuer, account)
+        session, session_shown, role, role_shown, name = role_session(principal_id, arn, *issuer, owner)
         return Principal(kind, session, session_shown, role, role_shown, owner, session_name=name, **extra)
     name = arn or principal_id or other_id or f"{owner}:{kind or UNKNOWN}"
+    if kind == "Role" and principal_id:
+        return Principal(kind, principal_id, name, principal_id.partition(":")[0], name, owner, **extra)
     return Principal(kind or UNKNOWN, name, name, name, name, owner, **extra)
 
 

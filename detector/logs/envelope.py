@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -33,6 +34,9 @@ NOT_LOGS = frozenset({"CloudTrail-Digest", "CloudTrail-Insight"})
 """Folders beside CloudTrail's own that hold signatures and summaries, not records."""
 
 GZIP = 16 + zlib.MAX_WBITS
+
+ACCOUNT_IN_KEY = re.compile(r"(?:^|/)AWSLogs/(?:o-[a-z0-9]+/)?(\d{12})/", re.ASCII)
+"""Where CloudTrail's file names say whose log it is."""
 
 Json = dict[str, Any]
 
@@ -59,9 +63,32 @@ def notices(body: str, message_id: str) -> Parsed:
         return Parsed(problem="nested too deeply")
 
 
-def accepted(notice: Notice, buckets: frozenset[str]) -> bool:
-    """Whether the daemon may read it: a log in one of these buckets, or a record that came in the message itself."""
-    return notice.data is not None or notice.bucket in buckets
+@dataclass(frozen=True, slots=True)
+class Accept:
+    """What may be read: logs in these buckets, and of these accounts (empty: of any).
+
+    A log file's account stands in its key (`AWSLogs/<account>/…`); a record in the message itself names its recipient.
+    """
+
+    buckets: frozenset[str]
+    accounts: frozenset[str] = frozenset()
+
+    def refusal(self, notice: Notice) -> str:
+        """Why the notice may not be read; empty if it may."""
+        if notice.data is None and notice.bucket not in self.buckets:
+            return f"not in accept.buckets: {_short(notice.bucket)}"
+        strangers = sorted(_accounts(notice) - self.accounts) if self.accounts else []
+        return f"not in accept.accounts: {_short(', '.join(strangers))}" if strangers else ""
+
+
+def _accounts(notice: Notice) -> set[str]:
+    """The accounts whose logs a notice brings, as far as it says."""
+    if notice.data is None:
+        found = ACCOUNT_IN_KEY.search(notice.key)
+        return {found[1]} if found else set()
+    records = json.loads(notice.data)["Records"]
+    named = (record.get("recipientAccountId") for record in records if isinstance(record, dict))
+    return {account for account in named if isinstance(account, str)}
 
 
 def _read(body: str, message_id: str, depth: int) -> Iterator[Notice]:

@@ -1,6 +1,6 @@
 """Bounded inflation of gzip. Pure.
 
-All members of a concatenated file are read. A file that breaks off gives what came before the break, and says so.
+All members of a concatenated file are read. A file that breaks off, or is damaged, gives what came before, and says so.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ MAX_INFLATED = 2 << 30
 """Bytes a file may inflate to (CloudTrail files are at most 50 MB compressed, about 10 times that inflated)."""
 _GZIP = 31
 _BROKEN: tuple[type[Exception], ...] = (isal_zlib.IsalError, zlib.error, EOFError)  # type: ignore[assignment]  # its stub calls a class an instance
+_FEED = 1 << 16
+_STEP = 1 << 14
 
 
 class Inflated(NamedTuple):
@@ -24,36 +26,62 @@ class Inflated(NamedTuple):
     problem: str = ""
 
 
+class _Member(NamedTuple):
+    """Content of one gzip member, where its data end in the file, and why it is not all there."""
+
+    data: bytes
+    end: int
+    problem: str = ""
+
+
 def inflate(data: bytes, limit: int = MAX_INFLATED) -> Inflated:
-    """Inflate gzip; other content is returned as it is."""
+    """Inflate gzip to at most `limit` bytes; other content is returned as it is."""
     if not data.startswith(GZIP_MAGIC):
         return Inflated(data)
     parts: list[bytes] = []
-    size, rest = 0, data
-    while rest.startswith(GZIP_MAGIC):
-        member = isal_zlib.decompressobj(_GZIP)
-        try:
-            parts.append(member.decompress(rest, limit - size + 1))
-        except _BROKEN as error:
-            return Inflated(b"".join(parts) + _good_part(rest, limit - size), f"broken gzip: {error}")
-        size += len(parts[-1])
-        if size > limit:
-            return Inflated(b"".join(parts)[:limit], f"inflates to more than {limit} bytes; the rest was not read")
-        if not member.eof:
-            return Inflated(b"".join(parts), "broken gzip: the file ends before its content does")
-        rest = member.unused_data
-    if rest.strip(b"\0"):
-        return Inflated(b"".join(parts), f"broken gzip: {len(rest)} bytes after the end that are no gzip")
-    return Inflated(b"".join(parts))
+    at, left = 0, limit
+    while data.startswith(GZIP_MAGIC, at):
+        member = _member(data, at, left)
+        parts.append(member.data)
+        at, left = member.end, left - len(member.data)
+        if member.problem or left < 0:
+            too_much = f"inflates to more than {limit} bytes; the rest was not read"
+            return Inflated(b"".join(parts)[:limit], member.problem or too_much)
+    junk = len(data) - at if data[at:].strip(b"\0") else 0
+    return Inflated(b"".join(parts), f"broken gzip: {junk} bytes after the end that are no gzip" if junk else "")
+
+
+def _member(data: bytes, start: int, left: int) -> _Member:
+    """One member, of which at most `left` + 1 bytes are inflated.
+
+    The first is fed whole: most files have one. Later ones are fed in pieces that grow, for what a member leaves over
+    is copied, and a file of many small members would be copied as often as it has members.
+    """
+    inflater, parts, at = isal_zlib.decompressobj(_GZIP), [b""], start
+    feed = _FEED if start else len(data)
+    room = left + 1
+    try:
+        while at < len(data) and room > 0 and not inflater.eof:
+            parts.append(inflater.decompress(data[at : at + feed], room))
+            at, feed, room = min(at + feed, len(data)), 2 * feed, room - len(parts[-1])
+    except _BROKEN as error:
+        return _Member(_good_part(data[start:], left), len(data), f"broken gzip: {error}")
+    problem = "" if inflater.eof or room <= 0 else "broken gzip: the file ends before its content does"
+    return _Member(b"".join(parts), at - len(inflater.unused_data), problem)
 
 
 def _good_part(data: bytes, limit: int) -> bytes:
-    """What can be inflated before a damaged place: fed in small pieces, until one fails."""
-    member, out, size = zlib.decompressobj(_GZIP), [], 0
-    for start in range(0, len(data), 1024):
+    """What can be inflated before a damaged place: in steps, and from the step that fails on byte by byte."""
+    inflater, out, at, step = zlib.decompressobj(_GZIP), bytearray(), 0, _STEP
+    while at < len(data) and len(out) < limit:
+        before = inflater.copy() if step > 1 else inflater
+        piece = data[at : at + 1024]
         try:
-            out.append(member.decompress(data[start : start + 1024], max(1, limit - size)))
+            out += inflater.decompress(piece, min(step, limit - len(out)))
         except zlib.error:
-            break
-        size += len(out[-1])
-    return b"".join(out)
+            if step == 1:
+                break
+            inflater, step = before, 1
+        else:
+            at += len(piece) - len(inflater.unconsumed_tail)
+    return bytes(out)

@@ -12,11 +12,14 @@ from detector.logs.inflate import inflate
 
 CLOUDTRAIL, SERVER_ACCESS, PARQUET = "cloudtrail", "server_access", "parquet"
 HEAD = 1 << 16
+_PLAIN = rb'(?:\s*+"\w++"\s*+:\s*+(?:"[^"\\]*+"|[\w.+-]++)\s*+,)*+\s*+'
+"""Members of a JSON object that hold no object. What a requester may shape (tags, keys of a table) lies in objects."""
 _RECORD = re.compile(rb'"(eventName|eventSource|userIdentity|eventCategory)"\s*:')
 _WRAPPED = re.compile(rb'"messageType"\s*:\s*"(DATA|CONTROL)_MESSAGE"')
 _EMPTY = re.compile(rb'\s*(\{\s*"Records"\s*:\s*\[\s*\]\s*\}|\[\s*\])\s*')
-_NOTIFICATION = re.compile(rb'"eventSource"\s*:\s*"aws:s3"')
-_DIGEST = re.compile(rb'"digestStartTime"\s*:')
+_NOTIFICATION = re.compile(rb'\s*\{\s*"Records"\s*:\s*\[\s*\{' + _PLAIN + rb'"eventSource"\s*:\s*"aws:s3"')
+_DIGEST = re.compile(rb"\s*\{" + _PLAIN + rb'"digestStartTime"\s*:')
+_BOM = b"\xef\xbb\xbf"
 
 
 class Reading(NamedTuple):
@@ -33,21 +36,20 @@ class Reading(NamedTuple):
 
 def read(data: bytes, name: str, into: BatchBuilder) -> Reading:
     """Read one file as delivered (gzipped or not) into the builder."""
-    content, problem = inflate(data)
+    content, damage = inflate(data)
     kind, reason = identify(content)
     if not kind:
-        return Reading("", problem or reason, problem, len(content))
-    damage = problem
+        return Reading("", damage or reason, damage, len(content))
     try:
         if kind == CLOUDTRAIL:
             whole = cloudtrail.parse(content, name, into)
-            damage = problem or ("" if whole else "broken JSON")
+            damage = damage or ("" if whole else "broken JSON")
         elif kind == SERVER_ACCESS:
             server_access.parse(content, name, into)
         else:
             parquet.parse(content, name, into)
     except InputError as error:
-        return Reading("", error.what, "", len(content))
+        return Reading("", error.what, damage, len(content))
     return Reading(kind, "", damage, len(content))
 
 
@@ -58,18 +60,18 @@ def identify(content: bytes) -> tuple[str, str]:
     if content.startswith(b"PAR1"):
         return PARQUET, ""
     head = content[:HEAD]
-    start = head.lstrip(b"\xef\xbb\xbf \t\r\n\x1e")[:1]
-    if start in (b"{", b"["):
-        return _identify_json(content, head)
+    text = head.removeprefix(_BOM).lstrip(b" \t\r\n\x1e")
+    if text.startswith((b"{", b"[")):
+        return _identify_json(content.removeprefix(_BOM), text)
     if server_access.looks_like(head):
         return SERVER_ACCESS, ""
     return "", "no known log: neither CloudTrail JSON, nor S3 server access log lines, nor access-record Parquet"
 
 
 def _identify_json(content: bytes, head: bytes) -> tuple[str, str]:
-    if _DIGEST.search(head):
+    if _DIGEST.match(head):
         return "", "a CloudTrail digest file, not a log"
-    if _NOTIFICATION.search(head):
+    if _NOTIFICATION.match(head):
         return "", "an S3 event notification, not a log"
     if _RECORD.search(head) or _WRAPPED.search(head) or _EMPTY.fullmatch(content):
         return CLOUDTRAIL, ""

@@ -8,6 +8,7 @@ import pytest
 from detector.aws import queue
 from detector.aws.queue import OLD_SECONDS, SqsSource, region_of
 from detector.errors import EdgeError
+from detector.logs.envelope import Accept
 from detector.source import Message
 from tests.aws.test_session import answer
 
@@ -53,7 +54,7 @@ def raw(id_, *, bucket="logs", age=0.0, receipt="r", body=None):
 def source(monkeypatch):
     def make(server):
         monkeypatch.setattr(queue, "client", lambda *_, **__: server)
-        return SqsSource("http://127.0.0.1/q", frozenset({"logs"}), NoObjects())
+        return SqsSource("http://127.0.0.1/q", Accept(frozenset({"logs"})), NoObjects())
 
     return make
 

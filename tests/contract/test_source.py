@@ -9,6 +9,7 @@ from detector.aws.objects import S3Objects
 from detector.aws.queue import SqsSource
 from detector.errors import EdgeError, InputError
 from detector.local.directory import DirectorySource
+from detector.logs.envelope import Accept
 from tests.servers import Aws
 
 VISIBILITY = 1
@@ -68,7 +69,7 @@ class Queue:
         self.s3.delete_object(Bucket=self.bucket, Key=name)
 
     def open(self):
-        return SqsSource(self.url, frozenset({self.bucket}), S3Objects(sleep=lambda _: None))
+        return SqsSource(self.url, Accept(frozenset({self.bucket})), S3Objects(sleep=lambda _: None))
 
     def hold_briefly(self):
         self.sqs.set_queue_attributes(QueueUrl=self.url, Attributes={"VisibilityTimeout": str(VISIBILITY)})
@@ -77,7 +78,7 @@ class Queue:
         time.sleep(VISIBILITY + 0.2)
 
     def missing(self):
-        return SqsSource(self.url + "-nowhere", frozenset(), S3Objects())
+        return SqsSource(self.url + "-nowhere", Accept(frozenset()), S3Objects())
 
 
 @pytest.fixture(params=["directory", "sqs"])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.logs.envelope import accepted, notices
+from detector.logs.envelope import Accept, notices
 from detector.source import Notice
 
 KEY = "AWSLogs/111122223333/CloudTrail/us-east-1/2026/05/01/111122223333_CloudTrail_us-east-1_20260501T0905Z_a.json.gz"
@@ -250,8 +250,21 @@ def test_problems_hold_no_control_characters():
 
 
 def test_only_accepted_buckets_are_read():
-    """A notice of a bucket outside `accept` is not accepted; a record inside the message needs no bucket."""
-    assert accepted(stored(), frozenset({"trail-logs"}))
-    assert not accepted(stored(), frozenset({"other"}))
-    assert not accepted(stored(), frozenset())
-    assert accepted(inline(RECORD), frozenset())
+    """A notice of a bucket outside `accept` is refused; a record inside the message needs no bucket."""
+    assert Accept(frozenset({"trail-logs"})).refusal(stored()) == ""
+    assert "accept.buckets" in Accept(frozenset({"other"})).refusal(stored())
+    assert "accept.buckets" in Accept(frozenset()).refusal(stored())
+    assert Accept(frozenset()).refusal(inline(RECORD)) == ""
+
+
+def test_what_another_account_logged_is_refused():
+    """The account of a file stands in its key, that of an inline record in the record; none listed means any."""
+    buckets = frozenset({"trail-logs"})
+    for account, refused in (("111122223333", False), ("999999999999", True)):
+        key = f"AWSLogs/o-abc/{account}/CloudTrail/us-east-1/2026/05/01/f.json.gz"
+        file = Notice("n", bucket="trail-logs", key=key)
+        record = inline(RECORD | {"recipientAccountId": account})
+        accept = Accept(buckets, frozenset({"111122223333"}))
+        assert bool(accept.refusal(file)) is refused
+        assert bool(accept.refusal(record)) is refused
+        assert Accept(buckets).refusal(file) == Accept(buckets).refusal(record) == ""
