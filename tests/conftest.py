@@ -1,5 +1,17 @@
-"""Fixtures every test may use."""
+"""Fixtures every test may use, and how hypothesis runs.
+
+The same examples on every run, and no deadline: a test never fails for the speed of the machine. To look for new ones:
+`HYPOTHESIS_PROFILE=explore make test`.
+"""
+
+import os
+
+from hypothesis import settings
 
 from tests.servers import aws, moto_server
+
+settings.register_profile("same", deadline=None, derandomize=True)
+settings.register_profile("explore", deadline=None, max_examples=1000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 __all__ = ["aws", "moto_server"]

@@ -250,11 +250,12 @@ class BatchBuilder:
 
 def intern(rows: Sequence[T | None]) -> tuple[I32, list[T]]:
     """Codes of the rows' values in order of first appearance, -1 for None, and the distinct values."""
-    seen: dict[T | None, int] = {None: -1}
-    setdefault = seen.setdefault
-    codes = np.fromiter((setdefault(row, len(seen) - 1) for row in rows), np.int32, len(rows))
-    del seen[None]
-    return codes, [value for value in seen if value is not None]
+    values = [value for value in dict.fromkeys(rows) if value is not None]
+    codes: dict[T | None, int] = {value: code for code, value in enumerate(values)}
+    codes[None] = -1
+    if not values:
+        return np.full(len(rows), -1, np.int32), values
+    return np.fromiter(map(codes.__getitem__, rows), np.int32, len(rows)), values
 
 
 def text_hash(text: str) -> int:

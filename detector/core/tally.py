@@ -92,6 +92,12 @@ class Tallies:
         """The hours (of event time) that hold something, in order."""
         return self._segments.segments()
 
+    def groups(self) -> set[int]:
+        """All groups that hold something."""
+        held = self._segments.segments()
+        runs = self._segments.within(held[0], held[-1]) if held else ()
+        return {group for run in runs for group in np.unique(run[0]).tolist()}
+
     def bound(self, group: int, bucket: int) -> int:
         """No value of the group at a second of this bucket is larger."""
         return self._coarse.get((group, bucket), 0) + self._coarse.get((group, bucket - 1), 0)

@@ -80,6 +80,8 @@ class BaselineWatch:
         if self._tallies.forget_before(oldest):
             self._ledger.forget_before(oldest)
             self._above = {group: panes for group, panes in self._above.items() if group in self._ledger.groups}
+            held = self._tallies.groups() | self._ledger.groups.keys()
+            self._keys = {group: key for group, key in self._keys.items() if group in held}
             self._changed = True
 
     def reads(self) -> tuple[Log, ...]:
