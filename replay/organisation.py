@@ -386,4 +386,6 @@ def burst(
     actor = Actor(role.session(session_name, start - 900), address, BOTO)
     times = start + np.arange(objects, dtype=np.int64) * seconds // objects
     keys = [f"{prefix}utt-{i:06d}.wav" for i in range(objects)]
-    return records(Calls(actor, "GetObject", bucket, keys, times), np.random.default_rng((seed, start, *session_name.encode())))
+    return records(
+        Calls(actor, "GetObject", bucket, keys, times), np.random.default_rng((seed, start, *session_name.encode()))
+    )

@@ -125,6 +125,9 @@ class Slices:
                 merged.merge(evidence)
         return merged
 
+    def __len__(self) -> int:
+        return len(self._slices)
+
     def forget_before(self, second: int) -> None:
         """Let go of slices that end before this second."""
         self._slices = {n: e for n, e in self._slices.items() if (n + 1) * self.width > second}

@@ -102,6 +102,11 @@ class Tallies:
         """No value of the group at a second of this bucket is larger."""
         return self._coarse.get((group, bucket), 0) + self._coarse.get((group, bucket - 1), 0)
 
+    def hot(self, threshold: float) -> set[Pair]:
+        """The (group, bucket) pairs in which a value may be at or above the threshold."""
+        near = {(group, bucket + step) for group, bucket in self._coarse for step in (0, 1)}
+        return {pair for pair in near if self.bound(*pair) >= threshold}
+
     def forget_before(self, second: int) -> bool:
         """Let go of whole segments before this second; whether there were any."""
         if not self._segments.drop_before(second // SEGMENT):

@@ -47,6 +47,7 @@ class ThresholdWatch:
         self._evidence: dict[int, Slices] = {}
         self._slice = max(1, rule.window // SLICES)
         self._late: set[int] = set()
+        self._newest = 0
         self._exemptions = [(e, _exemption_matcher(e)) for e in rule.exceptions]
         self._changed = True
 
@@ -81,17 +82,14 @@ class ThresholdWatch:
             news += [self._finding(group, tracked, state) for state, tracked in told]
         self._changed |= bool(dirty)
         self._late = set()
+        self._let_evidence_go()
         return news
 
     def advance(self, watermark: int) -> list[Finding]:
         """Close the episodes that the watermark has passed by one window."""
         closed = self._ledger.close(watermark - self.rule.window)
         self._changed |= bool(closed)
-        findings = [self._finding(group, tracked, CLOSED) for group, tracked in closed]
-        for group, _ in closed:
-            if not self._ledger.is_open(group):
-                self._evidence.pop(group, None)
-        return findings
+        return [self._finding(group, tracked, CLOSED) for group, tracked in closed]
 
     def forget_before(self, second: int) -> None:
         """Let go of everything that only records before this second could change."""
@@ -132,15 +130,22 @@ class ThresholdWatch:
         self._tallies.restore(parts)
         self._keys = {group: tuple(key) for group, key in state["keys"]}
         self._ledger.restore(state["ledger"])
+        self._newest = state["newest"]
         self._evidence = {group: Slices.restore(self._slice, e) for group, e in state["evidence"]}
         for group, bucket, at, values in state["crossings"]:
             crossing = np.frombuffer(at, np.int64), np.frombuffer(values, np.float64)
             self._crossings.setdefault(group, {})[bucket] = crossing
+        if state["exceptions"] != self.rule.exceptions_digest():
+            self._candidates = self._tallies.hot(self.rule.threshold) | {
+                (group, bucket) for group, buckets in self._crossings.items() for bucket in buckets
+            }
         self._changed = False
 
     def _state(self) -> dict[str, Any]:
         return {
             "digest": self.rule.digest(),
+            "exceptions": self.rule.exceptions_digest(),
+            "newest": self._newest,
             "keys": list(self._keys.items()),
             "ledger": self._ledger.snapshot(),
             "evidence": [(group, e.snapshot()) for group, e in self._evidence.items()],
@@ -173,9 +178,16 @@ class ThresholdWatch:
         for one in np.unique(group).tolist():
             slices = self._evidence.setdefault(one, Slices(self._slice))
             slices.add(view.batch, rows[group == one])
-            if not self._ledger.is_open(one):
-                slices.forget_before(int(view.time.max()) - 2 * self.rule.window)
+        self._newest = max(self._newest, int(view.time[rows].max(initial=0)))
         self._changed = True
+
+    def _let_evidence_go(self) -> None:
+        """After judging: of groups with nothing open only what may still belong to an opening is worth keeping."""
+        for group, slices in list(self._evidence.items()):
+            if not self._ledger.is_open(group):
+                slices.forget_before(self._newest - 2 * self.rule.window)
+                if not slices:
+                    del self._evidence[group]
 
     def _evaluate(self, group: int, bucket: int) -> bool:
         """Work out the crossing seconds of one bucket anew; whether there are or were any."""

@@ -185,8 +185,9 @@ def parse(data: bytes, name: str, into: BatchBuilder) -> bool:
     """
     records = _at_once(data)
     if records is None:
-        data = _mended(data)
-        records = _at_once(data)
+        mended = _mended(data)
+        records = _at_once(mended) if mended != data else None
+        data = mended
     if records is None:
         return _one_by_one(data, name, into)
     for position, record in enumerate(records, 1):
@@ -368,7 +369,7 @@ _HEAD = re.compile(rf'\[|\{{(?:\s*+{_MEMBER}\s*+,)*+\s*+"(?:Records|logEvents)"\
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"|[\[{]|[\]}]')
 _STEP = {"[": 1, "{": 1, "]": -1, "}": -1}
 _OPENING = re.compile(r'\{\s*"[^"\\]*"')
-_STARTS = r'\{\s*"(?:eventVersion|Records|messageType|detail-type)"|(?<=\n)\{'
+_STARTS = r'\{\s*"(?:eventVersion|Records|messageType|detail-type)"'
 
 
 def _scan(text: str) -> Iterator[bytes | Trouble]:
@@ -376,10 +377,11 @@ def _scan(text: str) -> Iterator[bytes | Trouble]:
     at, depth, breaks = 0, 0, 0
     while (at := (gap := _between(text, at)).end()) < len(text) and breaks < MAX_BREAKS:
         depth += _nesting(gap[0])
-        if head := _HEAD.match(text, at):
+        head = _HEAD.match(text, at)
+        if head and (depth <= 0 or head[0] != "["):
             at, depth = head.end(), depth + _nesting(head[0])
             continue
-        piece, at = _element(text, at)
+        piece, at = _element(text, at, in_lines=depth <= 0)
         breaks += isinstance(piece, Trouble) and piece.reason == BROKEN
         yield piece
     if not breaks and depth + _nesting(gap[0]) > 0:
@@ -397,14 +399,14 @@ def _nesting(text: str) -> int:
     return text.count("[") + text.count("{") - text.count("]") - text.count("}")
 
 
-def _element(text: str, at: int) -> tuple[bytes | Trouble, int]:
+def _element(text: str, at: int, *, in_lines: bool) -> tuple[bytes | Trouble, int]:
     """The JSON value at a place, or why there is none, and where to read on."""
     try:
         _, end = _JSON.raw_decode(text, at)
     except RecursionError:
         return Trouble(TOO_DEEP, "nested too deeply"), _end_of(text, at)
     except ValueError as error:
-        return Trouble(BROKEN, str(error)), _next_start(text, at)
+        return Trouble(BROKEN, str(error)), _next_start(text, at, in_lines=in_lines)
     return text[at:end].encode(), end
 
 
@@ -418,13 +420,13 @@ def _end_of(text: str, at: int) -> int:
     return len(text)
 
 
-def _next_start(text: str, at: int) -> int:
-    """Where the next record begins after a broken one: where something begins as a record does, or as this one did.
+def _next_start(text: str, at: int, *, in_lines: bool) -> int:
+    """Where the next record begins after a broken one: where something begins as records do, or as this one did.
 
     Not after a colon: what stands there lies inside a record, and may be of the requester's making.
     """
     opening = _OPENING.match(text, at)
-    starts = f"{_STARTS}|{re.escape(opening[0])}" if opening else _STARTS
+    starts = "|".join([_STARTS, *([re.escape(opening[0])] if opening else []), *([r"(?<=\n)\{"] if in_lines else [])])
     found = re.compile(f"(?<!:)(?<!: )(?:{starts})").search(text, at + 1)
     return found.start() if found else _end_of(text, at)
 

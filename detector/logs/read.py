@@ -12,7 +12,7 @@ from detector.logs.inflate import inflate
 
 CLOUDTRAIL, SERVER_ACCESS, PARQUET = "cloudtrail", "server_access", "parquet"
 HEAD = 1 << 16
-_PLAIN = rb'(?:\s*+"\w++"\s*+:\s*+(?:"[^"\\]*+"|[\w.+-]++)\s*+,)*+\s*+'
+_PLAIN = rb'(?:\s*+"\w++"\s*+:\s*+(?:"[^"\\]*+"|[\w.+-]++)\s*+,)*?\s*+'
 """Members of a JSON object that hold no object. What a requester may shape (tags, keys of a table) lies in objects."""
 _RECORD = re.compile(rb'"(eventName|eventSource|userIdentity|eventCategory)"\s*:')
 _WRAPPED = re.compile(rb'"messageType"\s*:\s*"(DATA|CONTROL)_MESSAGE"')

@@ -1,0 +1,81 @@
+# `make demo` and `make test` do all of their own set-up, inside this folder: the uv tool in .tools, the program in
+# .venv. Nothing is installed outside (uv and pip keep their caches where they always do), and nothing needs root.
+
+UV_VERSION := 0.13.8
+OLDEST := 3.11
+NEWEST := 3.13
+
+SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+# The first Python on the path that will do; `make PYTHON=/path/to/python3.12 …` chooses another.
+ifndef PYTHON
+PYTHON := $(shell for p in python3 python3.13 python3.12 python3.11; do \
+  "$$p" -c '$(SUITABLE)' 2>/dev/null && command -v "$$p" && break; done)
+endif
+
+UV := .tools/bin/uv
+SYNC := $(UV) sync --locked --quiet --python "$(PYTHON)"
+BIN := .venv/bin
+
+export UV_PROJECT_ENVIRONMENT := .venv
+export UV_PYTHON_DOWNLOADS := never
+export UV_LINK_MODE := copy
+export UV_NO_PROGRESS := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
+# Trust the certificates that this machine trusts, where it has a list of them: some networks have one of their own.
+ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt /etc/ssl/cert.pem /etc/pki/tls/certs/ca-bundle.crt),)
+export UV_SYSTEM_CERTS ?= 1
+endif
+
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint lock clean python
+
+help:
+	@echo "make demo    watch a theft being caught: sets everything up, then runs for under a minute"
+	@echo "make test    set everything up, lint, check types and layers, run all tests"
+	@echo "make lint    the checks of make test without the tests"
+	@echo "make lock    write uv.lock anew after a change in pyproject.toml"
+	@echo "make clean   remove .venv, .tools and all caches in this folder"
+	@echo "PYTHON=…     the Python to use ($(OLDEST) to $(NEWEST)); now: $(or $(PYTHON),none found)"
+
+demo: .venv/.demo
+	$(BIN)/bucketwatch demo
+
+# Hypothesis' own profile `ci`: the same examples every time, and no deadline on a slow machine. Plain pytest explores.
+test: lint
+	$(BIN)/pytest -n 2 --hypothesis-profile=ci
+
+lint: .venv/.test
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+lock: $(UV)
+	$(UV) lock --python "$(PYTHON)"
+
+clean:
+	rm -rf .venv .tools .ruff_cache .mypy_cache .pytest_cache .import_linter_cache .hypothesis dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The demo leaves the test tools alone if they are there; the tests want exactly what the lock says.
+.venv/.demo: pyproject.toml uv.lock $(UV)
+	$(SYNC) --no-dev --inexact
+	@touch $@
+
+.venv/.test: pyproject.toml uv.lock $(UV)
+	$(SYNC)
+	@touch .venv/.demo $@
+
+$(UV): | python
+	@echo "setting up uv $(UV_VERSION) in .tools (once)"
+	@rm -rf .tools
+	@"$(PYTHON)" -m venv .tools || { rm -rf .tools; \
+	  echo "python3 cannot make virtual environments; on Debian or Ubuntu: apt-get install python3-venv" >&2; exit 2; }
+	@.tools/bin/python -m pip install --quiet uv==$(UV_VERSION)
+
+python:
+	@test -n "$(PYTHON)" || { \
+	  echo "no Python $(OLDEST) to $(NEWEST) found; install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 2; }
+	@"$(PYTHON)" -c '$(SUITABLE)' || { \
+	  echo "$(PYTHON) is no Python $(OLDEST) to $(NEWEST); name another: make PYTHON=/path/to/python3.12" >&2; exit 2; }
