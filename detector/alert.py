@@ -7,8 +7,9 @@ from typing import Any
 
 from detector.core.episode import CLOSED
 from detector.core.evidence import Redaction, redacted
-from detector.core.finding import SCHEMA, Finding, iso
+from detector.core.finding import SCHEMA, Finding
 from detector.core.rule import Rule
+from detector.core.times import iso
 
 
 def alert(finding: Finding, rule: Rule, plan: Mapping[str, Any] | None, now: int) -> dict[str, Any]:

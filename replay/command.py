@@ -73,8 +73,8 @@ def _admission(since: str, until: str, prefer: list[str]) -> Admission:
 
 
 def _time(option: str, text: str) -> int | None:
+    from detector.core.times import epoch
     from detector.errors import InputError
-    from detector.logs.cloudtrail import epoch
 
     if not text:
         return None

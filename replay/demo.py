@@ -123,7 +123,7 @@ def _deliver(organisation: Organisation, logs: Path, consumer: Consumer, clock: 
     """Hand over the day's files in delivery order; the daemon takes a turn after each slot."""
     from itertools import groupby
 
-    from detector.core.finding import iso
+    from detector.core.times import iso
     from replay.organisation import write
 
     hour = FROM
@@ -143,7 +143,7 @@ def _deliver(organisation: Organisation, logs: Path, consumer: Consumer, clock: 
 
 def _losses(organisation: Organisation, terminal: Terminal, console: Console) -> None:
     """What had left before the first alert about the thief's session, and what would be revoked."""
-    from detector.logs.cloudtrail import epoch
+    from detector.core.times import epoch
 
     theft = organisation.theft
     mine = [

@@ -125,6 +125,6 @@ def _read_file(file: LogPath, into: BatchBuilder) -> FileRead:
         ) from error
     before = len(into.rows)
     reading = read(data, file.name, into)
-    times = [row.time for row in islice(into.rows, before, None)]
+    times = [row.time for row in islice(into.rows, before, None) if row.time]
     span = (min(times), max(times)) if times else (None, None)
     return FileRead(file, reading.kind, reading.reason, reading.damage, *span)

@@ -29,6 +29,7 @@ import msgspec
 import numpy as np
 
 from detector.core.access import I64
+from detector.core.times import iso
 
 Record = dict[str, Any]
 Identity = Mapping[str, Any]
@@ -151,11 +152,6 @@ def token(prefix: str, length: int, *parts: object) -> str:
     """An id of this length in AWS's alphabet, A-Z and 2-7: a pure function of the parts."""
     digest = hashlib.blake2b(repr(parts).encode(), digest_size=20).digest()
     return (prefix + base64.b32encode(digest).decode())[:length]
-
-
-def iso(second: int) -> str:
-    """Epoch seconds as CloudTrail writes a time."""
-    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def object_bytes(key: str) -> int:

@@ -18,10 +18,11 @@ from detector.core.admit import Admission
 from detector.core.dedup import Seen
 from detector.core.engine import Engine
 from detector.core.evidence import Evidence, Redaction
-from detector.core.finding import Finding, iso
+from detector.core.finding import Finding
 from detector.core.principal import fingerprint
 from detector.core.rule import BaselineRule, Rule
 from detector.core.select import Selector, lacks
+from detector.core.times import iso
 from detector.core.view import BatchView
 from detector.errors import UnreadablePathError
 from detector.watches import watches

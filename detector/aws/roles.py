@@ -17,9 +17,10 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from detector.aws.session import OtherAccount, client, code_of, edge
+from detector.core.times import epoch
 from detector.errors import EdgeError
 from detector.response.means import USER_ID, role_of
-from detector.response.plan import REGIONS, epoch, policy_name, policy_text, session_document
+from detector.response.plan import REGIONS, policy_name, policy_text, session_document
 from detector.source import Applied
 
 if TYPE_CHECKING:

@@ -38,8 +38,8 @@ def check(paths: Annotated[list[Path], typer.Argument(help="Rule files or folder
 @app.command("list")
 def list_(path: OptionalRulesPath = None) -> None:
     """List rules: id, severity, kind, what fires them."""
-    from detector.core.finding import duration
     from detector.core.rule import Threshold
+    from detector.core.times import duration
     from detector.rules import load_rules, shipped
 
     for rule in load_rules(path or shipped()):

@@ -51,30 +51,33 @@ def locate(document: Any, path: Sequence[int | str]) -> tuple[int, int]:
 def explain(error: ErrorDetails, fields: Iterable[str]) -> str:
     """A pydantic error as a person would say it: `window: expected a duration such as 5m, got 'five'`."""
     name = ".".join(str(step) for step in error["loc"] if not isinstance(step, int)) or "file"
-    got = quoted(error["input"])
-    match error["type"]:
-        case "extra_forbidden":
-            close = difflib.get_close_matches(str(error["loc"][-1]), list(fields), 1)
-            return f"{name}: unknown field" + (f"; did you mean '{close[0]}'?" if close else "")
-        case "missing":
-            return f"{name}: required field is missing"
-        case "value_error":
-            text = str(error["ctx"]["error"])
-            return text if ":" in text.split(" ", maxsplit=1)[0] else f"{name}: {text}"
-        case "union_tag_invalid" | "union_tag_not_found":
-            return f"{name}.kind: expected {error['ctx'].get('expected_tags', 'a kind')}, got {got}"
-        case "literal_error":
-            return f"{name}: expected {error['ctx']['expected']}, got {got}"
-        case "string_type":
-            return f"{name}: expected text, got {got}; write it in quotes"
-        case "tuple_type":
-            return f"{name}: expected a list, got {got}"
-        case "model_type" | "dict_type" | "model_attributes_type":
-            return f"{name}: expected fields under it, got {got}"
-        case "string_pattern_mismatch":
-            return f"{name}: expected text of the form {error['ctx']['pattern']}, got {got}"
-        case _:
-            return f"{name}: {error['msg'][:1].lower()}{error['msg'][1:]}, got {got}"
+    if error["type"] == "value_error":
+        text = str(error["ctx"]["error"])
+        return text if ":" in text.partition(" ")[0] else f"{name}: {text}"
+    if error["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(str(error["loc"][-1]), list(fields), 1)
+        return f"{name}: unknown field" + (f"; did you mean '{close[0]}'?" if close else "")
+    if error["type"] == "missing":
+        return f"{name}: required field is missing"
+    if error["type"].startswith("union_tag"):
+        name += ".kind"
+    kind = "string_type" if error["type"] == "tuple_type" and name.startswith("where") else error["type"]
+    expected = EXPECTED.get(kind, f"{error['msg'][:1].lower()}{error['msg'][1:]}")
+    return f"{name}: {expected.format(**error.get('ctx', {}))}, got {quoted(error['input'])}{HINTS.get(kind, '')}"
+
+
+EXPECTED = {
+    "literal_error": "expected {expected}",
+    "union_tag_invalid": "expected {expected_tags}",
+    "union_tag_not_found": "expected a kind",
+    "string_type": "expected text",
+    "tuple_type": "expected a list",
+    "model_type": "expected fields under it",
+    "dict_type": "expected fields under it",
+    "string_pattern_mismatch": "expected text of the form {pattern}",
+}
+"""pydantic's type of error → what was expected; others are told in pydantic's own words."""
+HINTS = {"string_type": "; write it in quotes"}
 
 
 def plain(node: Any) -> Any:

@@ -300,5 +300,6 @@ class Engine:
 
 def _unresolved(events: AccessBatch) -> int:
     """Object operations of which the record does not show the bucket."""
-    nameless = events.text["bucket"].codes < 0
-    return int((nameless & np.isin(events.operation, OBJECT_OPERATIONS) & (events.text["key"].codes >= 0)).sum())
+    nameless = (events.text["bucket"].codes < 0) & np.isin(events.operation, OBJECT_OPERATIONS)
+    of_object = (events.text["key"].codes >= 0) | (events.operation == Operation.copy)
+    return int((nameless & of_object).sum())

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from detector.core.access import AccessBatch, text_hash
-from detector.core.finding import LIST_LIMIT, iso, prefix_of
+from detector.core.finding import LIST_LIMIT, prefix_of
+from detector.core.times import iso
 
 TEXT_LIMIT = 1024
 LISTS = {

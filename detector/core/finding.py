@@ -7,29 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from detector.core.principal import Principal, fingerprint
+from detector.core.times import iso
 
 T = TypeVar("T")
 
 SCHEMA = "bucketwatch.finding.v1"
 LIST_LIMIT = 20
 SEVERITIES = ("info", "low", "medium", "high", "critical")
-
-
-def iso(second: int) -> str:
-    """Epoch seconds as the contract writes times: UTC, whole seconds, `Z`."""
-    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def duration(seconds: int) -> str:
-    """Seconds as a person writes them in a rule file: 300 → 5m."""
-    for unit, size in (("d", 86_400), ("h", 3600), ("m", 60)):
-        if seconds % size == 0:
-            return f"{seconds // size}{unit}"
-    return f"{seconds}s"
 
 
 def finding_id(rule_id: str, group_key: str, opened_at: int) -> str:

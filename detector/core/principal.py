@@ -63,7 +63,7 @@ def role_session(
     """
     owner = account or UNKNOWN
     role_id, _, name = (principal_id or "").partition(":")
-    if not name and arn and arn.count("/") >= 2:
+    if not name and arn and ":assumed-role/" in arn and arn.count("/") >= 2:
         name = arn.rsplit("/", 1)[1]
     session = principal_id or arn or f"{owner}:{issuer_id or UNKNOWN}"
     role = role_id or issuer_id or issuer_arn or (role_of_assumed_arn(arn) if arn else None) or session

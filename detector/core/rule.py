@@ -29,6 +29,8 @@ DISTINCT_CAP = 100_000
 
 DISTINCT_MEASURES = frozenset({"objects", "prefixes", "source_ips", "buckets", "sessions", "roles"})
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+NOT_COUNTED = {"title", "description", "runbook", "severity", "stage", "respond", "exceptions"}
+"""Fields of a rule that change nothing about what it counts."""
 MINUTE_BUCKETS_OVER = 3600
 """Windows longer than this many seconds count in buckets of one minute."""
 
@@ -44,6 +46,10 @@ def seconds(value: object) -> int:
         msg = f"expected a duration such as 5m, got {value!r}"
         raise ValueError(msg)
     return int(match[1]) * UNITS[match[2]]
+
+
+def _digest(meaning: object) -> str:
+    return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _texts(value: object) -> object:
@@ -148,11 +154,8 @@ class _Rule(Model):
         return self.stage == "live" and self.severity not in ("info", "low")
 
     def digest(self) -> str:
-        """Identity of what the rule computes; a rule whose digest is unchanged keeps its state over a reload."""
-        meaning = self.model_dump(
-            mode="json", exclude={"title", "description", "runbook", "severity", "stage", "respond"}
-        )
-        return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()[:16]
+        """Identity of what the rule counts: a rule whose digest is unchanged keeps its windows over a restart."""
+        return _digest(self.model_dump(mode="json", exclude=NOT_COUNTED))
 
 
 class Threshold(_Rule):
@@ -186,6 +189,10 @@ class Threshold(_Rule):
             msg = f"group_by: expected each level once, got {', '.join(self.group_by)}"
             raise ValueError(msg)
         return self
+
+    def exceptions_digest(self) -> str:
+        """Identity of the exceptions: where they changed, what has been counted is held against them anew."""
+        return _digest([exemption.model_dump(mode="json") for exemption in self.exceptions])
 
     @property
     def granularity(self) -> int:

@@ -113,7 +113,7 @@ def _narrow(chosen: Mask, column: Column, expression: re.Pattern[str]) -> Mask:
 
 
 ABSENT: dict[Log, frozenset[str]] = {
-    Log.cloudtrail: frozenset({"access_point"}),
+    Log.cloudtrail: frozenset(),
     Log.server_access: frozenset({"vpc_endpoint", "access_key", "destination"}),
     Log.access_audit: frozenset(),
 }

@@ -16,12 +16,13 @@ import numpy.typing as npt
 from detector.core.access import I64, U64, Log, Mask
 from detector.core.episode import CLOSED, Ledger, Tracked
 from detector.core.evidence import Slices
-from detector.core.finding import Finding, duration, finding_id, iso, principal_json
+from detector.core.finding import Finding, finding_id, principal_json
 from detector.core.people import People
 from detector.core.principal import Principal
 from detector.core.rule import DISTINCT_CAP, DISTINCT_MEASURES, Exemption, Threshold
 from detector.core.select import PRINCIPAL_FIELDS, Selector, glob
 from detector.core.tally import Tallies
+from detector.core.times import duration, iso
 from detector.core.view import BatchView, GroupKey
 from detector.core.window import distinct_at, episodes, longest_episode, sums_at, unique_sorted
 

@@ -15,11 +15,12 @@ import numpy as np
 
 from detector.core.access import I64, U64, Log, Mask
 from detector.core.episode import CLOSED, Ledger, Tracked
-from detector.core.finding import Finding, duration, finding_id, iso, principal_json
+from detector.core.finding import Finding, finding_id, principal_json
 from detector.core.people import People
 from detector.core.rule import DISTINCT_MEASURES, BaselineRule
 from detector.core.select import Selector
 from detector.core.tally import SEGMENT, Tallies
+from detector.core.times import duration, iso
 from detector.core.view import BatchView
 from detector.core.watermark import FOREVER
 from detector.core.window import episodes, longest_episode, starts_of_runs

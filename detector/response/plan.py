@@ -16,12 +16,11 @@ import re
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any, Literal, NamedTuple
 
-from detector.core.finding import iso
 from detector.core.principal import fingerprint
+from detector.core.times import epoch, iso
 from detector.response.means import SESSION_NAME, USER_ID, Identity, Kind, Means, Role, kind_of
 from detector.response.plain import printable
 
@@ -196,15 +195,6 @@ def session_document(case_id: str, user_id: str, planned_at: int) -> dict[str, A
 def policy_text(document: Mapping[str, Any]) -> str:
     """A policy as it is sent: no white space, ASCII."""
     return json.dumps(document, separators=(",", ":"))
-
-
-def epoch(text: object) -> int | None:
-    """Epoch seconds of a time as the contract writes it; None for anything else."""
-    try:
-        moment = datetime.fromisoformat(text) if isinstance(text, str) else None
-    except ValueError:
-        return None
-    return int(moment.timestamp()) if moment and moment.tzinfo else None
 
 
 def _alert_id(finding: Mapping[str, Any]) -> str:

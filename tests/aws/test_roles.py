@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 
 from detector.aws import roles
 from detector.aws.roles import QUOTA, IamResponder
-from detector.core.finding import iso
+from detector.core.times import iso
 from detector.response.plan import ResponsePolicy, plan, policy_text, session_document
 
 ACCOUNT = "123456789012"

@@ -11,7 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from detector.core.access import BatchBuilder, Log, Operation, Outcome, Skip, text_hash
-from detector.logs.cloudtrail import copy_source, epoch, outcome, parse, split_arn
+from detector.core.times import epoch
+from detector.logs.cloudtrail import outcome, parse
+from detector.logs.place import copy_source, split_arn
 from tests.records import (
     ACCOUNT,
     KMS_KEY,

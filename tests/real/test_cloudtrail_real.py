@@ -8,9 +8,12 @@ from collections import Counter
 import pytest
 
 from detector.core.access import BatchBuilder, Outcome, Skip
-from detector.logs.cloudtrail import Record, _found, _mended, dedup_id, epoch, outcome
+from detector.core.times import epoch
+from detector.logs.cloudtrail import dedup_id, outcome
+from detector.logs.documents import records
 from detector.logs.inflate import inflate
 from detector.logs.read import CLOUDTRAIL, read
+from detector.logs.record import Record
 from tests.real_logs import REAL_LOGS, needs_real_logs
 
 pytestmark = needs_real_logs
@@ -38,7 +41,7 @@ def rows_of(pattern):
 
 def records_of(pattern) -> list[Record]:
     """All records of these files as decoded."""
-    found = [one for path in files(pattern) for one in _found(_mended(inflate(path.read_bytes()).data))]
+    found = [one for path in files(pattern) for one in records(inflate(path.read_bytes()).data)]
     assert all(isinstance(one, Record) for one in found)
     return [one for one in found if isinstance(one, Record)]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from detector.logs.cloudtrail import epoch
+from detector.core.times import epoch
 from replay import replay
 from replay.organisation import burst
 from tests.real_logs import REAL_LOGS, needs_real_logs

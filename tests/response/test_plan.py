@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.core.finding import iso
+from detector.core.times import iso
 from detector.response.plan import ResponsePolicy, case_of, plan, policy_text
 
 NOW = 1_777_626_390  # 2026-05-01T09:06:30Z

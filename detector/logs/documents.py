@@ -1,0 +1,279 @@
+"""A CloudTrail document of any form → its records, and what is no record. Pure.
+
+- The fast way decodes a whole file into typed records. A file that refuses is decoded again record by record, so that a
+  record of an odd shape costs only itself; a file of broken JSON is read piece by piece, before and after each break.
+- Inside a JSON string quotes are escaped, so no text that a requester chooses can look like the start of a record.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple, TypeVar, get_args, get_origin
+
+import msgspec
+
+from detector.logs.record import Record, Resource
+
+BROKEN, TOO_DEEP, NOT_A_RECORD, UNCLOSED = "broken_json", "too_deep", "not_a_record", "unclosed"
+MAX_BREAKS = 1000
+"""A file that is broken in more places is not read on."""
+
+
+class File(msgspec.Struct, gc=False):
+    Records: list[Record]
+
+
+class Envelope(msgspec.Struct, gc=False):
+    Records: list[msgspec.Raw]
+
+
+class Trouble(NamedTuple):
+    """What stands where a record was expected. UNCLOSED is no record: a document that ends before its brackets do."""
+
+    reason: str
+    detail: str = ""
+
+
+S = TypeVar("S", bound=msgspec.Struct)
+_UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+_FILE = msgspec.json.Decoder(File)
+_ARRAY = msgspec.json.Decoder(list[Record])
+_RECORD = msgspec.json.Decoder(Record)
+_ENVELOPE = msgspec.json.Decoder(Envelope)
+_ELEMENTS = msgspec.json.Decoder(list[msgspec.Raw])
+_PIECES = msgspec.json.Decoder(msgspec.Raw)
+_IS_FILE = re.compile(rb'\s*\{\s*"Records"')
+_IS_ARRAY = re.compile(rb"\s*\[")
+
+
+def records(data: bytes) -> Iterable[Record | Trouble]:
+    """All records of a document: `{"Records": […]}`, an array, lines, or single events, wrapped or not."""
+    found = _at_once(data)
+    if found is None:
+        mended = _mended(data)
+        found = _at_once(mended) if mended != data else None
+        return _found(mended) if found is None else found
+    return found
+
+
+def _at_once(data: bytes) -> list[Record] | None:
+    """The records of a document in one of the plain forms, or None: it has to be read record by record."""
+    try:
+        if _IS_FILE.match(data):
+            return _FILE.decode(data).Records
+        records = _ARRAY.decode(data) if _IS_ARRAY.match(data) else _RECORD.decode_lines(data)
+    except _UNDECODABLE:
+        return None
+    return records if all(record.eventName for record in records) else None
+
+
+_LONE = re.compile(rb"\\u[dD][89a-fA-F]")
+_ESCAPE = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)"
+)
+
+
+def _mended(data: bytes) -> bytes:
+    """The same document as valid UTF-8: lone surrogates (what is left of a cut emoji) and broken bytes replaced."""
+    data = data.decode("utf-8-sig", "replace").encode()
+    return _ESCAPE.sub(lambda found: b"\\ufffd" if found[1] else found[0], data) if _LONE.search(data) else data
+
+
+def _found(data: bytes) -> Iterator[Record | Trouble]:
+    """The records of a document, whatever its form, and what is no record."""
+    for piece in _pieces(data):
+        if isinstance(piece, Trouble):
+            yield piece
+        else:
+            yield from _opened(piece)
+
+
+def _pieces(data: bytes) -> Iterator[bytes | msgspec.Raw | Trouble]:
+    """The elements of a document of any form, each as JSON text of its own."""
+    try:
+        values = _PIECES.decode_lines(data)
+    except _UNDECODABLE:
+        yield from _scan(data.decode("utf-8", "replace"))
+        return
+    for value in values:
+        yield from _elements(value)
+
+
+def _elements(value: msgspec.Raw) -> list[msgspec.Raw]:
+    """The elements of a list of records; any other JSON value is the one element."""
+    try:
+        if bytes(memoryview(value)[:1]) == b"[":
+            return _ELEMENTS.decode(value)
+        return _ENVELOPE.decode(value).Records
+    except _UNDECODABLE:
+        return [value]
+
+
+def _whole_number(text: str) -> int | float:
+    """A number of any length: Python refuses to read very long ones as an int."""
+    return int(text) if len(text) < 100 else float(text)
+
+
+_JSON = json.JSONDecoder(strict=False, parse_int=_whole_number)
+
+
+def _opened(piece: bytes | msgspec.Raw) -> Iterator[Record | Trouble]:
+    """The records in one element: itself, or what it wraps."""
+    try:
+        record = _RECORD.decode(piece)
+    except _UNDECODABLE:
+        record = None
+    if record is not None and record.eventName:
+        yield record
+        return
+    try:
+        value = _JSON.decode(bytes(piece).decode("utf-8", "replace"))
+    except RecursionError:
+        yield Trouble(TOO_DEEP, "nested too deeply")
+    except ValueError as error:
+        yield Trouble(BROKEN, str(error))
+    else:
+        yield from _unwrapped(value)
+
+
+def _unwrapped(value: Any) -> Iterator[Record | Trouble]:
+    """A decoded JSON value as records: EventBridge's `detail` and CloudWatch Logs' `logEvents` opened."""
+    match value:
+        case {"eventName": _}:
+            yield _typed(value)
+        case {"detail-type": _, "detail": dict(detail)}:
+            yield _typed(detail)
+        case {"messageType": "CONTROL_MESSAGE"}:
+            return
+        case {"logEvents": list(events)}:
+            for event in events:
+                yield from _log_event(event)
+        case {"id": _, "timestamp": _, "message": str()}:
+            yield from _log_event(value)
+        case dict():
+            yield _typed(value)
+        case _:
+            yield Trouble(NOT_A_RECORD, f"expected an object, got {type(value).__name__}")
+
+
+def _log_event(event: Any) -> Iterator[Record | Trouble]:
+    message = event.get("message") if isinstance(event, dict) else None
+    if isinstance(message, str):
+        yield from _found(_mended(message.encode("utf-8", "replace")))
+    else:
+        yield Trouble(NOT_A_RECORD, "a log event without a message")
+
+
+def _typed(value: dict[str, Any]) -> Record:
+    """A decoded JSON object as a record: whole if all its fields have the expected types, else field by field."""
+    try:
+        return msgspec.convert(value, Record, strict=False)
+    except _UNDECODABLE:
+        return _lenient(value, Record)
+
+
+def _lenient(value: dict[str, Any], shape: type[S]) -> S:
+    """A JSON object as a struct in which a field of the wrong type is null."""
+    struct = shape()
+    for field in msgspec.structs.fields(shape):
+        given = value.get(field.encode_name)
+        if given is not None:
+            setattr(struct, field.name, _fitted(given, field.type))
+    return struct
+
+
+def _fitted(given: Any, expected: Any) -> Any:
+    """A value as the type of its field, or null."""
+    try:
+        return msgspec.convert(given, expected, strict=False)
+    except _UNDECODABLE:
+        pass
+    for type_ in get_args(expected):
+        if isinstance(given, dict) and isinstance(type_, type) and issubclass(type_, msgspec.Struct):
+            return _lenient(given, type_)
+        if isinstance(given, list) and get_origin(type_) is list:
+            return (
+                [_lenient(one, Resource) for one in given if isinstance(one, dict)]
+                if Resource in get_args(type_)
+                else None
+            )
+        if type_ is str:
+            return _text(given)
+    return None
+
+
+def _text(given: Any) -> str | None:
+    """A text from a number, or from a list: of a parameter that was given twice the first counts."""
+    if isinstance(given, list):
+        return next((one for one in given if isinstance(one, str)), None)
+    return str(given) if isinstance(given, int | float) and not isinstance(given, bool) else None
+
+
+_MEMBER = r'"[^"\\]*+"\s*+:\s*+(?:"(?:[^"\\]|\\.)*+"|\[[^\[\]{}]*+\]|[^\s"\[\]{},:]++)'
+_GAP = re.compile(rf"(?:[\s,\]}}\x1e]|{_MEMBER})*+")
+_HEAD = re.compile(rf'\[|\{{(?:\s*+{_MEMBER}\s*+,)*+\s*+"(?:Records|logEvents)"\s*+:\s*+\[')
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"|[\[{]|[\]}]')
+_STEP = {"[": 1, "{": 1, "]": -1, "}": -1}
+_OPENING = re.compile(r'\{\s*"[^"\\]*"')
+_STARTS = r'\{\s*"(?:eventVersion|Records|messageType|detail-type)"'
+
+
+def _scan(text: str) -> Iterator[bytes | Trouble]:
+    """The elements of a document that is no valid JSON; a Trouble for every break, and where the end is missing."""
+    at, depth, breaks = 0, 0, 0
+    while (at := (gap := _between(text, at)).end()) < len(text) and breaks < MAX_BREAKS:
+        depth += _nesting(gap[0])
+        head = _HEAD.match(text, at)
+        if head and (depth <= 0 or head[0] != "["):
+            at, depth = head.end(), depth + _nesting(head[0])
+            continue
+        piece, at = _element(text, at, in_lines=depth <= 0)
+        breaks += isinstance(piece, Trouble) and piece.reason == BROKEN
+        yield piece
+    if not breaks and depth + _nesting(gap[0]) > 0:
+        yield Trouble(UNCLOSED)
+
+
+def _between(text: str, at: int) -> re.Match[str]:
+    """What stands between two records: commas, closing brackets, and the plain members of what holds the records."""
+    found = _GAP.match(text, at)
+    assert found is not None  # noqa: S101  it matches nothing, too
+    return found
+
+
+def _nesting(text: str) -> int:
+    return text.count("[") + text.count("{") - text.count("]") - text.count("}")
+
+
+def _element(text: str, at: int, *, in_lines: bool) -> tuple[bytes | Trouble, int]:
+    """The JSON value at a place, or why there is none, and where to read on."""
+    try:
+        _, end = _JSON.raw_decode(text, at)
+    except RecursionError:
+        return Trouble(TOO_DEEP, "nested too deeply"), _end_of(text, at)
+    except ValueError as error:
+        return Trouble(BROKEN, str(error)), _next_start(text, at, in_lines=in_lines)
+    return text[at:end].encode(), end
+
+
+def _end_of(text: str, at: int) -> int:
+    """Where the object at a place ends, by its brackets."""
+    depth = 0
+    for token in _TOKEN.finditer(text, at):
+        depth += _STEP.get(token[0], 0)
+        if depth <= 0:
+            return token.end()
+    return len(text)
+
+
+def _next_start(text: str, at: int, *, in_lines: bool) -> int:
+    """Where the next record begins after a broken one: where something begins as records do, or as this one did.
+
+    Not after a colon: what stands there lies inside a record, and may be of the requester's making.
+    """
+    opening = _OPENING.match(text, at)
+    starts = "|".join([_STARTS, *([re.escape(opening[0])] if opening else []), *([r"(?<=\n)\{"] if in_lines else [])])
+    found = re.compile(f"(?<!:)(?<!: )(?:{starts})").search(text, at + 1)
+    return found.start() if found else _end_of(text, at)

@@ -1,0 +1,99 @@
+"""What a CloudTrail record accessed: bucket, key, where a copy went, which access point led there. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+from urllib.parse import unquote_plus
+
+from detector.core.access import Operation
+from detector.logs.record import Parameters, Record, Resource
+
+OBJECT_RESOURCES = frozenset({"AWS::S3::Object", "AWS::S3Express::Object", "AWS::S3Outposts::Object"})
+BUCKET_RESOURCES = frozenset({"AWS::S3::Bucket", "AWS::S3Express::DirectoryBucket", "AWS::S3Outposts::Bucket"})
+ALIASES = ("-s3alias", "--ol-s3", "--xa-s3", ".mrap")
+"""How names end that stand for an access point; no bucket may be called so."""
+
+_NO_PARAMETERS = Parameters()
+
+
+class Place(NamedTuple):
+    """What was accessed; null where the record does not show it. `access_point`: ARN or alias that led there."""
+
+    bucket: str | None
+    key: str | None
+    destination: str | None = None
+    access_point: str | None = None
+
+
+def place(record: Record, operation: Operation) -> Place:
+    """What a record accessed: from the resources' ARNs, else from the parameters; for a copy its source."""
+    parameters = record.requestParameters or _NO_PARAMETERS
+    if operation is Operation.decrypt:
+        return Place(*split_arn(kms_object(record) or ""))
+    addressed = _addressed(record.resources or (), parameters)
+    if operation is Operation.copy:
+        return Place(*copy_source(parameters.copy_source or ""), addressed.bucket)
+    return addressed
+
+
+def _addressed(resources: Iterable[Resource], parameters: Parameters) -> Place:
+    bucket = key = point = None
+    for resource in resources:
+        if resource.ARN is None:
+            continue
+        if resource.type in OBJECT_RESOURCES:
+            bucket, key = split_arn(resource.ARN)
+        elif bucket is None and resource.type in BUCKET_RESOURCES:
+            bucket = split_arn(resource.ARN)[0]
+        elif resource.type == "AWS::S3::AccessPoint":
+            point = resource.ARN
+    named = parameters.bucketName
+    if named and named != bucket and bucket_name(named) is None:
+        point, named = point or named, None
+    return Place(bucket or named or None, key or parameters.key or None, None, point)
+
+
+def bucket_name(text: str) -> str | None:
+    """The bucket that a request names: None if it names an access point, by ARN or by alias."""
+    return split_arn(text)[0] if text.startswith("arn:") else None if text.endswith(ALIASES) else text or None
+
+
+def split_arn(arn: str) -> tuple[str | None, str | None]:
+    """`arn:aws:s3:::bucket/key` → (bucket, key). Access points name no bucket: (None, key).
+
+    A bucket's ARN has no account, but for directory buckets (S3 Express) and Outposts, where the word `bucket` says so.
+    """
+    parts = arn.split(":", 5)
+    if len(parts) < 6 or parts[0] != "arn":
+        return None, None
+    if parts[4]:
+        found = _BUCKET_OF_ACCOUNT.fullmatch(parts[5])
+        if not found:
+            return None, parts[5].partition("/object/")[2] or None
+        return found[1] or found[3], found[2] or found[4] or None
+    bucket, _, key = parts[5].partition("/")
+    return bucket or None, key or None
+
+
+_BUCKET_OF_ACCOUNT = re.compile(r"outpost/[^/]+/bucket/([^/]+)(?:/object/(.*))?|bucket/([^/]+)(?:/(.*))?", re.DOTALL)
+
+
+def copy_source(text: str) -> tuple[str | None, str | None]:
+    """`x-amz-copy-source`: `bucket/key`, perhaps with a leading slash, URL-encoded, with `?versionId=`, or an ARN.
+
+    S3 reads a bare `+` in it as a space.
+    """
+    path = unquote_plus(text.partition("?versionId=")[0]).removeprefix("/")
+    if path.startswith("arn:"):
+        return split_arn(path)
+    bucket, _, key = path.partition("/")
+    return bucket_name(bucket), key or None
+
+
+def kms_object(record: Record) -> str | None:
+    """ARN of the object or bucket that a KMS call was made for."""
+    parameters = record.requestParameters
+    arn = parameters.encryptionContext.s3_arn if parameters and parameters.encryptionContext else None
+    return (arn[0] if arn else None) if isinstance(arn, list) else arn
