@@ -34,6 +34,7 @@ METRICS: dict[str, Metric] = {
     "quarantined": Metric("counter", "messages that could not be used", "see the journal's entries `quarantine`"),
     "fetch_failures": Metric("counter", "log files that could not be fetched", "see the program's log"),
     "findings_opened": Metric("counter", "findings opened", "none"),
+    "findings_updated": Metric("counter", "open findings told again, or corrected by late records", "none"),
     "findings_closed": Metric("counter", "findings closed", "none"),
     "alerts_sent": Metric("counter", "alerts delivered to a sink", "none"),
     "alerts_failed": Metric("counter", "failed attempts to deliver an alert", "see the program's log; they are kept"),

@@ -94,8 +94,6 @@ class Clock:
 @contextlib.contextmanager
 def _daemon(folder: Path, console: Console) -> Iterator[tuple[Consumer, Clock, Terminal]]:
     """The real daemon over the embedded twins."""
-    from dataclasses import replace
-
     from detector.cli.watch import build
     from detector.settings import Settings
 
@@ -111,7 +109,7 @@ def _daemon(folder: Path, console: Console) -> Iterator[tuple[Consumer, Clock, T
     )
     clock, terminal = Clock(), Terminal(console)
     consumer = build(settings, say=lambda *_, **__: None, clock=clock)
-    consumer.edges = replace(consumer.edges, sinks=[*consumer.edges.sinks, terminal])
+    consumer.edges.sinks = [*consumer.edges.sinks, terminal]
     consumer.start()
     try:
         yield consumer, clock, terminal

@@ -15,9 +15,10 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from detector.consumer import Consumer, Edges, Orders
+    from detector.consumer import Consumer, Orders
     from detector.core.rule import Rule
     from detector.metrics import Page
+    from detector.outbox import Edges
     from detector.settings import Settings
     from detector.source import Responder, Sink, Source
 
@@ -114,9 +115,9 @@ def _orders(settings: Settings) -> Orders:
 
 
 def _edges(settings: Settings, rules: Sequence[Rule]) -> Edges:
-    from detector.consumer import Edges
     from detector.journal import Journal
     from detector.local.sqlite import SqliteState
+    from detector.outbox import Edges
 
     source = _source(settings)
     sinks = [_sink(alert) for alert in settings.alerts]

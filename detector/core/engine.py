@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -217,7 +217,7 @@ class Engine:
     def _state(self) -> dict[str, Any]:
         return {
             "version": STATE_VERSION,
-            "books": asdict(self.books),
+            "books": {f.name: getattr(self.books, f.name) for f in fields(self.books)},
             "logs_seen": sorted(self.logs_seen),
             "watermark": self.watermark.snapshot(),
             "forgotten": self._forgotten,

@@ -13,7 +13,7 @@ import numpy as np
 
 from detector.core.access import AccessBatch, Column, Log, Mask, Operation, Outcome
 from detector.core.principal import Principal
-from detector.core.rule import OPERATIONS, Where
+from detector.core.rule import OPERATIONS, Rule, Where
 
 PRINCIPAL_FIELDS: dict[str, Callable[[Principal], tuple[str | None, ...]]] = {
     "session": lambda p: (p.session_shown, p.session),
@@ -124,3 +124,10 @@ def lacks(where: Where, group_by: Iterable[str], log: Log) -> list[str]:
     """Columns that a rule asks for and a kind of log never has: on such records the rule cannot match."""
     asked = {name for name in Where.model_fields if getattr(where, name) is not None} | set(group_by)
     return sorted(asked & ABSENT[log])
+
+
+def watches_bucket(rule: Rule, pattern: str) -> bool:
+    """Whether a rule may count records of the buckets a glob stands for (a guess: by a name the glob could mean)."""
+    wanted = rule.where.bucket
+    name = pattern.replace("**", "x").replace("*", "x").replace("?", "x")
+    return wanted is None or pattern in wanted or glob(wanted).fullmatch(name) is not None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+from datetime import date
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.core.access import Log
+from detector.core.access import BatchBuilder, Log
 from detector.core.engine import Engine
 from detector.core.finding import Finding
 from detector.core.rule import BaselineRule, Rule
@@ -209,6 +210,44 @@ def test_a_checkpoint_of_another_version_is_refused():
     parts["engine"] = msgspec.msgpack.encode(msgspec.msgpack.decode(parts["engine"]) | {"version": 99})
     with pytest.raises(StateError, match="version 99"):
         daemon([rule()]).restore(parts)
+
+
+def test_books_survive_a_checkpoint():
+    """Counts by reason come back as they were, and the books still balance."""
+    builder = BatchBuilder()
+    for number in range(3):
+        builder.reject("f", number, "not_a_record")
+    first, second = daemon([rule()]), daemon([rule()])
+    first.process(builder.build(), T0)
+    second.restore({name: part for name, part in first.changes().items() if part is not None})
+    assert second.books == first.books
+    assert second.books.balance()
+
+
+def test_new_exceptions_keep_the_windows_and_are_held_against_what_was_counted():
+    """A responder who tunes an exception loses nothing of what is already counted, and it holds at once."""
+    first = daemon([rule("objects", 60, 3, exceptions=(exemption(9),))])
+    first.process(batch([Event(T0 + i, key=f"k{i}") for i in range(5)]), T0)
+    assert first.judge() == []
+    parts = {name: part for name, part in first.changes().items() if part is not None}
+    second = daemon([rule("objects", 60, 3, exceptions=(exemption(4),))])
+    second.restore(parts)
+    assert [(f.state, f.peak_value) for f in second.judge()] == [("opened", 5)]
+
+
+def exemption(most: int) -> dict[str, object]:
+    until = date(2026, 12, 31)
+    return {"role": "*:role/Role", "allow_up_to": most, "until": until, "owner": "o", "reason": "r"}
+
+
+def test_evidence_of_a_long_poll_is_that_of_the_findings_own_time():
+    """One poll may bring hours of records: an opened finding shows the records of its window, and says since when."""
+    engine = daemon([rule("objects", 60, 3)])
+    early = [Event(T0 + i, key=f"k{i}") for i in range(5)]
+    engine.process(batch([*early, *(Event(T0 + 5 * HOUR + i * 70, key=f"x{i}") for i in range(3))]), T0 + 6 * HOUR)
+    (opened,) = engine.judge()
+    assert (opened.evidence["requests"], opened.evidence["objects"]) == (5, 5)
+    assert opened.evidence["sample_keys"] == [f"k{i}" for i in range(5)]
 
 
 def test_memory_is_let_go_behind_the_horizon():
