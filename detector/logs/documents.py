@@ -211,10 +211,13 @@ def _text(given: Any) -> str | None:
     return str(given) if isinstance(given, int | float) and not isinstance(given, bool) else None
 
 
-_MEMBER = r'"[^"\\]*+"\s*+:\s*+(?:"(?:[^"\\]|\\.)*+"|\[[^\[\]{}]*+\]|[^\s"\[\]{},:]++)'
-_GAP = re.compile(rf"(?:[\s,\]}}\x1e]|{_MEMBER})*+")
-_HEAD = re.compile(rf'\[|\{{(?:\s*+{_MEMBER}\s*+,)*+\s*+"(?:Records|logEvents)"\s*+:\s*+\[')
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"|[\[{]|[\]}]')
+# No group is repeated possessively: Python before 3.11.5 gets that wrong. Each text matches in one way only, so that
+# nothing is tried twice.
+_STRING = r'"[^"\\]*+(?:\\.[^"\\]*+)*"'
+_MEMBER = rf'"[^"\\]*+"\s*+:\s*+(?:{_STRING}|\[[^\[\]{{}}]*+\]|[^\s"\[\]{{}},:]++)'
+_GAP = re.compile(rf"(?:[\s,\]}}\x1e]|{_MEMBER})*")
+_HEAD = re.compile(rf'\[|\{{(?:\s*+{_MEMBER}\s*+,)*\s*+"(?:Records|logEvents)"\s*+:\s*+\[')
+_TOKEN = re.compile(rf"{_STRING}|[\[{{]|[\]}}]")
 _STEP = {"[": 1, "{": 1, "]": -1, "}": -1}
 _OPENING = re.compile(r'\{\s*"[^"\\]*"')
 _STARTS = r'\{\s*"(?:eventVersion|Records|messageType|detail-type)"'

@@ -238,3 +238,53 @@ def test_every_real_log_replays_without_a_reject(tmp_path):
     assert s["files_damaged"] == []
     assert {Path(f["file"]).suffix for f in s["files_ignored"]} <= {".csv", ".jsonl"}
     assert balanced(s)
+
+
+RULE = """\
+rules:
+  - {{id: every-read, title: t, severity: low, kind: threshold, where: {{operation: GetObject}}, group_by: {by},
+     measure: {measure}, window: {window}, threshold: 1}}
+"""
+
+
+@needs_real_logs
+@pytest.mark.parametrize("window", [10, 60, 300, 600])
+def test_the_stolen_instance_role_agrees_with_its_oracle(tmp_path, window):
+    """OTRF's theft: reads per principal, distinct objects, bytes, first and last read, and the peak in every window."""
+    name = "otrf_ec2_proxy_s3_exfiltration_2020-09-14011940.oracle.json"
+    oracle = json.loads((REAL_LOGS / "expected" / name).read_text())
+    log = REAL_LOGS / "cloudtrail/otrf/ec2_proxy_s3_exfiltration_2020-09-14011940.json.gz"
+    (tmp_path / "whole.yaml").write_text(RULE.format(by="session", measure="requests", window="1h"))
+    (tmp_path / "r.yaml").write_text(RULE.format(by="session", measure="requests", window=f"{window}s"))
+    run("replay", log, "--rules", tmp_path / "r.yaml", "--out", tmp_path, "--quiet")
+    run("replay", log, "--rules", tmp_path / "whole.yaml", "--out", tmp_path / "whole", "--quiet")
+    peaks = {f["group"]["session"]: f["peak_value"] for f in lines(tmp_path / "findings.jsonl")}
+    assert [list(pair) for pair in peaks.items()] == oracle[f"peak_getobject_{window}s"]
+    (whole,) = lines(tmp_path / "whole/findings.jsonl")
+    evidence = whole["evidence"]
+    figures = [
+        evidence["requests"],
+        evidence["objects"],
+        evidence["bytes"],
+        epoch(whole["opened_at"]),
+        epoch(whole["last_at"]),
+    ]
+    assert [[whole["group"]["session"], *figures]] == oracle["getobject_by_principal"]
+    s = summary(tmp_path)
+    assert (s["records"], s["duplicates"]) == (oracle["records"], oracle["duplicates"])
+    assert (epoch(s["first_event_time"]), epoch(s["last_event_time"])) == (oracle["first"], oracle["last"])
+
+
+@needs_real_logs
+def test_the_dandi_lines_agree_with_theirs(tmp_path):
+    """Real access-log lines of the hard kind: the objects read and their readers, as others extracted them."""
+    oracle = json.loads((REAL_LOGS / "expected/dandi.extraction.json").read_text())
+    (tmp_path / "r.yaml").write_text(RULE.format(by="[bucket, source_ip]", measure="objects", window="30d"))
+    run("replay", REAL_LOGS / "s3access/dandi.log", "--rules", tmp_path / "r.yaml", "--out", tmp_path, "--quiet")
+    s = summary(tmp_path)
+    assert (s["records"], s["rejected"]["count"]) == (24, 0)
+    assert balanced(s)
+    found = lines(tmp_path / "findings.jsonl")
+    assert {f["group"]["source_ip"] for f in found} == {ip for one in oracle.values() for ip in one["ips"]}
+    keys = {key for f in found for key in f["evidence"]["sample_keys"]}
+    assert {key for key, one in oracle.items() if one["bytes_sent"] != ["0"]} <= keys
