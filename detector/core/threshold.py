@@ -60,7 +60,7 @@ class ThresholdWatch:
         groups, keys = view.groups(self.rule.group_by)
         group = groups[rows]
         second = view.time[rows] // self.rule.granularity * self.rule.granularity
-        touched = self._tallies.add(group, second, view.who()[rows], self._items(view)[rows])
+        touched = self._tallies.add(group, second, view.who()[rows], view.items(self.rule.measure)[rows])
         warm = self._screen(touched, keys)
         if late[rows].any():
             self._late.update(np.unique(group[late[rows]]).tolist())
@@ -156,13 +156,6 @@ class ThresholdWatch:
                 for bucket, (at, values) in buckets.items()
             ],
         }
-
-    def _items(self, view: BatchView) -> U64:
-        if self._distinct:
-            return view.members(self.rule.measure)
-        if self.rule.measure == "bytes":
-            return view.batch.bytes.astype(np.uint64)
-        return np.ones(len(view.batch), np.uint64)
 
     def _screen(self, touched: list[tuple[int, int, int]], keys: Mapping[int, GroupKey]) -> set[int]:
         """Note the pairs that may hold a crossing; the groups of which evidence is worth gathering."""

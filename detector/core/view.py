@@ -39,7 +39,7 @@ class BatchView:
         self.batch = batch
         self.time = batch.time
         self._groups: dict[GroupKey, tuple[U64, dict[int, GroupKey]]] = {}
-        self._members: dict[str, U64] = {}
+        self._items: dict[str, U64] = {}
         self._who: U64 | None = None
 
     def groups(self, levels: GroupKey) -> tuple[U64, dict[int, GroupKey]]:
@@ -55,11 +55,11 @@ class BatchView:
             self._who = np.append(table, np.uint64(0))[self.batch.who]
         return self._who
 
-    def members(self, measure: str) -> U64:
-        """Member of every row for a distinct measure."""
-        if measure not in self._members:
-            self._members[measure] = MEMBERS[measure](self)
-        return self._members[measure]
+    def items(self, measure: str) -> U64:
+        """What a measure counts of every row: an amount, or a member's hash for a distinct measure."""
+        if measure not in self._items:
+            self._items[measure] = ITEMS[measure](self)
+        return self._items[measure]
 
     def text_hashes(self, column: str) -> U64:
         """Hash of a text column."""
@@ -100,7 +100,9 @@ def _all(view: BatchView) -> Rows:
     return np.arange(len(view.batch))
 
 
-MEMBERS: dict[str, Callable[[BatchView], U64]] = {
+ITEMS: dict[str, Callable[[BatchView], U64]] = {
+    "requests": lambda view: np.ones(len(view.batch), np.uint64),
+    "bytes": lambda view: view.batch.bytes.astype(np.uint64),
     "objects": lambda view: view.batch.object_hash(_all(view)),
     "prefixes": BatchView.of_prefixes,
     "source_ips": lambda view: view.text_hashes("source_ip"),
@@ -108,4 +110,4 @@ MEMBERS: dict[str, Callable[[BatchView], U64]] = {
     "sessions": lambda view: view.of_principal(IDENTITY["session"]),
     "roles": lambda view: view.of_principal(IDENTITY["role"]),
 }
-"""Distinct measure → what is counted of a row."""
+"""Measure → what is counted of a row."""

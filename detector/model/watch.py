@@ -50,8 +50,7 @@ class BaselineWatch:
         if not len(rows):
             return
         groups, keys = view.groups(self.rule.group_by)
-        items = self._items(view)[rows]
-        self._tallies.add(groups[rows], view.time[rows], view.who()[rows], items)
+        self._tallies.add(groups[rows], view.time[rows], view.who()[rows], view.items(self.rule.measure)[rows])
         self._keys.update((group, key[0]) for group, key in keys.items())
 
     def judge(self) -> list[Finding]:
@@ -125,13 +124,6 @@ class BaselineWatch:
             ],
             "ledger": self._ledger.snapshot(),
         }
-
-    def _items(self, view: BatchView) -> U64:
-        if self._distinct:
-            return view.members(self.rule.measure)
-        return (
-            view.batch.bytes.astype(np.uint64) if self.rule.measure == "bytes" else np.ones(len(view.batch), np.uint64)
-        )
 
     def _seal(self, first: int, end: int) -> set[int]:
         """Judge the panes from `first` to `end`; the groups of which any was above."""
