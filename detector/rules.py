@@ -55,9 +55,8 @@ def hints(rules: list[Rule], now: int) -> list[str]:
 
 
 def _text(file: Path) -> str:
+    """A file's text; what is no UTF-8 in it is told with the other mistakes, by the reader."""
     try:
-        return file.read_text("utf-8")
+        return file.read_bytes().decode("utf-8", "surrogateescape")
     except OSError as error:
         raise UnreadablePathError(f"cannot be read: {error.strerror}", where=str(file)) from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"not UTF-8 text at byte {error.start}", where=str(file), remedy="save it as UTF-8") from error

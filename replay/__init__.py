@@ -25,11 +25,14 @@ def replay(
     """
     import pandas as pd
 
+    from detector.errors import UnreadablePathError
     from detector.rules import load_rules, shipped
     from replay.run import Options, run
 
     every = [paths] if isinstance(paths, (str, Path)) else list(paths)
     result = run([str(p) for p in every], load_rules(Path(rules) if rules else shipped()), Options(model=model))
+    if result.unknown:
+        raise UnreadablePathError(result.unknown[0].reason, where=result.unknown[0].file.name)
     frame = pd.DataFrame([finding.to_json() for finding in result.findings])
     for column in ("opened_at", "last_at", "peak_at"):
         if column in frame:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def replay(
     paths: Annotated[list[str], typer.Argument(help="Log files, folders or globs. Kinds are told apart by content.")],
     rules: Annotated[
-        Path, typer.Option(help="A rule file or a folder of them.", show_default="the shipped rules")
-    ] = Path(),
+        Path | None, typer.Option(help="A rule file or a folder of them.", show_default="the shipped rules")
+    ] = None,
     out: Annotated[
         Path, typer.Option(help="Folder for findings.jsonl, summary.json, rejected.jsonl, report.html.")
     ] = Path("out"),
@@ -48,7 +48,7 @@ def replay(
 
     if redact_keys not in ("none", "prefix", "hash"):
         raise InputError(f"--redact-keys: expected none, prefix or hash, got '{redact_keys}'")
-    chosen = load_rules(rules if rules != Path() else shipped())
+    chosen = load_rules(rules or shipped())
     admission = _admission(since, until, prefer or [])
     output.prepare(out)
     with _progress(quiet=quiet) as progress:
@@ -69,7 +69,10 @@ def _admission(since: str, until: str, prefer: list[str]) -> Admission:
         if not bucket or log not in ("cloudtrail", "server_access"):
             raise InputError(f"--prefer: expected GLOB=cloudtrail or GLOB=server_access, got '{text}'")
         preferred[bucket] = log
-    return Admission.of(_time("--since", since), _time("--until", until), preferred)
+    first, end = _time("--since", since), _time("--until", until)
+    if first is not None and end is not None and first >= end:
+        raise InputError(f"--since {since} is not before --until {until}: no record could count")
+    return Admission.of(first, end, preferred)
 
 
 def _time(option: str, text: str) -> int | None:
@@ -143,13 +146,16 @@ def _worst(result: Result) -> list[Finding]:
 
 def _leave(result: Result, *, fail_on_finding: bool) -> None:
     """What went wrong on the way is said last and decides the exit status; the output is complete all the same."""
-    from detector.errors import BucketwatchError, InputError
+    from detector.errors import BucketwatchError, InputError, UnreadablePathError
 
     if result.failures:
         raise BucketwatchError(
             "; ".join(f"rule {rule} failed: {why}" for rule, why in sorted(result.failures.items())),
             remedy="its findings are incomplete; please report this",
         )
+    if result.unknown:
+        named = result.unknown[0]
+        raise UnreadablePathError(named.reason, where=named.file.name, remedy="name CloudTrail or S3 access logs")
     if result.damaged:
         listed = "\n".join(f"{read.file.name}: {read.damage}" for read in result.damaged[:20])
         raise InputError(

@@ -12,6 +12,7 @@ from pathlib import Path
 from detector.core.access import AccessBatch, BatchBuilder
 from detector.errors import InputError, UnreadablePathError
 from detector.logs.read import read
+from detector.source import shown_path
 
 BATCH_RECORDS = 50_000
 CHUNK_FILES = 64
@@ -21,7 +22,7 @@ PASSED_OVER = (".part", ".tmp")
 
 @dataclass(frozen=True, slots=True)
 class LogPath:
-    """A file to read. `outright`: the user named this very file."""
+    """A file to read. `outright`: the user named this very file, not a folder or a glob."""
 
     path: Path
     size: int
@@ -30,7 +31,7 @@ class LogPath:
     @property
     def name(self) -> str:
         """As it is shown, and filed under in rejected.jsonl."""
-        return self.path.as_posix()
+        return shown_path(self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class FileRead:
     damage: str = ""
     first: int | None = None
     last: int | None = None
+    lacks: tuple[str, ...] = ()
 
 
 def find(paths: Iterable[str]) -> list[LogPath]:
@@ -90,7 +92,7 @@ def _expand(text: str) -> list[LogPath]:
     matches = [Path(match) for match in glob.glob(text, recursive=True)]  # noqa: PTH207  an absolute glob if glob.has_magic(text) else []
     if not matches:
         raise UnreadablePathError("no such file or folder", where=text, remedy="check the path, or quote a glob")
-    return [found for match in sorted(matches) for found in _expand(str(match)) if not match.is_dir()]
+    return [LogPath(match, match.stat().st_size) for match in sorted(matches) if match.is_file()]
 
 
 def _passed_over(path: Path, root: Path) -> bool:
@@ -120,11 +122,10 @@ def _read_file(file: LogPath, into: BatchBuilder) -> FileRead:
     try:
         data = file.path.read_bytes()
     except OSError as error:
-        raise UnreadablePathError(
-            f"cannot be read: {error.strerror}", where=file.name, remedy="check its permissions"
-        ) from error
+        reason = f"cannot be read: {error.strerror}"
+        return FileRead(file, "", reason, reason)
     before = len(into.rows)
     reading = read(data, file.name, into)
     times = [row.time for row in islice(into.rows, before, None) if row.time]
-    span = (min(times), max(times)) if times else (None, None)
-    return FileRead(file, reading.kind, reading.reason, reading.damage, *span)
+    first, last = (min(times), max(times)) if times else (None, None)
+    return FileRead(file, reading.kind, reading.reason, reading.damage, first, last, reading.lacks)

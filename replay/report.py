@@ -8,6 +8,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from detector.core.finding import SEVERITIES, Finding
+from detector.response.plain import printable
 from replay.run import Result
 
 SHOWN_FINDINGS = 1000
@@ -25,12 +26,21 @@ def render(result: Result) -> str:
     environment.filters["number"] = _number
     worst_first = sorted(result.findings, key=_worst_first)
     return environment.get_template("report.html").render(
-        findings=[finding.to_json() for finding in worst_first[:SHOWN_FINDINGS]],
+        findings=[_plain(finding.to_json()) for finding in worst_first[:SHOWN_FINDINGS]],
         hidden=max(0, len(worst_first) - SHOWN_FINDINGS),
-        summary=result.summary,
-        timeline=_timeline(worst_first[:SHOWN_FINDINGS]),
+        summary=_plain(result.summary),
+        timeline=_plain(_timeline(worst_first[:SHOWN_FINDINGS])),
         version=version("bucketwatch"),
     )
+
+
+def _plain(value: Any) -> Any:
+    """The same with every text on one line and free of control characters: none may hide or turn round what is read."""
+    if isinstance(value, str):
+        return printable(value, 2000)
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, list) else value
 
 
 def _worst_first(finding: Finding) -> tuple[int, float, int, str]:

@@ -7,7 +7,7 @@ files → batches → engine (a second time, if differing copies of records came
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,12 +19,10 @@ from detector.core.dedup import Seen
 from detector.core.engine import Engine
 from detector.core.evidence import Evidence, Redaction
 from detector.core.finding import Finding
-from detector.core.principal import fingerprint
 from detector.core.rule import BaselineRule, Rule
-from detector.core.select import Selector, lacks
+from detector.core.select import ABSENT, Selector, asked
 from detector.core.times import iso
 from detector.core.view import BatchView
-from detector.errors import UnreadablePathError
 from detector.watches import watches
 from replay.reader import FileRead, LogPath, batches, find
 
@@ -44,12 +42,17 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of a replay. `failures`: rule id → why it failed (a failed rule is never "no match")."""
+    """What came of a replay.
+
+    damaged: files read in part. unknown: files that the user named and that are no known log. failures: rule id → why
+    it failed (a failed rule is never "no match").
+    """
 
     findings: list[Finding]
     rejects: list[Reject]
     summary: dict[str, Any]
     damaged: list[FileRead]
+    unknown: list[FileRead]
     failures: Mapping[str, str]
 
 
@@ -65,12 +68,14 @@ def run(paths: Sequence[str], rules: Sequence[Rule], options: Options | None = N
         engine = Engine(chosen, watches(), best_copies=True, **engine.second_run())
         reads, rejects = _feed(engine, files, options, "reading again")
     closed = [finding for finding in engine.finish() if finding.state == CLOSED]
-    _refuse_unknown(reads)
     findings = _with_evidence(closed, rules, engine, reads, options)
     findings.sort(key=lambda f: (f.opened_at, f.finding_id))
     damaged = [r for r in reads if r.damage]
+    unknown = [r for r in reads if r.file.outright and not r.kind]
     summary = _summary(engine, rules, options, reads, findings) | {"wall_seconds": round(time.monotonic() - began, 3)}
-    return Result(findings, sorted(rejects, key=lambda r: (r.file, r.position)), summary, damaged, engine.failures)
+    return Result(
+        findings, sorted(rejects, key=lambda r: (r.file, r.position)), summary, damaged, unknown, engine.failures
+    )
 
 
 def _feed(engine: Engine, files: list[LogPath], options: Options, step: str) -> tuple[list[FileRead], list[Reject]]:
@@ -84,13 +89,6 @@ def _feed(engine: Engine, files: list[LogPath], options: Options, step: str) -> 
         size += sum(outcome.file.size for outcome in outcomes)
         options.progress(len(reads), len(files), size, step)
     return reads, rejects
-
-
-def _refuse_unknown(reads: list[FileRead]) -> None:
-    """A path named outright that is no known log is the user's mistake."""
-    for read in reads:
-        if read.file.outright and not read.kind:
-            raise UnreadablePathError(read.reason, where=read.file.name, remedy="name CloudTrail or S3 access logs")
 
 
 @dataclass(slots=True)
@@ -125,11 +123,15 @@ def _with_evidence(
 
 
 def _wanted(finding: Finding, rule: Rule) -> _Wanted:
-    group = fingerprint(finding.key.split("\x1f"))
     grain = 60 if finding.window_seconds > 3600 else 1
     until = finding.last_at + grain - 1
     return _Wanted(
-        finding, rule, Selector(rule.where), group, finding.opened_at - finding.window_seconds + grain - 1, until
+        finding,
+        rule,
+        Selector(rule.where),
+        finding.group_id,
+        finding.opened_at - finding.window_seconds + grain - 1,
+        until,
     )
 
 
@@ -173,19 +175,24 @@ def _summary(
         "last_event_time": None if books.last_event_time is None else iso(books.last_event_time),
         "principals": engine.people.sessions(),
         "findings": len(findings),
-        "rules_not_evaluated": not_evaluated(rules, engine.logs_seen, model=options.model),
+        "rules_not_evaluated": not_evaluated(rules, engine.logs_seen, (r.lacks for r in reads), model=options.model),
         "rules_failed": dict(sorted(engine.failures.items())),
     }
 
 
-def not_evaluated(rules: Sequence[Rule], logs: set[Log], *, model: bool) -> list[dict[str, Any]]:
-    """Rules that could not look at some of the records, and what these lacked."""
+def not_evaluated(
+    rules: Sequence[Rule], logs: set[Log], lacking: Iterable[tuple[str, ...]], *, model: bool
+) -> list[dict[str, Any]]:
+    """Rules that could not look at some of the records, and what these lacked. `lacking`: of the Parquet files read."""
+    absent = [(log.name, ABSENT[log]) for log in sorted(logs)]
+    absent += [("parquet", frozenset(columns)) for columns in sorted(set(lacking)) if columns]
     out: list[dict[str, Any]] = []
     for rule in rules:
         if isinstance(rule, BaselineRule) and not model:
             out.append({"rule_id": rule.id, "reason": "--no-model"})
-        for log in sorted(logs & set(Selector(rule.where).logs)):
-            missing = lacks(rule.where, rule.group_by, log)
-            if missing:
-                out.append({"rule_id": rule.id, "log": log.name, "missing": missing})
+        out += [
+            {"rule_id": rule.id, "log": log, "missing": missing}
+            for log, columns in absent
+            if (missing := sorted(asked(rule) & columns))
+        ]
     return out

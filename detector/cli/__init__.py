@@ -54,7 +54,10 @@ def main() -> None:
     try:
         app()
     except BucketwatchError as error:
-        typer.echo(f"bucketwatch: {error}", err=True)
+        from detector.response.plain import printable
+
+        told = "\n".join(printable(line, 4000) for line in str(error).splitlines())
+        typer.echo(f"bucketwatch: {told}", err=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -16,7 +16,10 @@ def _journal() -> None: ...
 
 @app.command()
 def verify(path: Annotated[Path, typer.Argument(help="The journal file.")]) -> None:
-    """Check the hash chain of a journal: any edit, cut or reordering is found. Exit status 3 if there is one."""
+    """Check the hash chain of a journal: an edit, a reordering or a cut in the middle is found (exit status 3).
+
+    A cut at the end is not: compare the last hash with a copy kept elsewhere.
+    """
     from detector.errors import UnreadablePathError
     from detector.journal import verify as problems_of
 

@@ -24,6 +24,8 @@ import xxhash
 from detector.core.principal import Principal
 
 T = TypeVar("T")
+MAX_BYTES = 1 << 46
+"""More bytes than any object has (70 TB): a log that says more is forged, and must not overflow a sum."""
 OBJECT_MIX = np.uint64(0x9E37_79B9_7F4A_7C15)
 
 I64 = npt.NDArray[np.int64]
@@ -260,4 +262,4 @@ def intern(rows: Sequence[T | None]) -> tuple[I32, list[T]]:
 
 def text_hash(text: str) -> int:
     """xxh64 of a text: ids that AWS makes, and members of distinct counts."""
-    return xxhash.xxh64_intdigest(text.encode())
+    return xxhash.xxh64_intdigest(text.encode("utf-8", "surrogatepass"))

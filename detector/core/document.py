@@ -14,6 +14,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from detector.errors import Problem
 
 MAX_BYTES = 4 * 1024 * 1024
+MAX_NODES = 100_000
 
 
 def load_yaml(name: str, text: str, problems: list[Problem]) -> Any:
@@ -21,15 +22,37 @@ def load_yaml(name: str, text: str, problems: list[Problem]) -> Any:
     if len(text) > MAX_BYTES:
         problems.append(Problem(name, 1, 1, f"expected at most {MAX_BYTES} bytes, got {len(text)}"))
         return None
+    if (cut := _not_utf8(text)) is not None:
+        problems.append(Problem(name, text.count("\n", 0, cut) + 1, cut - text.rfind("\n", 0, cut), "not UTF-8 text"))
+        return None
     try:
-        return YAML(typ="rt").load(text)
+        document = YAML(typ="rt").load(text)
+        _bounded(document)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         problems.append(Problem(name, line, column, f"not YAML: {error.problem or error.context or 'cannot be read'}"))
     except (YAMLError, ValueError, RecursionError) as error:
         problems.append(Problem(name, 1, 1, f"not YAML: {str(error).partition(chr(10))[0]}"))
+    else:
+        return document
     return None
+
+
+def _not_utf8(text: str) -> int | None:
+    """Where a text that was decoded with `surrogateescape` was no UTF-8."""
+    return next((at for at, c in enumerate(text) if "\ud800" <= c <= "\udfff"), None) if not text.isascii() else None
+
+
+def _bounded(document: Any) -> None:
+    """Refuse a document that names itself or grows without bound through its aliases."""
+    waiting, nodes = [document], 0
+    while waiting:
+        node = waiting.pop()
+        nodes += 1
+        if nodes > MAX_NODES:
+            raise ValueError(f"more than {MAX_NODES} values: write them out without aliases, or cut the file")
+        waiting += node.values() if isinstance(node, Mapping) else node if isinstance(node, list) else ()
 
 
 def locate(document: Any, path: Sequence[int | str]) -> tuple[int, int]:
@@ -59,11 +82,12 @@ def explain(error: ErrorDetails, fields: Iterable[str]) -> str:
         return f"{name}: unknown field" + (f"; did you mean '{close[0]}'?" if close else "")
     if error["type"] == "missing":
         return f"{name}: required field is missing"
+    got = error["input"]
     if error["type"].startswith("union_tag"):
-        name += ".kind"
+        name, got = f"{name}.kind", error.get("ctx", {}).get("tag", got)
     kind = "string_type" if error["type"] == "tuple_type" and name.startswith("where") else error["type"]
     expected = EXPECTED.get(kind, f"{error['msg'][:1].lower()}{error['msg'][1:]}")
-    return f"{name}: {expected.format(**error.get('ctx', {}))}, got {quoted(error['input'])}{HINTS.get(kind, '')}"
+    return f"{name}: {expected.format(**error.get('ctx', {}))}, got {quoted(got)}{HINTS.get(kind, '')}"
 
 
 EXPECTED = {
@@ -110,7 +134,8 @@ def fields_at(model: Any, path: Sequence[int | str]) -> list[str]:
 
 def document_key(node: CommentedMap, key: Any) -> tuple[int, int]:
     """Line and column of a key itself (not of its value)."""
-    line, column = node.lc.key(key)
+    written = next((k for k in node if str(k) == str(key)), key)  # a key may have been written as a number
+    line, column = node.lc.key(written)
     return line + 1, column + 1
 
 

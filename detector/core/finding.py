@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -17,6 +18,11 @@ T = TypeVar("T")
 SCHEMA = "bucketwatch.finding.v1"
 LIST_LIMIT = 20
 SEVERITIES = ("info", "low", "medium", "high", "critical")
+
+
+def group_key(parts: Sequence[str]) -> str:
+    """A group's key, one text a level, as one text that no other key gives."""
+    return json.dumps(parts)
 
 
 def finding_id(rule_id: str, group_key: str, opened_at: int) -> str:
@@ -36,7 +42,7 @@ def prefix_of(key: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One finding. Times in epoch seconds; `group` maps a level to what a person is shown; `key` is the group's own."""
+    """One finding. Times in epoch seconds. `group`: level → what a person is shown; `group_id`: its fingerprint."""
 
     finding_id: str
     rule_id: str
@@ -52,7 +58,7 @@ class Finding:
     peak_value: float
     peak_at: int
     group: dict[str, str]
-    key: str
+    group_id: int
     principal: dict[str, Any] | None
     explanation: str
     evidence: dict[str, Any] = field(default_factory=dict)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -158,6 +159,16 @@ class _Rule(Model):
         return _digest(self.model_dump(mode="json", exclude=NOT_COUNTED))
 
 
+def contradictions(fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What of a threshold rule's fields is right by itself and wrong together: (field, what is wrong)."""
+    measure, threshold, levels = fields.get("measure"), fields.get("threshold"), fields.get("group_by")
+    if measure in DISTINCT_MEASURES and isinstance(threshold, int | float) and threshold > DISTINCT_CAP:
+        most = f"at most {DISTINCT_CAP} for the distinct measure '{measure}'"
+        yield "threshold", f"threshold: expected {most}, got {threshold}"
+    if isinstance(levels, tuple) and len({str(level) for level in levels}) != len(levels):
+        yield "group_by", f"group_by: expected each level once, got {', '.join(map(str, levels))}"
+
+
 class Threshold(_Rule):
     """Fires when a group's measure over a sliding window is at or above the threshold."""
 
@@ -181,13 +192,8 @@ class Threshold(_Rule):
 
     @model_validator(mode="after")
     def _can_fire(self) -> Threshold:
-        if self.measure in DISTINCT_MEASURES and self.threshold > DISTINCT_CAP:
-            most = f"at most {DISTINCT_CAP} for the distinct measure '{self.measure}'"
-            msg = f"threshold: expected {most}, got {self.threshold}"
-            raise ValueError(msg)
-        if len(set(self.group_by)) != len(self.group_by):
-            msg = f"group_by: expected each level once, got {', '.join(self.group_by)}"
-            raise ValueError(msg)
+        for _, told in contradictions(self.model_dump()):
+            raise ValueError(told)
         return self
 
     def exceptions_digest(self) -> str:

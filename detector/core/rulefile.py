@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from detector.core.document import document_key, explain, fields_at, load_yaml, locate, plain, quoted
-from detector.core.rule import BaselineRule, Rule, Threshold
+from detector.core.rule import BaselineRule, Rule, Threshold, contradictions
 from detector.errors import Problem, RuleFileError
 
 KINDS: dict[str, TypeAdapter[Any]] = {"threshold": TypeAdapter(Threshold), "baseline": TypeAdapter(BaselineRule)}
@@ -48,16 +48,17 @@ def _rules_of(name: str, text: str, problems: list[Problem]) -> Iterable[tuple[A
         Problem(name, *document_key(document, key), f"{key}: unknown field; a rule file has only 'rules'")
         for key in set(document) - {"rules"}
     )
-    for node in document["rules"]:
+    for number, node in enumerate(document["rules"]):
+        if not isinstance(node, CommentedMap):
+            place = locate(document, ["rules", number])
+            problems.append(Problem(name, *place, f"expected a rule (id, title, ...), got {quoted(node)}"))
+            continue
         rule = _rule_of(name, node, problems)
         if rule is not None:
             yield node, rule
 
 
-def _rule_of(name: str, node: Any, problems: list[Problem]) -> Rule | None:
-    if not isinstance(node, CommentedMap):
-        problems.append(Problem(name, 1, 1, f"expected a rule (id, title, ...), got {quoted(node)}"))
-        return None
+def _rule_of(name: str, node: CommentedMap, problems: list[Problem]) -> Rule | None:
     kind = node.get("kind")
     adapter = KINDS.get(kind) if isinstance(kind, str) else None
     if adapter is None:
@@ -67,7 +68,10 @@ def _rule_of(name: str, node: Any, problems: list[Problem]) -> Rule | None:
     try:
         return adapter.validate_python(plain(node))  # type: ignore[no-any-return]
     except ValidationError as error:
-        problems.extend(_problem(name, node, detail, kind) for detail in error.errors(include_url=False))
+        details = error.errors(include_url=False)
+        problems.extend(_problem(name, node, detail, kind) for detail in details)
+        if all(detail["loc"] for detail in details):  # otherwise the model has looked at the fields together
+            problems.extend(_at(name, node, field, told) for field, told in contradictions(plain(node)))
         return None
 
 

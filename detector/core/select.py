@@ -120,10 +120,9 @@ ABSENT: dict[Log, frozenset[str]] = {
 """Columns that a kind of log never fills."""
 
 
-def lacks(where: Where, group_by: Iterable[str], log: Log) -> list[str]:
-    """Columns that a rule asks for and a kind of log never has: on such records the rule cannot match."""
-    asked = {name for name in Where.model_fields if getattr(where, name) is not None} | set(group_by)
-    return sorted(asked & ABSENT[log])
+def asked(rule: Rule) -> set[str]:
+    """Columns that a rule asks for: on records without them it cannot match."""
+    return {name for name in Where.model_fields if getattr(rule.where, name) is not None} | set(rule.group_by)
 
 
 def watches_bucket(rule: Rule, pattern: str) -> bool:

@@ -16,14 +16,14 @@ import numpy.typing as npt
 from detector.core.access import I64, U64, Log, Mask
 from detector.core.episode import CLOSED, Ledger, Tracked
 from detector.core.evidence import Slices
-from detector.core.finding import Finding, finding_id, principal_json
+from detector.core.finding import Finding, finding_id, group_key, principal_json
 from detector.core.people import People
 from detector.core.principal import Principal
 from detector.core.rule import DISTINCT_CAP, DISTINCT_MEASURES, Exemption, Threshold
 from detector.core.select import PRINCIPAL_FIELDS, Selector, glob
 from detector.core.tally import Tallies
 from detector.core.times import duration, iso
-from detector.core.view import BatchView, GroupKey
+from detector.core.view import NO_GROUP, BatchView, GroupKey
 from detector.core.window import distinct_at, episodes, longest_episode, sums_at, unique_sorted
 
 F64 = npt.NDArray[np.float64]
@@ -58,6 +58,7 @@ class ThresholdWatch:
         if not len(rows):
             return
         groups, keys = view.groups(self.rule.group_by)
+        rows = rows[groups[rows] != NO_GROUP]
         group = groups[rows]
         second = view.time[rows] // self.rule.granularity * self.rule.granularity
         touched = self._tallies.add(group, second, view.who()[rows], view.items(self.rule.measure)[rows])
@@ -88,7 +89,7 @@ class ThresholdWatch:
 
     def advance(self, watermark: int) -> list[Finding]:
         """Close the episodes that the watermark has passed by one window."""
-        closed = self._ledger.close(watermark - self.rule.window)
+        closed = self._ledger.close(watermark - self.rule.window - self.rule.granularity + 1)
         self._changed |= bool(closed)
         return [self._finding(group, tracked, CLOSED) for group, tracked in closed]
 
@@ -224,7 +225,7 @@ class ThresholdWatch:
         return max(self._tallies.bound(group, b) for b in range(bucket, bucket + 2))
 
     def _key(self, group: int) -> str:
-        return "\x1f".join(self._keys[group])
+        return group_key(self._keys[group])
 
     def _people_of(self, group: int, tracked: Tracked) -> list[Principal]:
         episode = tracked.episode
@@ -254,7 +255,7 @@ class ThresholdWatch:
             peak_value=peak,
             peak_at=episode.peak_at,
             group=shown,
-            key=self._key(group),
+            group_id=group,
             principal=principal_json(self._people_of(group, tracked), level),
             explanation=_explain(rule, shown, episode.opened_at, episode.last_at, peak),
             evidence=evidence.to_json(partial=True) if evidence else {},

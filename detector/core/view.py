@@ -12,7 +12,7 @@ import numpy as np
 
 from detector.core.access import I32, U64, AccessBatch, Rows, text_hash
 from detector.core.finding import prefix_of
-from detector.core.principal import UNKNOWN, Principal, fingerprint
+from detector.core.principal import Principal, fingerprint
 
 GroupKey = tuple[str, ...]
 
@@ -20,10 +20,13 @@ IDENTITY: dict[str, Callable[[Principal], str]] = {
     "session": lambda p: p.session,
     "role": lambda p: p.role,
     "account": lambda p: p.account,
-    "access_key": lambda p: p.access_key or UNKNOWN,
+    "access_key": lambda p: p.access_key or p.session,
     "session_name": lambda p: p.session_name or p.session,
 }
-"""Level → the key of a principal at that level."""
+"""Level → the key of a principal at that level; without an access key or a session name it is the session's."""
+
+NO_GROUP = np.uint64(0)
+"""Group of a row that has no value at a level (no address, no VPC endpoint): it belongs to no group there."""
 
 SHOWN: dict[str, Callable[[Principal], str]] = IDENTITY | {
     "session": lambda p: p.session_shown,
@@ -77,23 +80,25 @@ class BatchView:
         return self.text_hashes("bucket") * np.uint64(31) + table[keys.codes]
 
     def _level(self, level: str) -> tuple[I32, Sequence[str]]:
-        """Codes of the rows at one level and the keys the codes stand for."""
+        """Codes of the rows at one level (-1 where a record has no value there) and the keys the codes stand for."""
         if level in IDENTITY:
             return self.batch.who, [IDENTITY[level](p) for p in self.batch.principals]
         column = self.batch.text[level]
-        return np.where(column.codes < 0, len(column.values), column.codes), [*column.values, UNKNOWN]
+        return column.codes, column.values
 
     def _make_groups(self, levels: GroupKey) -> tuple[U64, dict[int, GroupKey]]:
         coded = [self._level(level) for level in levels]
-        combined = coded[0][0].astype(np.int64)
-        for codes, values in coded[1:]:
-            combined = combined * len(values) + codes
-        distinct, first, inverse = np.unique(combined, return_index=True, return_inverse=True)
-        keys = [tuple(values[codes[row]] for codes, values in coded) for row in first]
+        combined = np.zeros(len(self.batch), np.int64)
+        nowhere = np.zeros(len(self.batch), np.bool_)
+        for codes, values in coded:
+            nowhere |= codes < 0
+            combined = np.unique(combined * (len(values) + 1) + codes + 1, return_inverse=True)[1].astype(np.int64)
+        _, first, inverse = np.unique(combined, return_index=True, return_inverse=True)
+        keys = [tuple(values[codes[row]] if values else "" for codes, values in coded) for row in first]
         prints = np.array([fingerprint(key) for key in keys], np.uint64)
-        return prints[inverse] if len(distinct) else np.zeros(0, np.uint64), dict(
-            zip(prints.tolist(), keys, strict=True)
-        )
+        groups = prints[inverse] if keys else np.zeros(0, np.uint64)
+        groups[nowhere] = NO_GROUP
+        return groups, dict(zip(prints.tolist(), keys, strict=True))
 
 
 def _all(view: BatchView) -> Rows:

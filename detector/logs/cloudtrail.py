@@ -14,7 +14,7 @@ from __future__ import annotations
 import msgspec
 from xxhash import xxh64_hexdigest
 
-from detector.core.access import BatchBuilder, Log, Operation, Outcome, Row, Skip, text_hash
+from detector.core.access import MAX_BYTES, BatchBuilder, Log, Operation, Outcome, Row, Skip, text_hash
 from detector.core.operation import classify
 from detector.core.times import epoch
 from detector.logs import documents
@@ -34,8 +34,6 @@ SKIPPED_TYPES = {
     "AwsServiceEvent": Skip.service_event,
 }
 INTERNAL = "AWS Internal"
-MAX_BYTES = 1 << 53
-"""More than any object has: such a number is no number of bytes."""
 
 
 def parse(data: bytes, name: str, into: BatchBuilder) -> bool:
@@ -96,16 +94,15 @@ def _operation(record: Record) -> Operation | None:
     """Class of an access event; None if the record is not about S3 access."""
     source, kind = record.eventSource or "", classify(record.eventName or "")
     if source in S3_SOURCES or _ELSEWHERE.get(source) is kind:
-        return None if kind is Operation.decrypt and not kms_object(record) else kind
-    return None
+        return kind
+    return kind if source == "kms.amazonaws.com" and kms_object(record) else None
 
 
 _ELSEWHERE = {
     "sts.amazonaws.com": Operation.assume,
     "cloudtrail.amazonaws.com": Operation.control,
-    "kms.amazonaws.com": Operation.decrypt,
 }
-"""What other services do that is access to S3, or to the right to it, or to its record."""
+"""What other services do about the right to access, and about its record; KMS calls count where S3 made them."""
 
 
 def _row(record: Record, second: int, partition: str, operation: Operation, event_id: str) -> Row:

@@ -235,6 +235,8 @@ def _scan(text: str) -> Iterator[bytes | Trouble]:
         piece, at = _element(text, at, in_lines=depth <= 0)
         breaks += isinstance(piece, Trouble) and piece.reason == BROKEN
         yield piece
+    if breaks >= MAX_BREAKS:
+        yield Trouble(BROKEN, f"broken in {breaks} places: not read on from character {at}")
     if not breaks and depth + _nesting(gap[0]) > 0:
         yield Trouble(UNCLOSED)
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from isal import isal_zlib
 
 GZIP_MAGIC = b"\x1f\x8b"
-MAX_INFLATED = 2 << 30
+MAX_INFLATED = 1 << 30
 """Bytes a file may inflate to (CloudTrail files are at most 50 MB compressed, about 10 times that inflated)."""
 _GZIP = 31
 _BROKEN: tuple[type[Exception], ...] = (isal_zlib.IsalError, zlib.error, EOFError)  # type: ignore[assignment]  # its stub calls a class an instance
@@ -35,7 +35,7 @@ class _Member(NamedTuple):
 
 
 def inflate(data: bytes, limit: int = MAX_INFLATED) -> Inflated:
-    """Inflate gzip to at most `limit` bytes; other content is returned as it is."""
+    """Inflate gzip; nothing of what grows past `limit` bytes. Other content is returned as it is."""
     if not data.startswith(GZIP_MAGIC):
         return Inflated(data)
     parts: list[bytes] = []
@@ -45,8 +45,8 @@ def inflate(data: bytes, limit: int = MAX_INFLATED) -> Inflated:
         parts.append(member.data)
         at, left = member.end, left - len(member.data)
         if member.problem or left < 0:
-            too_much = f"inflates to more than {limit} bytes; the rest was not read"
-            return Inflated(b"".join(parts)[:limit], member.problem or too_much)
+            too_much = f"inflates to more than {limit} bytes: no log is so large, and nothing of it was read"
+            return Inflated(b"", too_much) if left < 0 else Inflated(b"".join(parts), member.problem)
     junk = len(data) - at if data[at:].strip(b"\0") else 0
     return Inflated(b"".join(parts), f"broken gzip: {junk} bytes after the end that are no gzip" if junk else "")
 

@@ -12,7 +12,6 @@ Rules of this file
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Final
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from detector.core.access import (
+    MAX_BYTES,
     NUMBER_COLUMNS,
     TEXT_COLUMNS,
     AccessBatch,
@@ -77,8 +77,6 @@ _NEVER_NULL = ("time", *_CLASSES, "session", "role", "account", "event_id")
 _MAY_BE_BAD = (*_CLASSES, "bytes", "auth")
 
 _UNITS_A_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
-_ROLE_SESSION = re.compile(r"(AROA\w*):.+", re.DOTALL)
-_KEYED_BY_ARN = frozenset({"IAMUser", "Root", "FederatedUser"})
 
 
 def to_table(batch: AccessBatch) -> pa.Table:
@@ -122,23 +120,25 @@ def _dictionary(column: Column) -> pa.Array[Any]:
     return pa.DictionaryArray.from_arrays(pa.array(indices, mask=null), values)
 
 
-def parse(data: bytes, name: str, into: BatchBuilder) -> None:
+def parse(data: bytes, name: str, into: BatchBuilder) -> list[str]:
     """Add a row or a reject to `into` for every row of a Parquet file; `name` is the file rejects are filed under.
 
+    Returns the nullable columns that the file lacks: rules that ask for them cannot look at these records.
     Raises InputError if the bytes are no Parquet, or if a fixed column is missing or a column has another type.
     Reasons of rejects: `null_<column>` and `bad_<column>`.
     """
-    cells = _read(data, name)
+    cells, lacks = _read(data, name)
     problems = _problems(cells)
     for number, (problem, row) in enumerate(zip(problems, _rows(cells), strict=True), 1):
         if problem:
             into.reject(name, number, problem)
         else:
             into.add(row)
+    return lacks
 
 
-def _read(data: bytes, name: str) -> dict[str, Cells]:
-    """Every known column of the file as cells; a column that the file lacks is all null."""
+def _read(data: bytes, name: str) -> tuple[dict[str, Cells], list[str]]:
+    """Every known column of the file as cells, and the columns it lacks, whose cells are null."""
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -158,7 +158,8 @@ def _read(data: bytes, name: str) -> dict[str, Cells]:
             remedy="write all fixed columns, with nulls where a value is unknown",
         )
     nothing: Cells = [None] * table.num_rows
-    return {c: _cells(c, table[c], name) if c in present else nothing for c in _COLUMNS}
+    lacks = [column for column in _COLUMNS if column not in present]
+    return {c: _cells(c, table[c], name) if c in present else nothing for c in _COLUMNS}, lacks
 
 
 def _cells(name: str, column: pa.ChunkedArray[Any], file: str) -> Cells:
@@ -174,7 +175,7 @@ def _cells(name: str, column: pa.ChunkedArray[Any], file: str) -> Cells:
     except pa.ArrowException as error:
         raise InputError(f"column {name} has the type {column.type}: {error}", where=file) from error
     if name == "bytes":
-        return [0 if cell is None else _BAD if cell < 0 else cell for cell in cells]
+        return [0 if cell is None else _BAD if not 0 <= cell < MAX_BYTES else cell for cell in cells]
     return cells
 
 
@@ -269,8 +270,8 @@ def _principal(part: dict[str, Any]) -> Principal:
 
 def _keys(part: dict[str, Any]) -> tuple[str, str]:
     """Session and role keys of an identity of which the file has only what is shown: the contract's table of kinds."""
-    principal_id: str | None = part["principal_id"]
-    if principal_id is None or part["principal_type"] in _KEYED_BY_ARN:
+    principal_id, kind = part["principal_id"] or "", part["principal_type"]
+    of_role = kind in {"AssumedRole", "Role"} or (kind == "AWSAccount" and principal_id.startswith("AROA"))
+    if not principal_id or not of_role:
         return part["session"], part["role"]
-    role_session = _ROLE_SESSION.fullmatch(principal_id)
-    return principal_id, role_session[1] if role_session else principal_id
+    return principal_id, principal_id.partition(":")[0]

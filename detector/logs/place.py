@@ -30,8 +30,8 @@ class Place(NamedTuple):
 def place(record: Record, operation: Operation) -> Place:
     """What a record accessed: from the resources' ARNs, else from the parameters; for a copy its source."""
     parameters = record.requestParameters or _NO_PARAMETERS
-    if operation is Operation.decrypt:
-        return Place(*split_arn(kms_object(record) or ""))
+    if made_for := kms_object(record):
+        return Place(*split_arn(made_for))
     addressed = _addressed(record.resources or (), parameters)
     if operation is Operation.copy:
         return Place(*copy_source(parameters.copy_source or ""), addressed.bucket)

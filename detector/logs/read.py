@@ -25,19 +25,21 @@ _BOM = b"\xef\xbb\xbf"
 class Reading(NamedTuple):
     """What a file was. `kind` is empty if it is no known log, and `reason` says why.
 
-    `damage`: why not all of the file could be read; what could be, was.
+    `damage`: why not all of the file could be read; what could be, was. `lacks`: columns that a Parquet file has not.
     """
 
     kind: str
     reason: str = ""
     damage: str = ""
     size: int = 0
+    lacks: tuple[str, ...] = ()
 
 
 def read(data: bytes, name: str, into: BatchBuilder) -> Reading:
     """Read one file as delivered (gzipped or not) into the builder."""
     content, damage = inflate(data)
     kind, reason = identify(content)
+    lacks: list[str] = []
     if not kind:
         return Reading("", damage or reason, damage, len(content))
     try:
@@ -47,10 +49,10 @@ def read(data: bytes, name: str, into: BatchBuilder) -> Reading:
         elif kind == SERVER_ACCESS:
             server_access.parse(content, name, into)
         else:
-            parquet.parse(content, name, into)
+            lacks = parquet.parse(content, name, into)
     except InputError as error:
         return Reading("", error.what, damage, len(content))
-    return Reading(kind, "", damage, len(content))
+    return Reading(kind, "", damage, len(content), tuple(lacks))
 
 
 def identify(content: bytes) -> tuple[str, str]:

@@ -26,7 +26,7 @@ from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from detector.core.access import BatchBuilder, Log, Outcome, Row, text_hash
+from detector.core.access import MAX_BYTES, BatchBuilder, Log, Outcome, Row, text_hash
 from detector.core.operation import api_of_access_log
 from detector.core.principal import UNKNOWN, Principal, account_of_arn, anonymous, role_of_assumed_arn, service
 
@@ -140,7 +140,7 @@ def _row(line: str, memo: _Memo) -> Row | str:
         f"{left.owner}/",
         operation=operation,
         outcome=_outcome(left.status, left.error),
-        bytes=0 if left.bytes == "-" else int(left.bytes),
+        bytes=_size(left.bytes),
         who=_memoised_principal(left.requester, address, memo),
         has_arn=left.requester.startswith("arn:"),
         api=api,
@@ -278,3 +278,9 @@ def _principal_of_arn(arn: str) -> Principal:
     role = role_of_assumed_arn(arn)
     session_name = arn.removeprefix(f"{role}/") if role != arn else None
     return Principal(kind, arn, arn, role, role, account or arn, session_name)
+
+
+def _size(text: str) -> int:
+    """Bytes sent: `-` is none, and so is more than any object has."""
+    size = 0 if text == "-" else int(text)
+    return size if size < MAX_BYTES else 0

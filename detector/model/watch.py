@@ -15,7 +15,7 @@ import numpy as np
 
 from detector.core.access import I64, U64, Log, Mask
 from detector.core.episode import CLOSED, Ledger, Tracked
-from detector.core.finding import Finding, finding_id, principal_json
+from detector.core.finding import Finding, finding_id, group_key, principal_json
 from detector.core.people import People
 from detector.core.rule import DISTINCT_MEASURES, BaselineRule
 from detector.core.select import Selector
@@ -159,7 +159,7 @@ class BaselineWatch:
         at = np.array(panes, np.int64) + (PANE_SECONDS - 1)
         scores = np.array([round(self._above[group][pane].score, 3) for pane in panes])
         every = episodes(at, scores, self.rule.cooldown, longest_episode(self.rule.cooldown))
-        told = self._ledger.settle(group, self._keys[group], every, late=False)
+        told = self._ledger.settle(group, group_key((self._keys[group],)), every, late=False)
         return [self._finding(group, tracked, state) for state, tracked in told]
 
     def _finding(self, group: int, tracked: Tracked, state: str) -> Finding:
@@ -169,7 +169,7 @@ class BaselineWatch:
         _, who, _ = self._tallies.rows(group, episode.opened_at - PANE_SECONDS + 1, episode.last_at)
         expected = None if peak.expected is None else round(peak.expected, 1)
         return Finding(
-            finding_id=finding_id(rule.id, key, episode.opened_at),
+            finding_id=finding_id(rule.id, group_key((key,)), episode.opened_at),
             rule_id=rule.id,
             title=rule.title,
             kind=rule.kind,
@@ -183,7 +183,7 @@ class BaselineWatch:
             peak_value=episode.peak_value,
             peak_at=episode.peak_at,
             group={"role": name},
-            key=key,
+            group_id=group,
             principal=principal_json(self.people.of(np.unique(who).tolist()), "role"),
             explanation=f"role {name} {peak.explain()}; panes this unusual from {iso(episode.opened_at)} "
             f"to {iso(episode.last_at)}, at most {duration(rule.cooldown)} apart.",

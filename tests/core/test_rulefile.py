@@ -85,10 +85,16 @@ rules:
         "r.yaml:4:15: severity: expected 'info', 'low', 'medium', 'high' or 'critical', got 'hgih'",
         "r.yaml:7:7: where.bukcet: unknown field; did you mean 'bucket'?",
         "r.yaml:9:13: window: expected a duration such as 5m, got 'five'",
+        "r.yaml:10:16: threshold: expected at most 100000 for the distinct measure 'objects', got 1000000",
     ]
     assert problems(one_rule(measure="objects", threshold="1000000")) == [
         "r.yaml:8:16: threshold: expected at most 100000 for the distinct measure 'objects', got 1000000"
     ]
+
+
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{b}: &{b} [{', '.join([f'*{a}'] * 10)}]\n" for a, b in zip("abcdefg", "bcdefgh", strict=True)
+)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +104,10 @@ rules:
         ("rules: [", "r.yaml:1:9: not YAML: "),
         ("rules: x", "r.yaml:1:8: rules: expected a list of rules"),
         ("- a", "r.yaml:1:1: rules: expected a list of rules"),
-        ("rules:\n  - 5\n", "expected a rule (id, title, ...), got 5"),
+        ("rules:\n  - 5\n", "r.yaml:2:5: expected a rule (id, title, ...), got 5"),
+        (one_rule(where="{3: 4}"), "r.yaml:9:13: where.3: unknown field"),
+        ("rules:\n  - \udcff\n", "r.yaml:2:5: not UTF-8 text"),
+        (BOMB, "more than 100000 values"),
         ("rules: []\nmore: 1", "r.yaml:2:1: more: unknown field; a rule file has only 'rules'"),
         ("rules:\n  - id: a\n    id: b\n", 'r.yaml:3:5: not YAML: found duplicate key "id"'),
         (one_rule(kind=""), "r.yaml:2:5: kind: required field is missing"),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from datetime import date
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.core.access import BatchBuilder, Log
+from detector.core.access import BatchBuilder, Column, Log
 from detector.core.engine import Engine
 from detector.core.finding import Finding
 from detector.core.rule import BaselineRule, Rule
@@ -210,6 +212,37 @@ def test_a_checkpoint_of_another_version_is_refused():
     parts["engine"] = msgspec.msgpack.encode(msgspec.msgpack.decode(parts["engine"]) | {"version": 99})
     with pytest.raises(StateError, match="version 99"):
         daemon([rule()]).restore(parts)
+
+
+def test_a_window_in_minutes_is_not_closed_while_its_last_minute_may_still_grow():
+    """Over an hour a record counts at its minute: one that comes in time joins the episode, and nothing is late."""
+    engine = daemon([rule("requests", 7200, 1)], lateness=0)
+    start = T0 - T0 % 60
+    told = []
+    for second, who in ((0, "thief"), (7205, "other"), (7230, "thief")):
+        engine.process(batch([Event(start + second, who)]), start + 9 * HOUR)
+        told += engine.judge() + engine.advance(start + 9 * HOUR, backlog=False)
+    mine = [(f.state, f.late) for f in told + engine.finish() if "thief" in f.group["session"]]
+    assert mine == [("opened", False), ("closed", False)]
+
+
+def test_a_record_without_a_value_at_a_level_belongs_to_no_group_there():
+    """Requests from nowhere in particular are not one visitor: no address, no group by address."""
+    events = batch([Event(T0 + i, f"s{i}", key=f"k{i}") for i in range(5)])
+    nowhere = replace(events, text=events.text | {"source_ip": Column(np.full(5, -1, np.int32), [])})
+    for level, found in (("source_ip", 0), ("vpc_endpoint", 0), ("account", 1)):
+        engine = Engine([rule("objects", 60, 3, group_by=level)], watches())
+        engine.process(nowhere, T0)
+        assert len([f for f in engine.finish() if f.state == "closed"]) == found
+
+
+def test_many_levels_at_once_keep_all_groups_apart():
+    """However many levels and principals, two groups are never taken for one."""
+    levels = ("bucket", "session", "role", "account", "access_key", "session_name")
+    events = [Event(T0, f"s{i}", key=f"k{j}") for i in range(3000) for j in range(2)]
+    findings = closed([rule("objects", 60, 2, group_by=levels)], [events])
+    assert len(findings) == 3000
+    assert all(f.peak_value == 2 for f in findings)
 
 
 def test_books_survive_a_checkpoint():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import random
 import subprocess
 import sys
@@ -11,8 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pyarrow import parquet
 
+from detector.core.access import BatchBuilder
 from detector.core.times import epoch
+from detector.logs import cloudtrail
+from detector.logs.parquet import FIXED_COLUMNS, to_table
 from replay import replay
 from replay.organisation import burst
 from tests.real_logs import REAL_LOGS, needs_real_logs
@@ -152,6 +157,62 @@ def test_a_path_named_outright_that_is_no_log_is_the_users_mistake(tmp_path, nam
     assert "Traceback" not in done.stderr
 
 
+def test_what_could_be_read_is_written_before_a_mistake_is_told(tmp_path):
+    """One path of several is no log: exit status 2, and the findings of the others are there."""
+    put(tmp_path / "a.json.gz", burst("a", 10_000, 60, T0))
+    (tmp_path / "notes.txt").write_text("hello\n")
+    run("replay", tmp_path / "a.json.gz", tmp_path / "notes.txt", "--out", tmp_path / "out", code=2)
+    assert len(lines(tmp_path / "out/findings.jsonl")) == 2
+    run("replay", tmp_path / "*", "--out", tmp_path / "globbed")
+
+
+def test_a_file_may_be_called_anything(tmp_path):
+    """A name that is no UTF-8, or that would write on the terminal, stops nothing and writes nothing."""
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    put(logs / "a.json.gz", burst("a", 5, 5, T0))
+    (Path(os.fsdecode(bytes(logs) + b"/\xff\x1b[31m.txt"))).write_text("hello\n")
+    (Path(os.fsdecode(bytes(logs) + b"/\xfe\x1b[31m.json"))).write_text('{"Records": [{"eventName": }]}')
+    done = run("replay", logs, "--out", tmp_path / "out", code=2)
+    assert "\x1b" not in done.stdout + done.stderr
+    s = summary(tmp_path / "out")
+    assert (s["access_events"], len(s["files_ignored"]), len(s["files_damaged"])) == (5, 1, 1)
+    assert "\x1b" not in (tmp_path / "out/report.html").read_text()
+
+
+def test_a_rules_folder_of_this_directory_is_that_folder(tmp_path):
+    """--rules . means the rules here, not the shipped ones."""
+    put(tmp_path / "a.json.gz", burst("a", 5, 5, T0))
+    (tmp_path / "r.yaml").write_text("rules: []\n")
+    done = subprocess.run(
+        [BUCKETWATCH, "replay", "a.json.gz", "--rules", "."], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, "no rules in here" in done.stderr) == (2, True)
+
+
+def test_parquet_without_a_column_is_never_a_silent_no_match(tmp_path):
+    """Rules that ask for what the file lacks are listed; identities group as they do in the raw logs."""
+    builder = BatchBuilder()
+    assert cloudtrail.parse(
+        json.dumps({"Records": burst("a", 50, 50, T0) + burst("b", 50, 50, T0)}).encode(), "n", builder
+    )
+    table = to_table(builder.build()).select(list(FIXED_COLUMNS))
+    parquet.write_table(table, tmp_path / "a.parquet")
+    put(tmp_path / "a.json.gz", burst("a", 50, 50, T0) + burst("b", 50, 50, T0))
+    rule = "  - {{id: by-{0}, title: t, severity: low, kind: threshold, group_by: {1}, measure: objects, window: 5m,"
+    levels = ("session", "role", "vpc_endpoint")
+    rules = "".join(rule.format(by.replace("_", "-"), by) + " threshold: 50}\n" for by in levels)
+    (tmp_path / "r.yaml").write_text("rules:\n" + rules)
+    found = {}
+    for name in ("a.json.gz", "a.parquet"):
+        run("replay", tmp_path / name, "--rules", tmp_path / "r.yaml", "--out", tmp_path / name[2:], "--quiet")
+        found[name] = [(f["finding_id"], f["peak_value"]) for f in lines(tmp_path / name[2:] / "findings.jsonl")]
+    assert found["a.json.gz"] == found["a.parquet"]
+    assert len(found["a.parquet"]) == 3
+    listed = summary(tmp_path / "parquet")["rules_not_evaluated"]
+    assert listed == [{"rule_id": "by-vpc-endpoint", "log": "parquet", "missing": ["vpc_endpoint"]}]
+
+
 def test_inside_a_folder_such_a_file_is_listed_and_passed_over(tmp_path):
     """Dot-files, *.part and *.tmp are not even looked at."""
     logs = tmp_path / "logs"
@@ -173,6 +234,7 @@ def test_inside_a_folder_such_a_file_is_listed_and_passed_over(tmp_path):
         (["--prefer", "x"], "--prefer: expected GLOB=cloudtrail"),
         (["--redact-keys", "all"], "--redact-keys: expected none, prefix or hash"),
         (["--jobs", "0"], "--jobs"),
+        (["--since", "2026-05-02", "--until", "2026-05-01"], "is not before --until"),
     ],
 )
 def test_a_wrong_option_says_what_was_expected(tmp_path, args, told):
