@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePath
 from typing import Any, Protocol
 
 
-def shown_path(path: PurePath) -> str:
-    """A path as valid text: a file's name may be any bytes."""
-    return path.as_posix().encode("utf-8", "backslashreplace").decode()
+def shown_name(name: str) -> str:
+    """A file's name as valid text: it may be any bytes."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 @dataclass(frozen=True, slots=True)

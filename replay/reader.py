@@ -12,7 +12,7 @@ from pathlib import Path
 from detector.core.access import AccessBatch, BatchBuilder
 from detector.errors import InputError, UnreadablePathError
 from detector.logs.read import read
-from detector.source import shown_path
+from detector.source import shown_name
 
 BATCH_RECORDS = 50_000
 CHUNK_FILES = 64
@@ -31,7 +31,7 @@ class LogPath:
     @property
     def name(self) -> str:
         """As it is shown, and filed under in rejected.jsonl."""
-        return shown_path(self.path)
+        return shown_name(self.path.as_posix())
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from detector.errors import EdgeError, InputError, StateError
 from detector.response.plain import printable
-from detector.source import Delivery, Message, Notice, shown_path
+from detector.source import Delivery, Message, Notice, shown_name
 
 POLL = 64
 """Files one poll delivers at most."""
@@ -115,7 +115,7 @@ class DirectorySource:
 
     def _message(self, name: str, stat: os.stat_result) -> Message:
         version = f"{stat.st_size}-{stat.st_mtime_ns}"
-        notice = Notice(shown_path(self._root / name), key=name, version=version)
+        notice = Notice(shown_name(str(self._root / name)), key=name, version=version)
         return Message(f"{name}|{version}", (notice,), stat.st_mtime)
 
 
