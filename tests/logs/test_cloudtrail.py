@@ -717,9 +717,11 @@ def test_a_cut_payload_of_log_events_gives_the_whole_ones():
 
 
 def test_a_document_of_nothing_but_breaks_comes_to_an_end():
-    """The number of breaks that are read on after is bounded."""
-    rows, rejects, whole = read(b'{"eventVersion" ' * 20_000)
-    assert (rows, len(rejects), whole) == ([], 1000, False)
+    """The number of breaks that are read on after is bounded, and that the rest was not read is said."""
+    into = BatchBuilder()
+    assert not parse(b'{"eventVersion" ' * 20_000, "f", into)
+    assert (into.rows, len(into.rejects)) == ([], 1001)
+    assert "broken in 1000 places: not read on from character" in into.rejects[-1].detail
 
 
 # --- laws

@@ -183,7 +183,8 @@ def test_a_slice_carries_only_its_own_text():
     [
         ("AssumedRole", "AROAEXAMPLE:contractor-42", "AROAEXAMPLE:contractor-42", "AROAEXAMPLE"),
         ("AWSAccount", "AROAEXAMPLE:x", "AROAEXAMPLE:x", "AROAEXAMPLE"),
-        ("AWSAccount", "AIDAEXAMPLE", "AIDAEXAMPLE", "AIDAEXAMPLE"),
+        ("AssumedRole", "anonymised-7:x", "anonymised-7:x", "anonymised-7"),
+        ("AWSAccount", "AIDAEXAMPLE", SESSION, ROLE),
         ("IAMUser", "AIDAEXAMPLE", SESSION, ROLE),
         ("AssumedRole", None, SESSION, ROLE),
         (None, None, SESSION, ROLE),
