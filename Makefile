@@ -28,12 +28,13 @@ export UV_SYSTEM_CERTS ?= 1
 endif
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint lock clean python
+.PHONY: help demo test lint bench lock clean python
 
 help:
 	@echo "make demo    watch a theft being caught: sets everything up, then runs for under a minute"
 	@echo "make test    set everything up, lint, check types and layers, run all tests"
 	@echo "make lint    the checks of make test without the tests"
+	@echo "make bench   measure speed beside its peers, up to an hour; less with BENCH='--records 100000 --lines 100000'"
 	@echo "make lock    write uv.lock anew after a change in pyproject.toml"
 	@echo "make clean   remove .venv, .tools and all caches in this folder"
 	@echo "PYTHON=…     the Python to use ($(OLDEST) to $(NEWEST)); now: $(or $(PYTHON),none found)"
@@ -51,11 +52,15 @@ lint: .venv/.test
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
+# The peers live in an environment of their own (.bench/.venv, a git-ignored folder); program and tests never see them.
+bench: .bench/.venv/.synced
+	.bench/.venv/bin/python -m bench $(BENCH)
+
 lock: $(UV)
 	$(UV) lock --python "$(PYTHON)"
 
 clean:
-	rm -rf .venv .tools .ruff_cache .mypy_cache .pytest_cache .import_linter_cache .hypothesis dist
+	rm -rf .venv .tools .bench .ruff_cache .mypy_cache .pytest_cache .import_linter_cache .hypothesis dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The demo leaves the test tools alone if they are there; the tests want exactly what the lock says.
@@ -66,6 +71,11 @@ clean:
 .venv/.test: pyproject.toml uv.lock $(UV)
 	$(SYNC)
 	@touch .venv/.demo $@
+
+.bench/.venv/.synced: pyproject.toml uv.lock $(UV)
+	@mkdir -p .bench && echo '*' > .bench/.gitignore
+	UV_PROJECT_ENVIRONMENT=.bench/.venv $(SYNC) --no-dev --group bench
+	@touch $@
 
 $(UV): | python
 	@echo "setting up uv $(UV_VERSION) in .tools (once)"

@@ -1,0 +1,95 @@
+"""Where a replay's CPU goes: `python -m bench.stages FOLDER WINDOW THRESHOLD …` (as bench.peers.bucketwatch).
+
+A sampling profiler: a timer on CPU time interrupts the run, and the CPU used since the last interrupt is booked on the
+stage that was running: the innermost frame that the table below knows. So long calls into C weigh what they take.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections import Counter
+from types import FrameType
+
+from bench.peers import bucketwatch
+from bench.question import asked
+
+STAGES = (
+    ("inflate.py", "", "inflate"),
+    ("documents.py", "", "decode (JSON → structs)"),
+    ("read.py", "identify", "tell the kind of log"),
+    ("read.py", "_identify_json", "tell the kind of log"),
+    ("cloudtrail.py", "", "rows: records → Row"),
+    ("server_access.py", "", "rows: lines → Row"),
+    ("identity.py", "", "rows: who"),
+    ("place.py", "", "rows: bucket and key"),
+    ("times.py", "", "rows: time"),
+    ("operation.py", "", "rows: operation"),
+    ("access.py", "text_hash", "hash texts"),
+    ("access.py", "<genexpr>", "hash texts"),
+    ("access.py", "hashes", "hash texts"),
+    ("access.py", "add", "rows: into the builder"),
+    ("access.py", "intern", "batch: intern texts"),
+    ("access.py", "build", "batch: columns from rows"),
+    ("dedup.py", "", "dedup and ranks"),
+    ("tally.py", "", "tallies"),
+    ("threshold.py", "", "tallies"),
+    ("view.py", "", "tallies"),
+    ("select.py", "", "tallies"),
+    ("people.py", "", "people"),
+    ("evidence.py", "", "evidence"),
+    ("watch.py", "", "model"),
+    ("baseline.py", "", "model"),
+    ("engine.py", "", "engine, rest"),
+    ("reader.py", "_read_file", "read files, time span"),
+    ("pathlib.py", "read_bytes", "read files, time span"),
+    ("<frozen importlib._bootstrap>", "", "start: imports"),
+)
+"""File, function (empty: any), stage."""
+BY_PLACE = {(file, function): stage for file, function, stage in STAGES}
+SECOND_PASS = "_with_evidence"
+EVERY = 0.001
+
+
+class Sampler:
+    """CPU seconds by stage. What the second pass for evidence does is booked apart, as a whole."""
+
+    def __init__(self) -> None:
+        self.spent: Counter[str] = Counter()
+        self._last = time.process_time()
+
+    def __call__(self, _signal: int, frame: FrameType | None) -> None:
+        now = time.process_time()
+        self.spent[stage(frame)] += now - self._last
+        self._last = now
+
+
+def stage(frame: FrameType | None) -> str:
+    """The stage of a stack."""
+    found = ""
+    while frame is not None:
+        code = frame.f_code
+        if code.co_name == SECOND_PASS:
+            return "second pass for evidence (all of the above again)"
+        file = code.co_filename.rpartition("/")[2]
+        found = found or BY_PLACE.get((file, code.co_name)) or BY_PLACE.get((file, "")) or ""
+        frame = frame.f_back
+    return found or "other"
+
+
+def main() -> None:
+    """Run and print a table."""
+    sampler = Sampler()
+    signal.signal(signal.SIGPROF, sampler)  # type: ignore[arg-type]
+    signal.setitimer(signal.ITIMER_PROF, EVERY, EVERY)
+    bucketwatch.answer(asked())
+    signal.setitimer(signal.ITIMER_PROF, 0)
+    total = sampler.spent.total()
+    sys.stdout.write(f"| stage | CPU s | share |\n|---|---|---|\n| all | {total:.2f} | 100 % |\n")
+    for name, spent in sampler.spent.most_common():
+        sys.stdout.write(f"| {name} | {spent:.2f} | {spent / total:.1%} |\n")
+
+
+if __name__ == "__main__":
+    main()
