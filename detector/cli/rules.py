@@ -9,7 +9,6 @@ import typer
 
 app = typer.Typer(help="Check and list rule files.", no_args_is_help=True, rich_markup_mode=None)
 
-RulesPath = Annotated[Path, typer.Argument(help="A rule file or a folder of them. Default: the shipped rules.")]
 OptionalRulesPath = Annotated[
     Path | None, typer.Argument(help="A rule file or a folder of them. Default: the shipped rules.", show_default=False)
 ]

@@ -86,8 +86,8 @@ def explain(error: ErrorDetails, fields: Iterable[str]) -> str:
     if error["type"].startswith("union_tag"):
         name, got = f"{name}.kind", error.get("ctx", {}).get("tag", got)
     kind = "string_type" if error["type"] == "tuple_type" and name.startswith("where") else error["type"]
-    expected = EXPECTED.get(kind, f"{error['msg'][:1].lower()}{error['msg'][1:]}")
-    return f"{name}: {expected.format(**error.get('ctx', {}))}, got {quoted(got)}{HINTS.get(kind, '')}"
+    told = EXPECTED[kind].format(**error.get("ctx", {})) if kind in EXPECTED else error["msg"]
+    return f"{name}: {told[:1].lower()}{told[1:]}, got {quoted(got)}{HINTS.get(kind, '')}"
 
 
 EXPECTED = {

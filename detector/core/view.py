@@ -89,14 +89,15 @@ class BatchView:
     def _make_groups(self, levels: GroupKey) -> tuple[U64, dict[int, GroupKey]]:
         coded = [self._level(level) for level in levels]
         combined = np.zeros(len(self.batch), np.int64)
+        first = combined
         nowhere = np.zeros(len(self.batch), np.bool_)
         for codes, values in coded:
             nowhere |= codes < 0
-            combined = np.unique(combined * (len(values) + 1) + codes + 1, return_inverse=True)[1].astype(np.int64)
-        _, first, inverse = np.unique(combined, return_index=True, return_inverse=True)
+            mixed = combined * (len(values) + 1) + codes + 1
+            _, first, combined = np.unique(mixed, return_index=True, return_inverse=True)
         keys = [tuple(values[codes[row]] if values else "" for codes, values in coded) for row in first]
         prints = np.array([fingerprint(key) for key in keys], np.uint64)
-        groups = prints[inverse] if keys else np.zeros(0, np.uint64)
+        groups = prints[combined] if keys else np.zeros(0, np.uint64)
         groups[nowhere] = NO_GROUP
         return groups, dict(zip(prints.tolist(), keys, strict=True))
 

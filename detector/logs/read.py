@@ -31,7 +31,6 @@ class Reading(NamedTuple):
     kind: str
     reason: str = ""
     damage: str = ""
-    size: int = 0
     lacks: tuple[str, ...] = ()
 
 
@@ -41,7 +40,7 @@ def read(data: bytes, name: str, into: BatchBuilder) -> Reading:
     kind, reason = identify(content)
     lacks: list[str] = []
     if not kind:
-        return Reading("", damage or reason, damage, len(content))
+        return Reading("", damage or reason, damage)
     try:
         if kind == CLOUDTRAIL:
             whole = cloudtrail.parse(content, name, into)
@@ -51,8 +50,8 @@ def read(data: bytes, name: str, into: BatchBuilder) -> Reading:
         else:
             lacks = parquet.parse(content, name, into)
     except InputError as error:
-        return Reading("", error.what, damage, len(content))
-    return Reading(kind, "", damage, len(content), tuple(lacks))
+        return Reading("", error.what, damage)
+    return Reading(kind, "", damage, tuple(lacks))
 
 
 def identify(content: bytes) -> tuple[str, str]:
