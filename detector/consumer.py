@@ -31,6 +31,7 @@ from detector.core.engine import Engine
 from detector.core.episode import CLOSED, OPENED
 from detector.core.evidence import Redaction
 from detector.core.finding import Finding
+from detector.core.projection import OF_EVIDENCE, columns
 from detector.core.rule import Rule
 from detector.core.select import watches_bucket
 from detector.core.watermark import NEVER
@@ -82,6 +83,7 @@ class Consumer:
     ) -> None:
         self.engine, self.edges, self.orders = engine, edges, orders
         self._rules = {rule.id: rule for rule in rules}
+        self._columns = columns(rules, prefer=bool(orders.admission.prefer)) | OF_EVIDENCE
         self._say, self._clock = say, clock
         self._files = Seen("files")
         self._enforcing_since = self._saved_at = 0
@@ -196,7 +198,7 @@ class Consumer:
 
     def _read(self, messages: Sequence[Message]) -> tuple[AccessBatch, list[Message], U64]:
         """The records of these messages, the messages that are done with, and the marks of the files counted."""
-        builder = BatchBuilder()
+        builder = BatchBuilder(self._columns)
         done: list[Message] = []
         marks: list[int] = []
         for message in messages:
@@ -229,11 +231,11 @@ class Consumer:
 
     def _parse(self, data: bytes, name: str, builder: BatchBuilder) -> None:
         """Read a log file into the builder. A file that is more than a parser can bear must not stop the others."""
-        rows, rejects = len(builder.rows), len(builder.rejects)
+        mark = builder.mark()
         try:
             reading = read(data, name, builder)
         except Exception as error:  # noqa: BLE001  whatever it is, the file is quarantined and people are told
-            del builder.rows[rows:], builder.rejects[rejects:]
+            builder.undo(mark)
             self._outbox.count("quarantined")
             self._say("file_quarantined", file=name, error=f"{type(error).__name__}: {error}")
             self._outbox.note("quarantine", {"file": name, "reason": f"{type(error).__name__}: {error}"})

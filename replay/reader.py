@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -36,7 +36,10 @@ class LogPath:
 
 @dataclass(frozen=True, slots=True)
 class FileRead:
-    """What came of a file. `kind` empty: no known log, `reason` says why. Times in epoch seconds, None without rows."""
+    """What came of a file. `kind` empty: no known log, `reason` says why. Times in epoch seconds, None without rows.
+
+    rows: records that could be read, in the batch one file after the other.
+    """
 
     file: LogPath
     kind: str
@@ -45,6 +48,7 @@ class FileRead:
     first: int | None = None
     last: int | None = None
     lacks: tuple[str, ...] = ()
+    rows: int = 0
 
 
 def find(paths: Iterable[str]) -> list[LogPath]:
@@ -60,18 +64,30 @@ def find(paths: Iterable[str]) -> list[LogPath]:
     return sorted(found.values(), key=lambda file: file.name)
 
 
-def batches(files: list[LogPath], jobs: int = 1) -> Iterator[tuple[AccessBatch, list[FileRead]]]:
+Progress = Callable[[int, int, int, str], None]
+"""Called with (files done, files in all, bytes done, step)."""
+Chunk = Callable[[list[LogPath]], tuple[AccessBatch, list[FileRead]]]
+
+
+def batches(files: list[LogPath], read_chunk: Chunk, jobs: int = 1) -> Iterator[tuple[AccessBatch, list[FileRead]]]:
     """The files' records in batches of many files, in order, with what came of each file. `jobs`: reading processes."""
     chunks = _chunks(files)
     if jobs == 1:
-        yield from map(_read_chunk, chunks)
+        yield from map(read_chunk, chunks)
         return
     with ProcessPoolExecutor(jobs) as pool:
-        waiting = [pool.submit(_read_chunk, chunk) for chunk in islice(chunks, jobs * 2)]
+        waiting = [pool.submit(read_chunk, chunk) for chunk in islice(chunks, jobs * 2)]
         while waiting:
             done = waiting.pop(0).result()
-            waiting += [pool.submit(_read_chunk, chunk) for chunk in islice(chunks, 1)]
+            waiting += [pool.submit(read_chunk, chunk) for chunk in islice(chunks, 1)]
             yield done
+
+
+def records(files: list[LogPath], columns: frozenset[str]) -> tuple[AccessBatch, list[FileRead]]:
+    """All records of these files with these columns."""
+    builder = BatchBuilder(columns)
+    outcomes = [_read_file(file, builder) for file in files]
+    return builder.build(), outcomes
 
 
 def _expand(text: str) -> list[LogPath]:
@@ -112,20 +128,14 @@ def _chunks(files: list[LogPath]) -> Iterator[list[LogPath]]:
         yield chunk
 
 
-def _read_chunk(files: list[LogPath]) -> tuple[AccessBatch, list[FileRead]]:
-    builder = BatchBuilder()
-    outcomes = [_read_file(file, builder) for file in files]
-    return builder.build(), outcomes
-
-
 def _read_file(file: LogPath, into: BatchBuilder) -> FileRead:
     try:
         data = file.path.read_bytes()
     except OSError as error:
         reason = f"cannot be read: {error.strerror}"
         return FileRead(file, "", reason, reason)
-    before = len(into.rows)
+    before = into.rows
     reading = read(data, file.name, into)
-    times = [row.time for row in islice(into.rows, before, None) if row.time]
-    first, last = (min(times), max(times)) if times else (None, None)
-    return FileRead(file, reading.kind, reading.reason, reading.damage, first, last, reading.lacks)
+    return FileRead(
+        file, reading.kind, reading.reason, reading.damage, into.first, into.last, reading.lacks, into.rows - before
+    )

@@ -7,24 +7,23 @@ files → batches → engine (a second time, if differing copies of records came
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-import numpy as np
-
-from detector.core.access import AccessBatch, Log, Reject
+from detector.core.access import Log, Reject
 from detector.core.admit import Admission
-from detector.core.dedup import Seen
 from detector.core.engine import Engine
-from detector.core.evidence import Evidence, Redaction
+from detector.core.evidence import Redaction
 from detector.core.finding import Finding
+from detector.core.projection import columns
 from detector.core.rule import BaselineRule, Rule
-from detector.core.select import ABSENT, Selector, asked
+from detector.core.select import ABSENT, asked
 from detector.core.times import iso
-from detector.core.view import BatchView
 from detector.watches import watches
-from replay.reader import FileRead, LogPath, batches, find
+from replay.evidence import Behind, Pass, gather
+from replay.reader import Chunk, FileRead, LogPath, Progress, batches, find, records
 
 CLOSED = "closed"
 
@@ -37,7 +36,7 @@ class Options:
     jobs: int = 1
     model: bool = True
     redact: Redaction = "none"
-    progress: Callable[[int, int, int, str], None] = lambda *_: None
+    progress: Progress = lambda *_: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +62,13 @@ def run(paths: Sequence[str], rules: Sequence[Rule], options: Options | None = N
     files = find(paths)
     chosen = [rule for rule in rules if options.model or not isinstance(rule, BaselineRule)]
     engine = Engine(chosen, watches(), best_copies=True)
-    reads, rejects = _feed(engine, files, options, "reading")
+    read = partial(records, columns=_columns(chosen, options))
+    reads, rejects = _feed(engine, files, read, options, "reading")
     if engine.needs_second_run:
         engine = Engine(chosen, watches(), best_copies=True, **engine.second_run())
-        reads, rejects = _feed(engine, files, options, "reading again")
+        reads, rejects = _feed(engine, files, read, options, "reading again")
     closed = [finding for finding in engine.finish() if finding.state == CLOSED]
-    findings = _with_evidence(closed, rules, engine, reads, options)
+    findings = _with_evidence(closed, chosen, engine, reads, options) if closed else []
     findings.sort(key=lambda f: (f.opened_at, f.finding_id))
     damaged = [r for r in reads if r.damage]
     unknown = [r for r in reads if r.file.outright and not r.kind]
@@ -78,11 +78,13 @@ def run(paths: Sequence[str], rules: Sequence[Rule], options: Options | None = N
     )
 
 
-def _feed(engine: Engine, files: list[LogPath], options: Options, step: str) -> tuple[list[FileRead], list[Reject]]:
+def _feed(
+    engine: Engine, files: list[LogPath], read: Chunk, options: Options, step: str
+) -> tuple[list[FileRead], list[Reject]]:
     reads: list[FileRead] = []
     rejects: list[Reject] = []
     size = 0
-    for batch, outcomes in batches(files, options.jobs):
+    for batch, outcomes in batches(files, read, options.jobs):
         engine.process(options.admission.apply(batch), now=1 << 40)
         reads += outcomes
         rejects += batch.rejects
@@ -91,67 +93,17 @@ def _feed(engine: Engine, files: list[LogPath], options: Options, step: str) -> 
     return reads, rejects
 
 
-@dataclass(slots=True)
-class _Wanted:
-    """A finding whose evidence is being gathered: records of its group, `after < time <= until`."""
-
-    finding: Finding
-    rule: Rule
-    selector: Selector
-    group: int
-    after: int
-    until: int
-    evidence: Evidence = field(default_factory=Evidence)
-
-
 def _with_evidence(
     findings: list[Finding], rules: Sequence[Rule], engine: Engine, reads: list[FileRead], options: Options
 ) -> list[Finding]:
-    """The findings with their evidence, gathered from the files that reach into their time."""
-    if not findings:
-        return []
     by_id = {rule.id: rule for rule in rules}
-    wanted = [_wanted(finding, by_id[finding.rule_id]) for finding in findings]
-    files = [read.file for read in reads if any(_concerns(read, w) for w in wanted)]
-    seen = Seen(preferred=engine.second_run()["preferred"])
-    size = 0
-    for batch, outcomes in batches(files, options.jobs):
-        _gather(engine.distinct(options.admission.apply(batch), seen), wanted)
-        size += sum(outcome.file.size for outcome in outcomes)
-        options.progress(0, 0, size, "evidence")
-    return [w.finding.with_evidence(w.evidence.to_json(options.redact)) for w in wanted]
+    wanted = [Behind.of(finding, by_id[finding.rule_id]) for finding in findings]
+    how = Pass(wanted, options.admission, _columns(rules, options), engine.second_run()["preferred"])
+    return gather(findings, engine, reads, how, jobs=options.jobs, redact=options.redact, progress=options.progress)
 
 
-def _wanted(finding: Finding, rule: Rule) -> _Wanted:
-    grain = 60 if finding.window_seconds > 3600 else 1
-    until = finding.last_at + grain - 1
-    return _Wanted(
-        finding,
-        rule,
-        Selector(rule.where),
-        finding.group_id,
-        finding.opened_at - finding.window_seconds + grain - 1,
-        until,
-    )
-
-
-def _concerns(read: FileRead, wanted: _Wanted) -> bool:
-    return read.first is not None and read.last is not None and read.first <= wanted.until and read.last > wanted.after
-
-
-def _gather(batch: AccessBatch, wanted: list[_Wanted]) -> None:
-    if not len(batch):
-        return
-    view = BatchView(batch)
-    masks: dict[str, Any] = {}
-    for want in wanted:
-        inside = (batch.time > want.after) & (batch.time <= want.until)
-        if not inside.any():
-            continue
-        if want.rule.id not in masks:
-            masks[want.rule.id] = want.selector.mask(batch)
-        groups, _ = view.groups(want.rule.group_by)
-        want.evidence.add(batch, np.flatnonzero(inside & masks[want.rule.id] & (groups == np.uint64(want.group))))
+def _columns(rules: Sequence[Rule], options: Options) -> frozenset[str]:
+    return columns(rules, prefer=bool(options.admission.prefer))
 
 
 def _summary(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from detector.core.access import NUMBER_COLUMNS, TEXT_COLUMNS, Log, Operation, Outcome, Row, Skip
+
 Json = dict[str, Any]
 ACCOUNT = "111122223333"
 NINE = 1_777_626_000  # 2026-05-01T09:00:00Z
@@ -154,3 +156,22 @@ def log_events(records: list[Json], kind: str = "DATA_MESSAGE") -> Json:
     events = [{"id": str(n), "timestamp": 1, "message": json.dumps(one)} for n, one in enumerate(records)]
     group = {"logGroup": "CloudTrail/ml", "subscriptionFilters": ["detector"]}
     return {"messageType": kind, "owner": ACCOUNT, **group, "logEvents": events}
+
+
+def taken(into):
+    """What a builder holds, as rows and rejects; it is empty afterwards."""
+    batch = into.build()
+    return rows_of(batch), batch.rejects
+
+
+def rows_of(batch):
+    """A batch turned back into rows."""
+    return [
+        Row(
+            Log(batch.log[at]), int(batch.time[at]), int(batch.id[at]), batch.partition.text(at), Skip(batch.skip[at]),
+            int(batch.link[at]), Operation(batch.operation[at]), Outcome(batch.outcome[at]), int(batch.bytes[at]),
+            batch.principals[batch.who[at]] if batch.who[at] >= 0 else None, bool(batch.has_arn[at]),
+            *(batch.text[name].text(at) for name in TEXT_COLUMNS), *(int(batch.number[n][at]) for n in NUMBER_COLUMNS),
+        )
+        for at in range(len(batch))
+    ]  # fmt: skip

@@ -5,7 +5,8 @@ Rules of this file
 - A row is a record that could be read. `skip` tells the rows that are not about S3 access; they carry only
   `time`, `id` and `partition`, because they too may be duplicates and they too show that a source is alive.
 - What could not be read is no row but a `Reject` with its file, position and reason.
-- Parsers build batches through `BatchBuilder`; nothing else makes rows.
+- Parsers build batches through `BatchBuilder`, row by row or as pieces of columns; nothing else makes rows.
+- A batch has the columns that the rules at hand ask for (`projection.py`), not all that a record could fill.
 
 `records == len(batch) + len(batch.rejects)`: the books balance from the first step on.
 """
@@ -21,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from detector.core.principal import Principal
+from detector.core.principal import Principal, fingerprint
 
 T = TypeVar("T")
 MAX_BYTES = 1 << 46
@@ -85,7 +86,10 @@ class Skip(IntEnum):
 
 @dataclass(slots=True)
 class Column:
-    """Dictionary-encoded text: row i holds `values[codes[i]]`, or null where the code is -1."""
+    """Dictionary-encoded text: row i holds `values[codes[i]]`, or null where the code is -1.
+
+    A value may stand in the dictionary more than once: columns of keys, no two alike, are not worth interning.
+    """
 
     codes: I32
     values: list[str]
@@ -103,9 +107,36 @@ class Column:
     def hashes(self) -> U64:
         """xxh64 of every row's text; 0 for null."""
         if not self._hashed:
-            table = np.fromiter((text_hash(v) for v in self.values), np.uint64, len(self.values))
-            self._hashed.append(np.append(table, np.uint64(0)))
+            self._hashed.append(np.append(text_hashes(self.values), np.uint64(0)))
         return self._hashed[0][self.codes]
+
+    @classmethod
+    def of(cls, texts: Sequence[str | None], *, distinct: bool = False) -> Column:
+        """These texts as a column. `distinct`: hardly two of them are alike."""
+        if distinct and None not in texts:
+            return cls(np.arange(len(texts), dtype=np.int32), list(texts))  # type: ignore[arg-type]
+        if texts and texts.count(texts[0]) == len(texts):
+            one = texts[0]
+            return cls(np.full(len(texts), -1 if one is None else 0, np.int32), [] if one is None else [one])
+        return cls(*intern(texts))
+
+    @classmethod
+    def concat(cls, columns: Sequence[Column]) -> Column:
+        """These columns one after the other, over one dictionary."""
+        index: dict[str, int] = {}
+        values: list[str] = []
+        codes = []
+        for column in columns:
+            if len(column.values) * 2 > len(column.codes):
+                table = np.arange(len(values), len(values) + len(column.values), dtype=np.int32)
+                values += column.values
+            else:
+                new = [value for value in column.values if value not in index]
+                index.update(zip(new, range(len(values), len(values) + len(new)), strict=True))
+                values += new
+                table = np.fromiter(map(index.__getitem__, column.values), np.int32, len(column.values))
+            codes.append(np.append(table, np.int32(-1))[column.codes])
+        return cls(np.concatenate(codes), values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +155,10 @@ class AccessBatch:
 
     time: epoch seconds. id: 64-bit hash of the dedup id. link: for a copy and for the read AWS makes on its behalf the
     hash of their common `x-amz-id-2`, else 0. bytes: bytes sent to the requester. who: row → principals.
-    has_arn: the record itself names the caller's ARN (the better of two copies). partition: "account/region" of the
-    delivery, for the watermark.
+    prints: fingerprint of every principal. has_arn: the record itself names the caller's ARN (the better of copies).
+    unresolved: it accessed an object, and does not show of which bucket. partition: "account/region" of the delivery,
+    for the watermark. text, number: the columns that were asked of the parser, and no others; `bytes` is 0 where it was
+    not asked for.
     """
 
     time: I64
@@ -138,7 +171,9 @@ class AccessBatch:
     bytes: I64
     who: I32
     has_arn: Mask
+    unresolved: Mask
     principals: list[Principal]
+    prints: U64
     partition: Column
     text: dict[str, Column]
     number: dict[str, I64]
@@ -156,8 +191,8 @@ class AccessBatch:
         """The chosen rows, without the rejects."""
         return AccessBatch(
             self.time[rows], self.id[rows], self.link[rows], self.skip[rows], self.log[rows], self.operation[rows],
-            self.outcome[rows], self.bytes[rows], self.who[rows], self.has_arn[rows], self.principals,
-            self.partition.take(rows), {n: c.take(rows) for n, c in self.text.items()},
+            self.outcome[rows], self.bytes[rows], self.who[rows], self.has_arn[rows], self.unresolved[rows],
+            self.principals, self.prints, self.partition.take(rows), {n: c.take(rows) for n, c in self.text.items()},
             {n: c[rows] for n, c in self.number.items()},
         )  # fmt: skip
 
@@ -205,49 +240,156 @@ NUMBER_COLUMNS = ("status", "signed_at", "signed_for")
 TEXT_COLUMNS = Row._fields[Row._fields.index("api") : Row._fields.index("status")]
 """Text columns of a row, named as in the access-record Parquet; `log_operation` is the access log's own spelling."""
 
+COLUMNS = frozenset({*TEXT_COLUMNS, *NUMBER_COLUMNS, "bytes"})
+"""The columns that a parser fills only if they are asked for."""
+
+ALL_DIFFERENT = frozenset({"key", "event_id", "request_id", "version_id"})
+"""Text columns in which hardly two rows are alike."""
+
+OBJECT_OPERATIONS = (
+    Operation.read,
+    Operation.copy,
+    Operation.restore,
+    Operation.list,
+    Operation.write,
+    Operation.delete,
+)
+
 
 class BatchBuilder:
-    """Collects rows and rejects of many files into one batch."""
+    """Collects rows, pieces of columns and rejects of many files into one batch.
 
-    def __init__(self) -> None:
-        self.rows: list[Row] = []
-        self.rejects: list[Reject] = []
+    columns: what is asked of the parsers (COLUMNS: all). known: a parser's memo of identities, by the text of the log;
+    the codes are those of `code`. first, last: epoch seconds of what was added since `begin`, None if nothing was.
+    """
+
+    def __init__(self, columns: frozenset[str] = COLUMNS) -> None:
+        self.columns = columns
+        self.first: int | None = None
+        self.last: int | None = None
+        self._clear()
 
     def __len__(self) -> int:
-        return len(self.rows) + len(self.rejects)
+        return self.rows + len(self.rejects)
+
+    @property
+    def rows(self) -> int:
+        """Records that could be read."""
+        return self._length + len(self._rows)
+
+    def begin(self) -> None:
+        """A new file begins: `first` and `last` are its own."""
+        self.first = self.last = None
 
     def add(self, row: Row) -> None:
         """Take in a record that could be read."""
-        self.rows.append(row)
+        self._rows.append(row)
+        if row.time:
+            self._span(row.time, row.time)
+
+    def extend(self, piece: AccessBatch) -> None:
+        """Take in rows as columns, at least `columns`; their `who` are codes that `code` gave."""
+        self._turn_rows()
+        self._pieces.append(piece)
+        self._length += len(piece)
+        times = piece.time[piece.time > 0]
+        if len(times):
+            self._span(int(times.min()), int(times.max()))
 
     def reject(self, file: str, position: int, reason: str, detail: str = "") -> None:
         """Take note of a record that could not be read; `detail` is cut to 200 characters."""
         self.rejects.append(Reject(file, position, reason, detail[:200]))
 
+    def mark(self) -> tuple[int, int, int]:
+        """Where the builder stands: `undo` goes back to it."""
+        self._turn_rows()
+        return len(self._pieces), self._length, len(self.rejects)
+
+    def undo(self, mark: tuple[int, int, int]) -> None:
+        """Take out everything that came after a mark."""
+        pieces, self._length, rejects = mark
+        del self._rows[:], self._pieces[pieces:], self.rejects[rejects:]
+
+    def code(self, principal: Principal) -> int:
+        """The code of a principal in this batch."""
+        code = self._codes.get(principal)
+        if code is None:
+            code = self._codes[principal] = len(self._codes)
+        return code
+
     def build(self) -> AccessBatch:
-        """The batch of all rows added so far; the builder is empty afterwards."""
-        rows, rejects = self.rows, self.rejects
-        self.rows, self.rejects = [], []
+        """The batch of all that was added so far; the builder is empty afterwards."""
+        self._turn_rows()
+        pieces = self._pieces or [self._turned([])]
+        principals = list(self._codes)
+        prints = np.fromiter(map(fingerprint, principals), np.uint64, len(principals))
+        batch = AccessBatch(
+            **{name: np.concatenate([getattr(piece, name) for piece in pieces]) for name in ARRAYS},
+            principals=principals,
+            prints=prints,
+            partition=Column.concat([piece.partition for piece in pieces]),
+            text={n: Column.concat([piece.text[n] for piece in pieces]) for n in TEXT_COLUMNS if n in self.columns},
+            number={n: np.concatenate([p.number[n] for p in pieces]) for n in NUMBER_COLUMNS if n in self.columns},
+            rejects=self.rejects,
+        )
+        self._clear()
+        return batch
+
+    def _clear(self) -> None:
+        self.known: dict[bytes, int] = {}
+        self.rejects: list[Reject] = []
+        self._rows: list[Row] = []
+        self._pieces: list[AccessBatch] = []
+        self._codes: dict[Principal, int] = {}
+        self._length = 0
+
+    def _span(self, first: int, last: int) -> None:
+        self.first = first if self.first is None else min(first, self.first)
+        self.last = last if self.last is None else max(last, self.last)
+
+    def _turn_rows(self) -> None:
+        if self._rows:
+            rows, self._rows = self._rows, []
+            self._length += len(rows)
+            self._pieces.append(self._turned(rows))
+
+    def _turned(self, rows: list[Row]) -> AccessBatch:
+        """Rows as columns."""
         turned = zip(*rows, strict=True) if rows else ((),) * len(Row._fields)
         columns: dict[str, tuple[Any, ...]] = dict(zip(Row._fields, turned, strict=True))
-        who, principals = intern(columns["who"])
+        operation = np.array(columns["operation"], np.int8)
+        nameless = np.array([bucket is None for bucket in columns["bucket"]], np.bool_)
+        keyed = np.array([key is not None for key in columns["key"]], np.bool_)
         return AccessBatch(
             time=np.array(columns["time"], np.int64),
             id=np.array(columns["id"], np.uint64),
             link=np.array(columns["link"], np.uint64),
             skip=np.array(columns["skip"], np.int8),
             log=np.array(columns["log"], np.int8),
-            operation=np.array(columns["operation"], np.int8),
+            operation=operation,
             outcome=np.array(columns["outcome"], np.int8),
             bytes=np.array(columns["bytes"], np.int64),
-            who=who,
+            who=np.array([-1 if who is None else self.code(who) for who in columns["who"]], np.int32),
             has_arn=np.array(columns["has_arn"], np.bool_),
-            principals=principals,
-            partition=Column(*intern(columns["partition"])),
-            text={name: Column(*intern(columns[name])) for name in TEXT_COLUMNS},
-            number={name: np.array(columns[name], np.int64) for name in NUMBER_COLUMNS},
-            rejects=rejects,
+            unresolved=unresolved(operation, nameless, keyed),
+            principals=[],
+            prints=np.zeros(0, np.uint64),
+            partition=Column.of(columns["partition"]),
+            text={n: Column.of(columns[n], distinct=n in ALL_DIFFERENT) for n in TEXT_COLUMNS if n in self.columns},
+            number={n: np.array(columns[n], np.int64) for n in NUMBER_COLUMNS if n in self.columns},
         )
+
+
+ARRAYS = (
+    "time", "id", "link", "skip", "log", "operation", "outcome", "bytes", "who", "has_arn", "unresolved",
+)  # fmt: skip
+"""The first fields of a batch: one array each, filled whatever is asked for."""
+
+
+def unresolved(operation: I8, nameless: Mask, keyed: Mask) -> Mask:
+    """Which operations on objects do not show the bucket. nameless: rows without a bucket; keyed: rows with a key."""
+    found: Mask = np.isin(operation, OBJECT_OPERATIONS) & nameless & (keyed | (operation == Operation.copy))
+    return found
 
 
 def intern(rows: Sequence[T | None]) -> tuple[I32, list[T]]:
@@ -263,3 +405,11 @@ def intern(rows: Sequence[T | None]) -> tuple[I32, list[T]]:
 def text_hash(text: str) -> int:
     """xxh64 of a text: ids that AWS makes, and members of distinct counts."""
     return xxhash.xxh64_intdigest(text.encode("utf-8", "surrogatepass"))
+
+
+def text_hashes(texts: Sequence[str]) -> U64:
+    """`text_hash` of each of these texts."""
+    try:
+        return np.fromiter(map(xxhash.xxh64_intdigest, map(str.encode, texts)), np.uint64, len(texts))
+    except UnicodeEncodeError:  # a lone surrogate
+        return np.fromiter(map(text_hash, texts), np.uint64, len(texts))

@@ -12,7 +12,6 @@ from typing import NamedTuple
 import numpy as np
 
 from detector.core.access import I64, U64, AccessBatch, Index, Mask
-from detector.core.principal import fingerprint
 from detector.core.runs import Segments
 
 HOUR = 3600
@@ -32,14 +31,14 @@ class Verdict(NamedTuple):
 
 
 def ranks(batch: AccessBatch) -> U64:
-    """Rank of every row among copies of its id: smaller is better, equal means alike in all that rules see."""
+    """Rank of every row among copies of its id: smaller is better, equal means alike in all that the rules look at."""
     digest = batch.time.astype(np.uint64)
-    who = np.append(np.fromiter(map(fingerprint, batch.principals), np.uint64, len(batch.principals)), np.uint64(0))
+    who = np.append(batch.prints, np.uint64(0))
     for column in (
         batch.bytes.astype(np.uint64),
         batch.operation.astype(np.uint64) << np.uint64(8) | batch.outcome.astype(np.uint64),
         who[batch.who],
-        *(batch.text[name].hashes() for name in SEEN_BY_RULES),
+        *(batch.text[name].hashes() for name in SEEN_BY_RULES if name in batch.text),
     ):
         digest = (digest ^ (digest >> np.uint64(29))) * _MIX + column
     digest = (digest ^ (digest >> np.uint64(32))) * _MIX
@@ -73,7 +72,7 @@ class Seen:
         Of copies within the batch the first is kept, or with `best_of_batch` the one with the smallest rank.
         """
         ids = _nonzero(ids)
-        duplicate = self._lost(ids, rank)
+        duplicate = self.lost(ids, rank)
         differing = duplicate.copy()
         rows = np.flatnonzero(~duplicate)
         leader = rows[_leaders(ids[rows], rank[rows], best_of_batch=best_of_batch)]
@@ -120,7 +119,7 @@ class Seen:
         self._segments.restore(parts)
         self._rebuild()
 
-    def _lost(self, ids: U64, rank: U64) -> Mask:
+    def lost(self, ids: U64, rank: U64) -> Mask:
         """Rows whose id has a preferred copy, and which are not alike to it."""
         if not len(self._preferred_ids):
             return np.zeros(len(ids), np.bool_)

@@ -34,14 +34,6 @@ T = TypeVar("T")
 STATE_VERSION = 1
 HORIZON = 48 * 3600
 """Seconds behind the watermark for which tallies, ids and identities are kept, so that late records are judged."""
-OBJECT_OPERATIONS = (
-    Operation.read,
-    Operation.copy,
-    Operation.restore,
-    Operation.list,
-    Operation.write,
-    Operation.delete,
-)
 
 
 class Holder(Protocol):
@@ -242,7 +234,7 @@ class Engine:
         events = batch.take(np.flatnonzero((skip == Skip.no) & ~verdict.duplicate))
         books.access_events += len(events)
         if len(events):
-            books.unresolved_bucket += _unresolved(events)
+            books.unresolved_bucket += int(events.unresolved.sum())
         return events
 
     def _internal_reads(self, batch: AccessBatch) -> Mask:
@@ -296,10 +288,3 @@ class Engine:
         except Exception as error:  # noqa: BLE001  whatever it is, it becomes an alarm
             self.failures[watch.rule.id] = f"{type(error).__name__}: {error}"
             return otherwise
-
-
-def _unresolved(events: AccessBatch) -> int:
-    """Object operations of which the record does not show the bucket."""
-    nameless = (events.text["bucket"].codes < 0) & np.isin(events.operation, OBJECT_OPERATIONS)
-    of_object = (events.text["key"].codes >= 0) | (events.operation == Operation.copy)
-    return int((nameless & of_object).sum())

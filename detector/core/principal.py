@@ -11,7 +11,7 @@ access log format" (requester).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
 ANONYMOUS = "anonymous"
@@ -41,7 +41,8 @@ class Principal(NamedTuple):
     invoked_by: str | None = None
 
 
-def fingerprint(parts: Iterable[object]) -> int:
+@lru_cache(maxsize=1 << 15)
+def fingerprint(parts: tuple[object, ...]) -> int:
     """A 64-bit identity of text that an attacker may choose (session names): a cut of BLAKE2b, so nobody can aim it.
 
     A fast hash would let a thief name a session so that it falls together with somebody else's.

@@ -4,6 +4,7 @@ Rules of this file
 - A record is rejected only if it has no readable event time or is no readable JSON object; whatever else is missing or
   odd is null.
 - All texts are the requester's: nothing here is evaluated, and texts are made valid UTF-8.
+- A file is turned into columns as a whole. Most texts of a file are alike or few, and are looked at once.
 
 How a document falls into records is in `documents.py`, what a record looks like in `record.py`, who made the request in
 `identity.py`, what it accessed in `place.py`.
@@ -11,17 +12,43 @@ How a document falls into records is in `documents.py`, what a record looks like
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
 import msgspec
+import numpy as np
+import numpy.typing as npt
 from xxhash import xxh64_hexdigest
 
-from detector.core.access import MAX_BYTES, BatchBuilder, Log, Operation, Outcome, Row, Skip, text_hash
+from detector.core.access import (
+    ALL_DIFFERENT,
+    I8,
+    I64,
+    MAX_BYTES,
+    NUMBER_COLUMNS,
+    OBJECT_OPERATIONS,
+    TEXT_COLUMNS,
+    U64,
+    AccessBatch,
+    BatchBuilder,
+    Column,
+    Index,
+    Log,
+    Mask,
+    Operation,
+    Outcome,
+    Skip,
+    text_hash,
+    text_hashes,
+    unresolved,
+)
 from detector.core.operation import classify
 from detector.core.times import epoch
 from detector.logs import documents
 from detector.logs.documents import BROKEN, UNCLOSED, Trouble
-from detector.logs.identity import principal
-from detector.logs.place import kms_object, place
-from detector.logs.record import Additional, Parameters, Record
+from detector.logs.identity import account, who
+from detector.logs.place import PLACE_COLUMNS, Place, bucket_name, copy_source, kms_object, place
+from detector.logs.record import WHOLE, Additional, Parameters, Shape, shape
 
 S3_SOURCES = frozenset(
     {"s3.amazonaws.com", "s3express.amazonaws.com", "s3-outposts.amazonaws.com", "s3-object-lambda.amazonaws.com"}
@@ -42,62 +69,138 @@ def parse(data: bytes, name: str, into: BatchBuilder) -> bool:
     Every record becomes a row or a reject of `into`; positions count records from 1. Returns whether the document was
     whole (False: its JSON is broken somewhere, and what could be read around the break was).
     """
-    position, whole = 0, True
-    for found in documents.records(data):
-        if isinstance(found, Trouble):
-            whole = whole and found.reason not in {BROKEN, UNCLOSED}
-            if found.reason == UNCLOSED:
-                continue
-            position += 1
-            into.reject(name, position, *found)
-        else:
-            position += 1
-            _enter(found, name, position, into)
+    asked, whole = shape(into.columns), True
+    found = documents.records(data, asked)
+    times = _times(found) if isinstance(found, list) else None
+    if times is None:
+        # Something is out of the ordinary. A record without an id is named by its whole content: all of it is needed.
+        asked = WHOLE
+    elif not asked.columns & PLACE_COLUMNS and _hides_bucket(found):
+        asked, times = shape(into.columns | PLACE_COLUMNS), None
+    if times is None:
+        found, times, whole = _one_by_one(documents.records(data, asked), name, into)
+    if found:
+        into.extend(_columns(found, np.array(times, np.int64), asked, into))
     return whole
 
 
-def _enter(record: Record, name: str, position: int, into: BatchBuilder) -> None:
-    skip = SKIPPED_TYPES.get(record.eventType or "") or SKIPPED_CATEGORIES.get(record.eventCategory or "")
-    when = record.eventTime or record.timestamp
-    second = epoch(when) if when else None
-    if second is None and not skip:
-        into.reject(name, position, "bad_event_time" if when else "no_event_time", when or "")
-        return
-    partition = f"{record.recipientAccountId or _owner(record)}/{record.awsRegion or ''}"
-    operation = None if skip else _operation(record)
-    if second is not None and operation is not None:
-        into.add(_row(record, second, partition, operation, dedup_id(record)))
-    else:
-        named = _summary_id(record) if skip in _SUMMARIES else dedup_id(record)
-        into.add(Row(Log.cloudtrail, second or 0, text_hash(named), partition, skip or Skip.not_s3))
+class _Times(dict[str | None, int | None]):
+    """Epoch seconds by text; None if it is no time."""
+
+    def __missing__(self, text: str | None) -> int | None:
+        if len(self) > 1 << 16:
+            self.clear()
+        second = self[text] = epoch(text)
+        return second
 
 
-_SUMMARIES = {Skip.aggregated, Skip.insight}
+_SECONDS = _Times()
 
 
-def _summary_id(record: Record) -> str:
-    """Aggregated records spell `eventId`; the start and the end of an insight share their `sharedEventID`."""
-    return record.eventID or record.eventId or dedup_id(record)
+def _times(records: list[Any]) -> list[int] | None:
+    """Event times, or None if a record has none, or has no id: then the records have to be looked at one by one."""
+    times = [_SECONDS[record.eventTime] for record in records]
+    if None in times or not all([record.eventID for record in records]):  # noqa: C419  a list is faster
+        return None
+    return times  # type: ignore[return-value]
 
 
-def dedup_id(record: Record) -> str:
-    """What names a record in all its copies; a record without any id is named by its content."""
-    original = record.addendum.originalEventID if record.addendum else None
-    return record.sharedEventID or original or record.eventID or xxh64_hexdigest(msgspec.json.encode(record))
+def _one_by_one(found: Any, name: str, into: BatchBuilder) -> tuple[list[Any], list[int], bool]:
+    """The records that have a time, or need none, with their times; the others are rejected. Each gets an id."""
+    records, times, whole, position = [], [], True, 0
+    for record in found:
+        position += not (isinstance(record, Trouble) and record.reason == UNCLOSED)
+        if isinstance(record, Trouble):
+            whole = whole and record.reason not in {BROKEN, UNCLOSED}
+            if record.reason != UNCLOSED:
+                into.reject(name, position, *record)
+            continue
+        when = record.eventTime or record.timestamp
+        second, skip = _SECONDS[when], _skip(record.eventType, record.eventCategory)
+        if second is None and not skip:
+            into.reject(name, position, "bad_event_time" if when else "no_event_time", when or "")
+            continue
+        record.eventID = _own_id(record, skip)
+        records.append(record)
+        times.append(second or 0)
+    return records, times, whole
 
 
-def _owner(record: Record) -> str:
-    return (record.userIdentity.accountId if record.userIdentity else None) or ""
+def _own_id(record: Any, skip: Skip) -> str:
+    """A record's id; without one it is named by its content. Aggregated records spell `eventId`."""
+    of_summary = record.eventId if skip in {Skip.aggregated, Skip.insight} else None
+    return (
+        record.eventID
+        or of_summary
+        or record.sharedEventID
+        or (record.addendum and record.addendum.originalEventID)
+        or xxh64_hexdigest(msgspec.json.encode(record))
+    )
 
 
-def _operation(record: Record) -> Operation | None:
-    """Class of an access event; None if the record is not about S3 access."""
-    source, kind = record.eventSource or "", classify(record.eventName or "")
-    if source in S3_SOURCES or _ELSEWHERE.get(source) is kind:
-        return kind
-    return kind if source == "kms.amazonaws.com" and kms_object(record) else None
+def _skip(kind: str | None, category: str | None) -> Skip:
+    return SKIPPED_TYPES.get(kind or "") or SKIPPED_CATEGORIES.get(category or "") or Skip.no
 
 
+def _columns(records: Any, time: I64, asked: Shape, into: BatchBuilder) -> AccessBatch:
+    """The records as columns. time: epoch seconds. What is no access event keeps its time, id and partition only."""
+    skip = _skips(records)
+    operation, access = _operations(records)
+    skip = np.where((skip == Skip.no) & ~access, np.int8(Skip.not_s3), skip)
+    ids = _ids(records, skip)
+    people = _people(records, into)
+    place_columns, unresolved_ = _places(records, operation, asked)
+    asked_texts = [name for name in TEXT_COLUMNS if name in into.columns]
+    text = {n: place_columns[n] if n in place_columns else _texts(n, records, operation, ids) for n in asked_texts}
+    piece = AccessBatch(
+        time=time,
+        id=text_hashes(ids),
+        link=_links(records, operation),
+        skip=skip,
+        log=np.full(len(records), Log.cloudtrail, np.int8),
+        operation=operation,
+        outcome=_outcomes([record.errorCode for record in records]),
+        bytes=_bytes(records) if "bytes" in into.columns else np.zeros(len(records), np.int64),
+        who=people >> 1,
+        has_arn=(people & 1).astype(np.bool_),
+        unresolved=unresolved_,
+        principals=[],
+        prints=np.zeros(0, np.uint64),
+        partition=_partitions(records),
+        text=text,
+        number={c: np.array(_NUMBERS[c](records), np.int64) for c in NUMBER_COLUMNS if c in into.columns},
+    )
+    out = np.flatnonzero(skip != Skip.no)
+    return _blanked(piece, out) if len(out) else piece
+
+
+def _blanked(piece: AccessBatch, rows: Index) -> AccessBatch:
+    """The piece with nothing but time, id and partition in the rows that are no access events."""
+    for array in (piece.link, piece.operation, piece.outcome, piece.bytes, piece.has_arn, piece.unresolved):
+        array[rows] = 0
+    piece.who[rows] = -1
+    for column in piece.text.values():
+        column.codes[rows] = -1
+    for number in piece.number.values():
+        number[rows] = -1
+    return piece
+
+
+def _by_text(texts: Sequence[str | None], meaning: Callable[[str | None], int], dtype: type[np.generic]) -> Any:
+    """What every row's text means, looked up once for each distinct text."""
+    column = Column.of(texts)
+    return np.array([*map(meaning, column.values), meaning(None)], dtype)[column.codes]
+
+
+def _skips(records: list[Any]) -> I8:
+    kinds = [record.eventType for record in records]
+    categories = [record.eventCategory for record in records]
+    if kinds.count(kinds[0]) == len(kinds) and categories.count(categories[0]) == len(categories):
+        return np.full(len(records), _skip(kinds[0], categories[0]), np.int8)
+    return np.array(list(map(_skip, kinds, categories)), np.int8)
+
+
+_S3, _KMS = 1, 2
 _ELSEWHERE = {
     "sts.amazonaws.com": Operation.assume,
     "cloudtrail.amazonaws.com": Operation.control,
@@ -105,65 +208,168 @@ _ELSEWHERE = {
 """What other services do about the right to access, and about its record; KMS calls count where S3 made them."""
 
 
-def _row(record: Record, second: int, partition: str, operation: Operation, event_id: str) -> Row:
-    parameters = record.requestParameters or _NO_PARAMETERS
-    additional = record.additionalEventData or _NO_ADDITIONAL
-    at = place(record, operation)
-    return Row(
-        Log.cloudtrail,
-        second,
-        text_hash(event_id),
-        partition,
-        link=text_hash(additional.id2) if additional.id2 and _linked(record, operation) else 0,
-        operation=operation,
-        outcome=outcome(record.errorCode),
-        bytes=_size(additional.bytesTransferredOut),
-        who=principal(record),
-        has_arn=bool(record.userIdentity and record.userIdentity.arn),
-        api=record.eventName,
-        bucket=at.bucket,
-        key=at.key,
-        destination=at.destination,
-        source_ip=record.sourceIPAddress or None,
-        user_agent=_agent(record.userAgent),
-        auth=_AUTH.get(additional.AuthenticationMethod or "", "none"),
-        event_id=event_id,
-        request_id=record.requestID,
-        region=record.awsRegion,
-        access_point=at.access_point,
-        vpc_endpoint=record.vpcEndpointId,
-        tls=record.tlsDetails.tlsVersion if record.tlsDetails else None,
-        sse=additional.SSEApplied,
-        kms_key=parameters.keyId or parameters.sse_key or _kms_key(record, operation),
-        version_id=parameters.versionId,
-        signed_at=_signed_at(parameters.signed_at) if parameters.signed_at else -1,
-        signed_for=_whole(parameters.signed_for),
-    )
+def _operations(records: list[Any]) -> tuple[I8, Mask]:
+    """Class of every record's operation, and whether it is about S3 access."""
+    sources = [record.eventSource for record in records]
+    operation: I8 = _by_text([record.eventName for record in records], lambda name: classify(name or ""), np.int8)
+    access: Mask = _by_text(sources, S3_SOURCES.__contains__, np.bool_)
+    if not access.all():
+        elsewhere = _by_text(sources, lambda source: _ELSEWHERE.get(source or "", -1), np.int8)
+        of_kms = _by_text(sources, lambda source: source == "kms.amazonaws.com", np.bool_)
+        of_kms[of_kms] = [kms_object(records[row]) is not None for row in np.flatnonzero(of_kms)]
+        access |= (elsewhere == operation) | of_kms
+    return operation, access
+
+
+def _ids(records: list[Any], skip: I8) -> list[str]:
+    """What names each record in all its copies."""
+    ids = [record.eventID for record in records]
+    for row, record in enumerate(records):
+        if (record.sharedEventID or record.addendum) and skip[row] not in {Skip.aggregated, Skip.insight}:
+            original = record.addendum.originalEventID if record.addendum else None
+            ids[row] = record.sharedEventID or original or record.eventID
+    return ids
+
+
+def _people(records: list[Any], into: BatchBuilder) -> npt.NDArray[np.int32]:
+    """Who made each request, as `identity.who` says it."""
+    texts = [bytes(record.userIdentity) for record in records]
+    known = into.known
+    codes = [known.get(text) for text in texts]
+    if None in codes:
+        for row, code in enumerate(codes):
+            if code is None:
+                codes[row] = known.get(texts[row]) or who(texts[row], records[row].sourceIPAddress, into)
+    return np.array(codes, np.int32)
+
+
+def _partitions(records: list[Any]) -> Column:
+    """The delivery each record came by: account/region."""
+    accounts = [record.recipientAccountId for record in records]
+    if not all(accounts):
+        accounts = [one or account(bytes(r.userIdentity)) for one, r in zip(accounts, records, strict=True)]
+    regions = [record.awsRegion or "" for record in records]
+    if accounts.count(accounts[0]) == len(accounts) and regions.count(regions[0]) == len(regions):
+        return Column(np.zeros(len(records), np.int32), [f"{accounts[0]}/{regions[0]}"])
+    return Column.of([f"{owner}/{region}" for owner, region in zip(accounts, regions, strict=True)])
+
+
+def _links(records: list[Any], operation: I8) -> U64:
+    """For a copy, or a read that AWS may have made for one, the hash of their common host id."""
+    links = np.zeros(len(records), np.uint64)
+    addresses = [record.sourceIPAddress for record in records]
+    internal = [row for row, text in enumerate(addresses) if text and text.startswith(INTERNAL)]
+    reads = [row for row in internal if operation[row] == Operation.read]
+    for row in [*np.flatnonzero(operation == Operation.copy), *reads]:
+        additional = records[row].additionalEventData
+        if additional and additional.id2:
+            links[row] = text_hash(additional.id2)
+    return links
+
+
+def _outcomes(errors: list[str | None]) -> I8:
+    if errors.count(None) == len(errors):
+        return np.full(len(errors), Outcome.success, np.int8)
+    found: I8 = _by_text(errors, outcome, np.int8)
+    return found
+
+
+def outcome(error: str | None) -> Outcome:
+    """Success without an error code; denied for AccessDenied and anything Unauthorized; else error."""
+    if not error:
+        return Outcome.success
+    if "AccessDenied" in error or "Unauthorized" in error or error.startswith("AllAccessDisabled"):
+        return Outcome.denied
+    return Outcome.error
+
+
+def _bytes(records: list[Any]) -> I64:
+    sizes = [(one.additionalEventData or _NO_ADDITIONAL).bytesTransferredOut for one in records]
+    return np.array([int(s) if s is not None and 0 <= s < MAX_BYTES else 0 for s in sizes], np.int64)
 
 
 _NO_PARAMETERS, _NO_ADDITIONAL = Parameters(), Additional()
+_OBJECT_OPERATIONS = frozenset(OBJECT_OPERATIONS) - {Operation.copy}
+
+
+def _hides_bucket(records: Iterable[Any]) -> bool:
+    """Whether an object was asked for by a name that is no bucket's: then only the resources show which it was."""
+    named = [(record.requestParameters or _NO_PARAMETERS).bucketName for record in records]
+    plain = {name: bool(name and bucket_name(name)) for name in set(named)}
+    if all(plain.values()):
+        return False
+    return any(
+        classify(record.eventName) in _OBJECT_OPERATIONS
+        for name, record in zip(named, records, strict=True)
+        if not plain[name]
+    )
+
+
+def _places(records: list[Any], operation: I8, asked: Shape) -> tuple[dict[str, Column], Mask]:
+    """Where each access went to, in columns, if they are asked for; and which accesses to objects do not show it."""
+    if not asked.columns & PLACE_COLUMNS:
+        copies = operation == Operation.copy
+        nameless = np.zeros(len(records), np.bool_)
+        for row in np.flatnonzero(copies):
+            parameters = records[row].requestParameters or _NO_PARAMETERS
+            nameless[row] = copy_source(parameters.copy_source or "")[0] is None
+        return {}, unresolved(operation, nameless, copies)
+    places = list(map(place, records, operation.tolist()))
+    turned = dict(zip(Place._fields, zip(*places, strict=True), strict=True))
+    columns = {name: Column.of(texts, distinct=name in ALL_DIFFERENT) for name, texts in turned.items()}
+    return columns, unresolved(operation, columns["bucket"].codes < 0, columns["key"].codes >= 0)
+
+
+def _texts(name: str, records: list[Any], operation: I8, ids: list[str]) -> Column:
+    """A text column that is one member of the record, or little more."""
+    nothing: list[str | None] = [None] * len(records)
+    texts: list[str | None] = [*ids] if name == "event_id" else _TEXTS[name](records) if name in _TEXTS else nothing
+    if name == "kms_key":
+        for row in np.flatnonzero(operation == Operation.decrypt):
+            texts[row] = texts[row] or _kms_key(records[row])
+    column = Column.of(texts, distinct=name in ALL_DIFFERENT)
+    return Column(column.codes, list(map(_agent, column.values))) if name == "user_agent" else column
+
+
+_TEXTS: dict[str, Callable[[list[Any]], list[str | None]]] = {
+    "api": lambda records: [r.eventName for r in records],
+    "source_ip": lambda records: [r.sourceIPAddress or None for r in records],
+    "user_agent": lambda records: [r.userAgent for r in records],
+    "auth": lambda records: [_auth(r.additionalEventData) for r in records],
+    "request_id": lambda records: [r.requestID for r in records],
+    "region": lambda records: [r.awsRegion for r in records],
+    "vpc_endpoint": lambda records: [r.vpcEndpointId for r in records],
+    "tls": lambda records: [r.tlsDetails.tlsVersion if r.tlsDetails else None for r in records],
+    "sse": lambda records: [(r.additionalEventData or _NO_ADDITIONAL).SSEApplied for r in records],
+    "kms_key": lambda records: [p.keyId or p.sse_key for p in _parameters(records)],
+    "version_id": lambda records: [p.versionId for p in _parameters(records)],
+}
+"""Text column → its texts; columns that CloudTrail never fills are null, `event_id` and places are made elsewhere."""
+
+_NUMBERS: dict[str, Callable[[list[Any]], list[int]]] = {
+    "status": lambda records: [-1] * len(records),
+    "signed_at": lambda records: [_signed_at(p.signed_at) if p.signed_at else -1 for p in _parameters(records)],
+    "signed_for": lambda records: [_whole(p.signed_for) for p in _parameters(records)],
+}
+
+
+def _parameters(records: list[Any]) -> list[Any]:
+    return [record.requestParameters or _NO_PARAMETERS for record in records]
+
+
+def _auth(additional: Any) -> str:
+    return _AUTH.get(additional.AuthenticationMethod or "", "none") if additional else "none"
+
+
 _AUTH = {"AuthHeader": "header", "QueryString": "query"}
 
 
-def _linked(record: Record, operation: Operation) -> bool:
-    """Whether this is a copy, or the read that AWS may make for one."""
-    if operation is Operation.copy:
-        return True
-    return operation is Operation.read and (record.sourceIPAddress or "").startswith(INTERNAL)
-
-
-def _size(value: float | None) -> int:
-    return int(value) if value is not None and 0 <= value < MAX_BYTES else 0
-
-
-def _agent(text: str | None) -> str | None:
+def _agent(text: str) -> str:
     """S3 writes the user agent in brackets."""
-    return text[1:-1] if text and text.startswith("[") and text.endswith("]") else text
+    return text[1:-1] if text.startswith("[") and text.endswith("]") else text
 
 
-def _kms_key(record: Record, operation: Operation) -> str | None:
-    if operation is not Operation.decrypt:
-        return None
+def _kms_key(record: Any) -> str | None:
     return next((one.ARN for one in record.resources or () if one.type == "AWS::KMS::Key"), None)
 
 
@@ -177,12 +383,3 @@ def _whole(value: str | int | None) -> int:
     if isinstance(value, str):
         value = int(value) if value.isascii() and value.isdigit() and len(value) < 12 else None
     return value if value is not None and 0 <= value < 1 << 32 else -1
-
-
-def outcome(error: str | None) -> Outcome:
-    """Success without an error code; denied for AccessDenied and anything Unauthorized; else error."""
-    if not error:
-        return Outcome.success
-    if "AccessDenied" in error or "Unauthorized" in error or error.startswith("AllAccessDisabled"):
-        return Outcome.denied
-    return Outcome.error

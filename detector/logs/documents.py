@@ -1,7 +1,8 @@
 """A CloudTrail document of any form → its records, and what is no record. Pure.
 
-- The fast way decodes a whole file into typed records. A file that refuses is decoded again record by record, so that a
-  record of an odd shape costs only itself; a file of broken JSON is read piece by piece, before and after each break.
+- The fast way decodes a whole file into typed records of the shape that was asked for. A file that refuses is decoded
+  again record by record, so that a record of an odd shape costs only itself; a file of broken JSON is read piece by
+  piece, before and after each break.
 - Inside a JSON string quotes are escaped, so no text that a requester chooses can look like the start of a record.
 """
 
@@ -14,15 +15,11 @@ from typing import Any, NamedTuple, TypeVar, get_args, get_origin
 
 import msgspec
 
-from detector.logs.record import Record, Resource
+from detector.logs.record import Record, Resource, Shape
 
 BROKEN, TOO_DEEP, NOT_A_RECORD, UNCLOSED = "broken_json", "too_deep", "not_a_record", "unclosed"
 MAX_BREAKS = 1000
 """A file that is broken in more places is not read on."""
-
-
-class File(msgspec.Struct, gc=False):
-    Records: list[Record]
 
 
 class Envelope(msgspec.Struct, gc=False):
@@ -37,10 +34,7 @@ class Trouble(NamedTuple):
 
 
 S = TypeVar("S", bound=msgspec.Struct)
-_UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-_FILE = msgspec.json.Decoder(File)
-_ARRAY = msgspec.json.Decoder(list[Record])
-_RECORD = msgspec.json.Decoder(Record)
+UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _ENVELOPE = msgspec.json.Decoder(Envelope)
 _ELEMENTS = msgspec.json.Decoder(list[msgspec.Raw])
 _PIECES = msgspec.json.Decoder(msgspec.Raw)
@@ -48,25 +42,29 @@ _IS_FILE = re.compile(rb'\s*\{\s*"Records"')
 _IS_ARRAY = re.compile(rb"\s*\[")
 
 
-def records(data: bytes) -> Iterable[Record | Trouble]:
-    """All records of a document: `{"Records": […]}`, an array, lines, or single events, wrapped or not."""
-    found = _at_once(data)
+def records(data: bytes, shape: Shape) -> Iterable[Any]:
+    """All records of a document: `{"Records": […]}`, an array, lines, or single events, wrapped or not.
+
+    A list where the document was in order; else one by one, with a Trouble for what is no record.
+    """
+    found = _at_once(data, shape)
     if found is None:
         mended = _mended(data)
-        found = _at_once(mended) if mended != data else None
-        return _found(mended) if found is None else found
+        found = _at_once(mended, shape) if mended != data else None
+        return _found(mended, shape) if found is None else found
     return found
 
 
-def _at_once(data: bytes) -> list[Record] | None:
+def _at_once(data: bytes, shape: Shape) -> list[Any] | None:
     """The records of a document in one of the plain forms, or None: it has to be read record by record."""
     try:
         if _IS_FILE.match(data):
-            return _FILE.decode(data).Records
-        records = _ARRAY.decode(data) if _IS_ARRAY.match(data) else _RECORD.decode_lines(data)
-    except _UNDECODABLE:
+            records: list[Any] = shape.file.decode(data).Records
+        else:
+            records = shape.array.decode(data) if _IS_ARRAY.match(data) else shape.record.decode_lines(data)
+    except UNDECODABLE:
         return None
-    return records if all(record.eventName for record in records) else None
+    return records if all([record.eventName for record in records]) else None  # noqa: C419  a list is faster
 
 
 _LONE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -81,20 +79,20 @@ def _mended(data: bytes) -> bytes:
     return _ESCAPE.sub(lambda found: b"\\ufffd" if found[1] else found[0], data) if _LONE.search(data) else data
 
 
-def _found(data: bytes) -> Iterator[Record | Trouble]:
+def _found(data: bytes, shape: Shape) -> Iterator[Any]:
     """The records of a document, whatever its form, and what is no record."""
     for piece in _pieces(data):
         if isinstance(piece, Trouble):
             yield piece
         else:
-            yield from _opened(piece)
+            yield from _opened(piece, shape)
 
 
 def _pieces(data: bytes) -> Iterator[bytes | msgspec.Raw | Trouble]:
     """The elements of a document of any form, each as JSON text of its own."""
     try:
         values = _PIECES.decode_lines(data)
-    except _UNDECODABLE:
+    except UNDECODABLE:
         yield from _scan(data.decode("utf-8", "replace"))
         return
     for value in values:
@@ -107,7 +105,7 @@ def _elements(value: msgspec.Raw) -> list[msgspec.Raw]:
         if bytes(memoryview(value)[:1]) == b"[":
             return _ELEMENTS.decode(value)
         return _ENVELOPE.decode(value).Records
-    except _UNDECODABLE:
+    except UNDECODABLE:
         return [value]
 
 
@@ -119,11 +117,11 @@ def _whole_number(text: str) -> int | float:
 _JSON = json.JSONDecoder(strict=False, parse_int=_whole_number)
 
 
-def _opened(piece: bytes | msgspec.Raw) -> Iterator[Record | Trouble]:
+def _opened(piece: bytes | msgspec.Raw, shape: Shape) -> Iterator[Any]:
     """The records in one element: itself, or what it wraps."""
     try:
-        record = _RECORD.decode(piece)
-    except _UNDECODABLE:
+        record = shape.record.decode(piece)
+    except UNDECODABLE:
         record = None
     if record is not None and record.eventName:
         yield record
@@ -135,43 +133,52 @@ def _opened(piece: bytes | msgspec.Raw) -> Iterator[Record | Trouble]:
     except ValueError as error:
         yield Trouble(BROKEN, str(error))
     else:
-        yield from _unwrapped(value)
+        yield from _unwrapped(value, shape)
 
 
-def _unwrapped(value: Any) -> Iterator[Record | Trouble]:
+def _unwrapped(value: Any, shape: Shape) -> Iterator[Any]:
     """A decoded JSON value as records: EventBridge's `detail` and CloudWatch Logs' `logEvents` opened."""
     match value:
         case {"eventName": _}:
-            yield _typed(value)
+            yield _typed(value, shape)
         case {"detail-type": _, "detail": dict(detail)}:
-            yield _typed(detail)
+            yield _typed(detail, shape)
         case {"messageType": "CONTROL_MESSAGE"}:
             return
         case {"logEvents": list(events)}:
             for event in events:
-                yield from _log_event(event)
+                yield from _log_event(event, shape)
         case {"id": _, "timestamp": _, "message": str()}:
-            yield from _log_event(value)
+            yield from _log_event(value, shape)
         case dict():
-            yield _typed(value)
+            yield _typed(value, shape)
         case _:
             yield Trouble(NOT_A_RECORD, f"expected an object, got {type(value).__name__}")
 
 
-def _log_event(event: Any) -> Iterator[Record | Trouble]:
+def _log_event(event: Any, shape: Shape) -> Iterator[Any]:
     message = event.get("message") if isinstance(event, dict) else None
     if isinstance(message, str):
-        yield from _found(_mended(message.encode("utf-8", "replace")))
+        yield from _found(_mended(message.encode("utf-8", "replace")), shape)
     else:
         yield Trouble(NOT_A_RECORD, "a log event without a message")
 
 
-def _typed(value: dict[str, Any]) -> Record:
+def _typed(value: dict[str, Any], shape: Shape) -> Any:
     """A decoded JSON object as a record: whole if all its fields have the expected types, else field by field."""
     try:
-        return msgspec.convert(value, Record, strict=False)
-    except _UNDECODABLE:
-        return _lenient(value, Record)
+        return shape.of(msgspec.convert(value, Record, strict=False))
+    except UNDECODABLE:
+        return shape.of(_lenient(value, Record))
+
+
+def lenient(text: bytes, shape: type[S]) -> S:
+    """JSON text of a part of a record as a struct; what is of the wrong type is null."""
+    try:
+        value = _JSON.decode(_mended(text).decode())
+    except (ValueError, RecursionError):
+        return shape()
+    return _lenient(value, shape) if isinstance(value, dict) else shape()
 
 
 def _lenient(value: dict[str, Any], shape: type[S]) -> S:
@@ -188,7 +195,7 @@ def _fitted(given: Any, expected: Any) -> Any:
     """A value as the type of its field, or null."""
     try:
         return msgspec.convert(given, expected, strict=False)
-    except _UNDECODABLE:
+    except UNDECODABLE:
         pass
     for type_ in get_args(expected):
         if isinstance(given, dict) and isinstance(type_, type) and issubclass(type_, msgspec.Struct):

@@ -8,68 +8,74 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
+import msgspec
+
+from detector.core.access import BatchBuilder
 from detector.core.principal import UNKNOWN, Principal, account_of_arn, anonymous, role_session, service
 from detector.core.times import epoch
-from detector.logs.record import Identity, Record
+from detector.logs.documents import UNDECODABLE, lenient
+from detector.logs.record import Identity
 
 ANONYMOUS_ACCOUNTS = frozenset({"anonymous", "ANONYMOUS_PRINCIPAL"})
 
 
-def principal(record: Record) -> Principal:
-    """Who made the request: the contract's table of identity kinds."""
-    identity = record.userIdentity or _NOBODY
+def who(text: bytes, address: str | None, into: BatchBuilder) -> int:
+    """Who made a request, from the JSON of its `userIdentity`: twice the code, plus one where the ARN is named."""
+    principal, has_arn = named(text)
+    if principal is None:
+        return into.code(anonymous(address or None)) << 1 | has_arn
+    into.known[text] = code = into.code(principal) << 1 | has_arn
+    return code
+
+
+@lru_cache(maxsize=1 << 15)
+def named(text: bytes) -> tuple[Principal | None, bool]:
+    """The principal, None if it is nobody and only the address tells it from others, and whether its ARN is named."""
+    identity = _decoded(text)
+    nobody = identity.accountId in ANONYMOUS_ACCOUNTS
+    return None if nobody else _principal(identity), bool(identity.arn)
+
+
+@lru_cache(maxsize=1024)
+def account(text: bytes) -> str:
+    """The account of the caller."""
+    return _decoded(text).accountId or ""
+
+
+_IDENTITY = msgspec.json.Decoder(Identity | None)
+
+
+def _decoded(text: bytes) -> Identity:
+    try:
+        return _IDENTITY.decode(text) or Identity()
+    except UNDECODABLE:
+        return lenient(text, Identity)
+
+
+def _principal(identity: Identity) -> Principal:
+    """The contract's table of identity kinds."""
     context = identity.sessionContext
     issuer = context.sessionIssuer if context else None
     attributes = context.attributes if context else None
-    return _principal(
-        identity.type,
-        identity.principalId or None,
-        identity.arn or None,
-        identity.accountId or None,
-        identity.accessKeyId or None,
-        identity.invokedBy or None,
-        (issuer.principalId or None, issuer.arn or None) if issuer else (None, None),
-        attributes.creationDate if attributes else None,
-        attributes.mfaAuthenticated if attributes else None,
-        context.sourceIdentity if context else None,
-        (identity.onBehalfOf.userId if identity.onBehalfOf else None) or identity.credentialId or identity.userName,
-        record.sourceIPAddress if identity.accountId in ANONYMOUS_ACCOUNTS else None,
-    )
-
-
-_NOBODY = Identity()
-
-
-@lru_cache(maxsize=65_536)
-def _principal(
-    kind: str | None,
-    principal_id: str | None,
-    arn: str | None,
-    account: str | None,
-    access_key: str | None,
-    invoked_by: str | None,
-    issuer: tuple[str | None, str | None],
-    created: str | None,
-    mfa: str | bool | None,
-    source_identity: str | None,
-    other_id: str | None,
-    address: str | None,
-) -> Principal:
-    if account in ANONYMOUS_ACCOUNTS:
-        return anonymous(address)
-    if kind == "AWSService" or (invoked_by and not (principal_id or arn or other_id or any(issuer))):
+    kind, principal_id, arn = identity.type, identity.principalId or None, identity.arn or None
+    account, invoked_by = identity.accountId or None, identity.invokedBy or None
+    issued_by = (issuer.principalId or None, issuer.arn or None) if issuer else (None, None)
+    other_id = (identity.onBehalfOf.userId if identity.onBehalfOf else None) or identity.credentialId
+    other_id = other_id or identity.userName
+    created, mfa = (attributes.creationDate, attributes.mfaAuthenticated) if attributes else (None, None)
+    if kind == "AWSService" or (invoked_by and not (principal_id or arn or other_id or any(issued_by))):
         return service(invoked_by or principal_id or UNKNOWN, account, kind or "AWSService")
     owner = account or (account_of_arn(arn) if arn else None) or UNKNOWN
     extra: dict[str, Any] = {
         "principal_id": principal_id,
-        "access_key": access_key,
+        "access_key": identity.accessKeyId or None,
         "issued_at": epoch(created) if created else None,
-        "source_identity": source_identity or None,
+        "source_identity": (context.sourceIdentity if context else None) or None,
         "mfa": None if mfa is None else mfa in (True, "true"),
         "invoked_by": invoked_by,
     }
     if kind == "AssumedRole" or (kind == "AWSAccount" and (principal_id or "").startswith("AROA")):
-        session, session_shown, role, role_shown, name = role_session(principal_id, arn, *issuer, owner)
+        session, session_shown, role, role_shown, name = role_session(principal_id, arn, *issued_by, owner)
         return Principal(kind, session, session_shown, role, role_shown, owner, session_name=name, **extra)
     name = arn or principal_id or other_id or f"{owner}:{kind or UNKNOWN}"
     if kind == "Role" and principal_id:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import unquote_plus
 
 from detector.core.access import Operation
-from detector.logs.record import Parameters, Record, Resource
+from detector.logs.record import Parameters, Resource
 
 OBJECT_RESOURCES = frozenset({"AWS::S3::Object", "AWS::S3Express::Object", "AWS::S3Outposts::Object"})
 BUCKET_RESOURCES = frozenset({"AWS::S3::Bucket", "AWS::S3Express::DirectoryBucket", "AWS::S3Outposts::Bucket"})
@@ -27,18 +27,30 @@ class Place(NamedTuple):
     access_point: str | None = None
 
 
-def place(record: Record, operation: Operation) -> Place:
-    """What a record accessed: from the resources' ARNs, else from the parameters; for a copy its source."""
-    parameters = record.requestParameters or _NO_PARAMETERS
+PLACE_COLUMNS = frozenset(Place._fields)
+
+
+def place(record: Any, operation: int) -> Place:
+    """What a record accessed: from the resources' ARNs, else from the parameters; for a copy its source.
+
+    record: of a shape with resources and key.
+    """
+    parameters: Any = record.requestParameters or _NO_PARAMETERS
+    resources: list[Resource] = record.resources or []
     if made_for := kms_object(record):
         return Place(*split_arn(made_for))
-    addressed = _addressed(record.resources or (), parameters)
-    if operation is Operation.copy:
-        return Place(*copy_source(parameters.copy_source or ""), addressed.bucket)
-    return addressed
+    if operation == Operation.copy:
+        return Place(*copy_source(parameters.copy_source or ""), _addressed(resources, parameters).bucket)
+    named, key = parameters.bucketName, parameters.key
+    if named and key and len(resources) == 2:
+        of_object, of_bucket = resources
+        usual = of_object.type == "AWS::S3::Object" and of_bucket.type == "AWS::S3::Bucket"
+        if usual and f"arn:aws:s3:::{named}/{key}" == of_object.ARN:  # both say the same
+            return Place(named, key)
+    return _addressed(resources, parameters)
 
 
-def _addressed(resources: Iterable[Resource], parameters: Parameters) -> Place:
+def _addressed(resources: Iterable[Resource], parameters: Any) -> Place:
     bucket = key = point = None
     for resource in resources:
         if resource.ARN is None:
@@ -92,7 +104,7 @@ def copy_source(text: str) -> tuple[str | None, str | None]:
     return bucket_name(bucket), key or None
 
 
-def kms_object(record: Record) -> str | None:
+def kms_object(record: Any) -> str | None:
     """ARN of the object or bucket that a KMS call was made for."""
     parameters = record.requestParameters
     arn = parameters.encryptionContext.s3_arn if parameters and parameters.encryptionContext else None

@@ -36,6 +36,7 @@ class Reading(NamedTuple):
 
 def read(data: bytes, name: str, into: BatchBuilder) -> Reading:
     """Read one file as delivered (gzipped or not) into the builder."""
+    into.begin()
     content, damage = inflate(data)
     kind, reason = identify(content)
     lacks: list[str] = []

@@ -1,5 +1,8 @@
 """A CloudTrail record as it is decoded: the members the detector reads, all optional. Pure.
 
+`Record` names all of them. What a parser decodes is a `Shape` of it: with the members that the asked columns need, the
+identity left as JSON text (`identity.py` knows most of these texts already). What nobody asks for is only skipped.
+
 Source of the shapes: AWS CloudTrail user guide, "CloudTrail record contents", "userIdentity element"; Amazon S3 user
 guide, "Amazon S3 CloudTrail events".
 """
@@ -7,7 +10,13 @@ guide, "Amazon S3 CloudTrail events".
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
 import msgspec
+
+from detector.core.access import COLUMNS
 
 
 class Issuer(msgspec.Struct, gc=False):
@@ -105,3 +114,78 @@ class Record(msgspec.Struct, gc=False):
     additionalEventData: Additional | None = None
     resources: list[Resource] | None = None
     tlsDetails: Tls | None = None
+
+
+ALWAYS = frozenset(
+    {
+        "eventTime", "timestamp", "eventSource", "eventName", "awsRegion", "sourceIPAddress", "errorCode", "eventID",
+        "eventId", "sharedEventID", "addendum", "eventType", "eventCategory", "recipientAccountId", "userIdentity",
+        "requestParameters", "additionalEventData", "bucketName", "copy_source", "encryptionContext", "id2",
+    }
+)  # fmt: skip
+"""Members that classify a record, name it, and tell who made it, when, and whether its bucket is shown."""
+
+FOR_COLUMN = {
+    "bucket": {"resources", "key"},
+    "key": {"resources", "key"},
+    "destination": {"resources", "key"},
+    "access_point": {"resources", "key"},
+    "bytes": {"bytesTransferredOut"},
+    "user_agent": {"userAgent"},
+    "auth": {"AuthenticationMethod"},
+    "request_id": {"requestID"},
+    "vpc_endpoint": {"vpcEndpointId"},
+    "tls": {"tlsDetails"},
+    "sse": {"SSEApplied"},
+    "kms_key": {"resources", "keyId", "sse_key"},
+    "version_id": {"versionId"},
+    "signed_at": {"signed_at"},
+    "signed_for": {"signed_for"},
+}
+"""Column → the members it is made of, beyond those always decoded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Decoders of records with the members that some columns need. What they give looks like `Record`, but for
+    `userIdentity`, which is the JSON text.
+    """
+
+    columns: frozenset[str]
+    record: msgspec.json.Decoder[Any]
+    array: msgspec.json.Decoder[Any]
+    file: msgspec.json.Decoder[Any]
+
+    def of(self, whole: Record) -> Any:
+        """A whole record in this shape."""
+        return self.record.decode(msgspec.json.encode(whole))
+
+
+@lru_cache(maxsize=64)
+def shape(columns: frozenset[str]) -> Shape:
+    """The shape that these columns need."""
+    members = ALWAYS.union(*(FOR_COLUMN.get(column, ()) for column in columns))
+    parts = {"userIdentity": msgspec.Raw, "requestParameters": Parameters, "additionalEventData": Additional}
+    cut = {name: _cut(part, members) if part is not msgspec.Raw else part for name, part in parts.items()}
+    record = _cut(Record, members, cut)
+    array: Any = list[record]  # type: ignore[valid-type]  # a type made at run time
+    file = msgspec.defstruct("File", [("Records", array)], gc=False)
+    return Shape(columns, msgspec.json.Decoder(record), msgspec.json.Decoder(array), msgspec.json.Decoder(file))
+
+
+NO_IDENTITY = msgspec.Raw(b"null")
+
+
+def _cut(whole: type[msgspec.Struct], members: frozenset[str], parts: dict[str, Any] | None = None) -> Any:
+    """The struct with these members only; `parts`: members of another type."""
+    fields: list[Any] = []
+    for one in msgspec.structs.fields(whole):
+        if one.name in members:
+            part = (parts or {}).get(one.name)
+            default = NO_IDENTITY if part is msgspec.Raw else None
+            type_ = one.type if part is None else part if part is msgspec.Raw else part | None
+            fields.append((one.name, type_, msgspec.field(default=default, name=one.encode_name)))
+    return msgspec.defstruct(whole.__name__, fields, gc=False)
+
+
+WHOLE = shape(COLUMNS)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
+
 from detector.core.people import People
 from detector.core.principal import fingerprint
 from detector.core.view import BatchView
@@ -36,8 +40,9 @@ def test_an_identity_is_shown_by_its_smallest_arn_in_any_order():
     for order in ((bare, full), (full, bare)):
         people = People()
         for one in order:
-            view = BatchView(batch([Event(T0, "thief")]))
-            view.batch.principals[0] = one
-            people.meet(view)
+            alike = replace(
+                batch([Event(T0, "thief")]), principals=[one], prints=np.array([fingerprint(one)], np.uint64)
+            )
+            people.meet(BatchView(alike))
         assert people.name("session", "AROAROLE:thief") == full.session_shown
     assert people.name("session", "never-seen") == "never-seen"

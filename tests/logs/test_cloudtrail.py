@@ -32,6 +32,8 @@ from tests.records import (
     log_events,
     numbered,
     record,
+    rows_of,
+    taken,
 )
 
 ACCESS_POINT = f"arn:aws:s3:us-east-1:{ACCOUNT}:accesspoint/voice-ap"
@@ -42,9 +44,7 @@ def read(data):
     """Rows, rejects and wholeness of a document; its batch can be built."""
     into = BatchBuilder()
     whole = parse(data, "file", into)
-    rows, rejects = list(into.rows), list(into.rejects)
-    assert len(into.build()) == len(rows)
-    return rows, rejects, whole
+    return *taken(into), whole
 
 
 def row_of(made):
@@ -720,8 +720,9 @@ def test_a_document_of_nothing_but_breaks_comes_to_an_end():
     """The number of breaks that are read on after is bounded, and that the rest was not read is said."""
     into = BatchBuilder()
     assert not parse(b'{"eventVersion" ' * 20_000, "f", into)
-    assert (into.rows, len(into.rejects)) == ([], 1001)
-    assert "broken in 1000 places: not read on from character" in into.rejects[-1].detail
+    rows, rejects = taken(into)
+    assert (rows, len(rejects)) == ([], 1001)
+    assert "broken in 1000 places: not read on from character" in rejects[-1].detail
 
 
 # --- laws
@@ -751,10 +752,10 @@ def test_the_books_balance_for_any_records(records):
     into = BatchBuilder()
     parse(json.dumps({"Records": records}).encode(), "file", into)
     assert len(into) == len(records)
-    for row in into.rows:
+    batch = into.build()
+    for row in rows_of(batch):
         texts = [cell for cell in (*row, *(row.who or ())) if isinstance(cell, str)]
         assert all(text.encode().decode() == text for text in texts)
-    batch = into.build()
     assert batch.bytes.dtype == np.int64
     assert (batch.bytes >= 0).all()
 

@@ -16,6 +16,7 @@ from detector.errors import InputError
 from detector.logs.parquet import FIXED_COLUMNS, parse, to_table
 from detector.logs.server_access import parse as parse_server_access
 from tests.real_logs import REAL_LOGS, needs_real_logs
+from tests.records import rows_of, taken
 
 ROLE = "arn:aws:iam::111122223333:role/vendors/Reader"
 SESSION = "arn:aws:sts::111122223333:assumed-role/Reader/contractor-42"
@@ -47,7 +48,7 @@ def written(table: pa.Table, **how) -> bytes:
 def read(data: bytes):
     into = BatchBuilder()
     parse(data, "day.parquet", into)
-    return into.rows, into.rejects
+    return taken(into)
 
 
 def foreign(**columns) -> pa.Table:
@@ -142,8 +143,8 @@ def test_real_lines_survive_the_round_trip(name):
     """What an access log says in production comes back from the cache as it was."""
     into = BatchBuilder()
     parse_server_access((REAL_LOGS / "s3access" / f"{name}.log").read_bytes(), name, into)
-    lines = list(into.rows)
-    assert read(written(to_table(into.build()))) == (lines, [])
+    batch = into.build()
+    assert read(written(to_table(batch))) == (rows_of(batch), [])
 
 
 def test_the_columns_and_types_are_the_contracts():

@@ -6,15 +6,17 @@ import json
 from collections import Counter
 
 import pytest
+from msgspec import convert
 
 from detector.core.access import BatchBuilder, Outcome, Skip
 from detector.core.times import epoch
-from detector.logs.cloudtrail import dedup_id, outcome
-from detector.logs.documents import records
+from detector.logs.cloudtrail import outcome
+from detector.logs.documents import Trouble, records
 from detector.logs.inflate import inflate
 from detector.logs.read import CLOUDTRAIL, read
-from detector.logs.record import Record
+from detector.logs.record import WHOLE, Identity
 from tests.real_logs import REAL_LOGS, needs_real_logs
+from tests.records import taken
 
 pytestmark = needs_real_logs
 OTRF = "otrf/ec2_proxy_s3_exfiltration_2020-09-14011940"
@@ -34,16 +36,14 @@ def rows_of(pattern):
     for path in files(pattern):
         assert read(path.read_bytes(), path.name, into)[:3] == (CLOUDTRAIL, "", "")
     assert into.rejects == []
-    rows = list(into.rows)
-    assert len(into.build()) == len(rows)
-    return rows
+    return taken(into)[0]
 
 
-def records_of(pattern) -> list[Record]:
+def records_of(pattern):
     """All records of these files as decoded."""
-    found = [one for path in files(pattern) for one in records(inflate(path.read_bytes()).data)]
-    assert all(isinstance(one, Record) for one in found)
-    return [one for one in found if isinstance(one, Record)]
+    found = [one for path in files(pattern) for one in records(inflate(path.read_bytes()).data, WHOLE)]
+    assert not any(isinstance(one, Trouble) for one in found)
+    return found
 
 
 def oracle(name):
@@ -85,7 +85,8 @@ def test_names_errors_and_identities_agree_with_sql(pattern, name):
     records, expected = records_of(pattern), oracle(name)
     names = Counter(one.eventName for one in records if one.eventSource == S3)
     errors = Counter((one.eventName, one.errorCode) for one in records if one.errorCode)
-    who = [one.userIdentity for one in records if one.userIdentity]
+    everybody = [json.loads(bytes(one.userIdentity)) for one in records]
+    who = [convert(one, Identity, strict=False) for one in everybody if one]
     kinds = Counter((one.type, bool(one.invokedBy), one.arn is None) for one in who)
     assert names == dict(expected["s3_by_name"])
     assert all(errors[api, code] == count for api, code, count in expected["errors"])
@@ -131,7 +132,7 @@ def test_a_real_service_event_of_s3_is_no_access():
         row for row in rows_of("splunk/*.gz") if row.skip is Skip.service_event and row.time == epoch(found.eventTime)
     ]
     assert found.eventType == "AwsServiceEvent"
-    assert dedup_id(found)
+    assert row.id
     assert row.api is None
 
 

@@ -1,0 +1,36 @@
+"""Which columns of a record the loaded rules look at: parsers fill these and skip the rest. Pure.
+
+A rule that looked at a column missing here would fail loudly (`Engine.failures`): a batch then has no such column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from detector.core.access import COLUMNS
+from detector.core.evidence import LISTS
+from detector.core.rule import OPERATIONS, Rule
+
+OF_MEASURE = {
+    "objects": {"bucket", "key"},
+    "prefixes": {"bucket", "key"},
+    "bytes": {"bytes"},
+    "source_ips": {"source_ip"},
+    "buckets": {"bucket"},
+}
+"""Measure → the columns it counts; the others count rows or principals, which every record has."""
+
+OF_EVIDENCE = frozenset({*LISTS.values(), "bytes"})
+"""What a finding shows of its records."""
+
+
+def columns(rules: Sequence[Rule], *, prefer: bool = False) -> frozenset[str]:
+    """The columns that these rules need. prefer: one log is preferred for some buckets."""
+    wanted: set[str] = {"bucket"} if prefer else set()
+    for rule in rules:
+        where = rule.where
+        wanted |= {name for name in type(where).model_fields if getattr(where, name) is not None}
+        wanted |= set(rule.group_by) | OF_MEASURE.get(rule.measure, set())
+        if any(name not in OPERATIONS for name in where.operation or ()):
+            wanted |= {"api", "log_operation"}
+    return COLUMNS & wanted

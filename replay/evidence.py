@@ -1,0 +1,123 @@
+"""The second pass of a replay: what lies behind each finding, from the files that reach into its time.
+
+Files are read as in the first pass, with the columns that the rules look at; of those that hold records of a finding
+all that evidence shows is read. So a theft of minutes in a year of logs costs minutes of logs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from detector.core.access import AccessBatch, Index, Mask, Skip
+from detector.core.admit import Admission
+from detector.core.dedup import Seen, ranks
+from detector.core.engine import Engine
+from detector.core.evidence import Evidence, Redaction
+from detector.core.finding import Finding
+from detector.core.projection import OF_EVIDENCE
+from detector.core.rule import Rule
+from detector.core.select import Selector
+from detector.core.view import BatchView
+from replay.reader import FileRead, LogPath, Progress, batches, records
+
+
+@dataclass(frozen=True, slots=True)
+class Behind:
+    """What the records behind a finding have in common: rule, group, and `after < time <= until`."""
+
+    rule: Rule
+    group: int
+    after: int
+    until: int
+
+    @classmethod
+    def of(cls, finding: Finding, rule: Rule) -> Behind:
+        grain = 60 if finding.window_seconds > 3600 else 1
+        after = finding.opened_at - finding.window_seconds + grain - 1
+        return cls(rule, finding.group_id, after, finding.last_at + grain - 1)
+
+    def reaches(self, read: FileRead) -> bool:
+        """Whether a file has records of this time."""
+        return read.first is not None and read.last is not None and read.first <= self.until and read.last > self.after
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """How to read again. columns: of the first pass. preferred: ids of which only one copy counts, with its rank."""
+
+    wanted: Sequence[Behind]
+    admission: Admission
+    columns: frozenset[str]
+    preferred: Mapping[int, int] = field(default_factory=dict)
+
+    def read(self, files: list[LogPath]) -> tuple[AccessBatch, list[FileRead]]:
+        """The records behind the findings in these files, with all that evidence shows."""
+        batch, outcomes = records(files, self.columns)
+        rows = self._matching(self.admission.apply(batch))
+        ends = np.cumsum([read.rows for read in outcomes])
+        of_file = np.searchsorted(ends, rows, "right")
+        holding = np.unique(of_file)
+        whole, _ = records([files[number] for number in holding], self.columns | OF_EVIDENCE)
+        starts = np.concatenate([[0], np.cumsum([outcomes[number].rows for number in holding])])
+        within = rows - np.concatenate([[0], ends])[of_file]
+        return whole.take(starts[np.searchsorted(holding, of_file)] + within), outcomes
+
+    def _matching(self, batch: AccessBatch) -> Index:
+        found = np.zeros(len(batch), np.bool_)
+        for _, mask in matches(batch, self.wanted):
+            found |= mask
+        found &= batch.skip == Skip.no
+        if self.preferred:
+            found &= ~Seen(preferred=self.preferred).lost(batch.id, ranks(batch))
+        return np.flatnonzero(found)
+
+
+def matches(batch: AccessBatch, wanted: Sequence[Behind]) -> Iterator[tuple[int, Mask]]:
+    """Which rows of a batch stand behind which of the wanted."""
+    view = BatchView(batch)
+    masks: dict[str, Mask] = {}
+    for number, behind in enumerate(wanted):
+        inside = (batch.time > behind.after) & (batch.time <= behind.until)
+        if inside.any():
+            if behind.rule.id not in masks:
+                masks[behind.rule.id] = Selector(behind.rule.where).mask(batch)
+            groups, _ = view.groups(behind.rule.group_by)
+            yield number, inside & masks[behind.rule.id] & (groups == np.uint64(behind.group))
+
+
+def gather(
+    findings: Sequence[Finding],
+    engine: Engine,
+    reads: Sequence[FileRead],
+    how: Pass,
+    *,
+    jobs: int,
+    redact: Redaction,
+    progress: Progress,
+) -> list[Finding]:
+    """The findings with their evidence. how.wanted: one for each of them."""
+    seen = Seen()
+    evidence = _gathered(engine, reads, how, seen, jobs, progress)
+    if seen.miscounted:  # of differing copies a worse one was shown: now the best ones are known
+        evidence = _gathered(engine, reads, how, Seen(preferred=seen.contested), jobs, progress)
+    return [f.with_evidence(e.to_json(redact)) for f, e in zip(findings, evidence, strict=True)]
+
+
+def _gathered(
+    engine: Engine, reads: Sequence[FileRead], how: Pass, seen: Seen, jobs: int, progress: Progress
+) -> list[Evidence]:
+    evidence = [Evidence() for _ in how.wanted]
+    files = [read.file for read in reads if any(behind.reaches(read) for behind in how.wanted)]
+    size = done = 0
+    for batch, outcomes in batches(files, how.read, jobs):
+        distinct = engine.distinct(batch, seen)
+        if len(distinct):
+            for number, mask in matches(distinct, how.wanted):
+                evidence[number].add(distinct, np.flatnonzero(mask))
+        done += len(outcomes)
+        size += sum(outcome.file.size for outcome in outcomes)
+        progress(done, len(files), size, "evidence")
+    return evidence
