@@ -246,14 +246,11 @@ COLUMNS = frozenset({*TEXT_COLUMNS, *NUMBER_COLUMNS, "bytes"})
 ALL_DIFFERENT = frozenset({"key", "event_id", "request_id", "version_id"})
 """Text columns in which hardly two rows are alike."""
 
-OBJECT_OPERATIONS = (
-    Operation.read,
-    Operation.copy,
-    Operation.restore,
-    Operation.list,
-    Operation.write,
-    Operation.delete,
-)
+OF_OBJECTS = np.zeros(len(Operation), np.bool_)
+"""By class of operation: whether it is about objects."""
+OF_OBJECTS[
+    [Operation.read, Operation.copy, Operation.restore, Operation.list, Operation.write, Operation.delete]
+] = True
 
 
 class BatchBuilder:
@@ -388,7 +385,7 @@ ARRAYS = (
 
 def unresolved(operation: I8, nameless: Mask, keyed: Mask) -> Mask:
     """Which operations on objects do not show the bucket. nameless: rows without a bucket; keyed: rows with a key."""
-    found: Mask = np.isin(operation, OBJECT_OPERATIONS) & nameless & (keyed | (operation == Operation.copy))
+    found: Mask = OF_OBJECTS[operation] & nameless & (keyed | (operation == Operation.copy))
     return found
 
 

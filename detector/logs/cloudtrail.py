@@ -26,7 +26,7 @@ from detector.core.access import (
     I64,
     MAX_BYTES,
     NUMBER_COLUMNS,
-    OBJECT_OPERATIONS,
+    OF_OBJECTS,
     TEXT_COLUMNS,
     U64,
     AccessBatch,
@@ -224,10 +224,10 @@ def _operations(records: list[Any]) -> tuple[I8, Mask]:
 def _ids(records: list[Any], skip: I8) -> list[str]:
     """What names each record in all its copies."""
     ids = [record.eventID for record in records]
-    for row, record in enumerate(records):
-        if (record.sharedEventID or record.addendum) and skip[row] not in {Skip.aggregated, Skip.insight}:
-            original = record.addendum.originalEventID if record.addendum else None
-            ids[row] = record.sharedEventID or original or record.eventID
+    for row in [row for row, one in enumerate(records) if one.sharedEventID or one.addendum]:
+        if skip[row] not in {Skip.aggregated, Skip.insight}:
+            addendum = records[row].addendum
+            ids[row] = records[row].sharedEventID or (addendum and addendum.originalEventID) or ids[row]
     return ids
 
 
@@ -257,8 +257,7 @@ def _partitions(records: list[Any]) -> Column:
 def _links(records: list[Any], operation: I8) -> U64:
     """For a copy, or a read that AWS may have made for one, the hash of their common host id."""
     links = np.zeros(len(records), np.uint64)
-    addresses = [record.sourceIPAddress for record in records]
-    internal = [row for row, text in enumerate(addresses) if text and text.startswith(INTERNAL)]
+    internal = [row for row, one in enumerate(records) if (one.sourceIPAddress or "").startswith(INTERNAL)]
     reads = [row for row in internal if operation[row] == Operation.read]
     for row in [*np.flatnonzero(operation == Operation.copy), *reads]:
         additional = records[row].additionalEventData
@@ -289,7 +288,6 @@ def _bytes(records: list[Any]) -> I64:
 
 
 _NO_PARAMETERS, _NO_ADDITIONAL = Parameters(), Additional()
-_OBJECT_OPERATIONS = frozenset(OBJECT_OPERATIONS) - {Operation.copy}
 
 
 def _hides_bucket(records: Iterable[Any]) -> bool:
@@ -299,7 +297,7 @@ def _hides_bucket(records: Iterable[Any]) -> bool:
     if all(plain.values()):
         return False
     return any(
-        classify(record.eventName) in _OBJECT_OPERATIONS
+        OF_OBJECTS[operation := classify(record.eventName)] and operation is not Operation.copy
         for name, record in zip(named, records, strict=True)
         if not plain[name]
     )

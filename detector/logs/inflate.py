@@ -17,6 +17,8 @@ _GZIP = 31
 _BROKEN: tuple[type[Exception], ...] = (isal_zlib.IsalError, zlib.error, EOFError)  # type: ignore[assignment]  # its stub calls a class an instance
 _FEED = 1 << 16
 _STEP = 1 << 14
+_MOST = 1032
+"""Deflate makes at most so many bytes of one."""
 
 
 class Inflated(NamedTuple):
@@ -48,26 +50,33 @@ def inflate(data: bytes, limit: int = MAX_INFLATED) -> Inflated:
             too_much = f"inflates to more than {limit} bytes: no log is so large, and nothing of it was read"
             return Inflated(b"", too_much) if left < 0 else Inflated(b"".join(parts), member.problem)
     junk = len(data) - at if data[at:].strip(b"\0") else 0
-    return Inflated(b"".join(parts), f"broken gzip: {junk} bytes after the end that are no gzip" if junk else "")
+    whole = parts[0] if len(parts) == 1 else b"".join(parts)
+    return Inflated(whole, f"broken gzip: {junk} bytes after the end that are no gzip" if junk else "")
 
 
 def _member(data: bytes, start: int, left: int) -> _Member:
     """One member, of which at most `left` + 1 bytes are inflated.
 
-    The first is fed whole: most files have one. Later ones are fed in pieces that grow, for what a member leaves over
-    is copied, and a file of many small members would be copied as often as it has members.
+    The first is fed whole, into a buffer of the size that the file's end tells: most files have one member, and a
+    buffer that grows costs as much as inflating. Later members are fed in pieces that grow, for what a member leaves
+    over is copied, and a file of many small members would be copied as often as it has members.
     """
-    inflater, parts, at = isal_zlib.decompressobj(_GZIP), [b""], start
+    inflater, parts, at = isal_zlib.decompressobj(_GZIP), [], start
     feed = _FEED if start else len(data)
     room = left + 1
+    told = min(int.from_bytes(data[-4:], "little") + 1, room, len(data) * _MOST) if not start else room
     try:
         while at < len(data) and room > 0 and not inflater.eof:
-            parts.append(inflater.decompress(data[at : at + feed], room))
-            at, feed, room = min(at + feed, len(data)), 2 * feed, room - len(parts[-1])
+            parts.append(inflater.decompress(data[at : at + feed], told))
+            room -= len(parts[-1])
+            while inflater.unconsumed_tail and room > 0:
+                parts.append(inflater.decompress(inflater.unconsumed_tail, room))
+                room -= len(parts[-1])
+            at, feed, told = min(at + feed, len(data)), 2 * feed, room
     except _BROKEN as error:
         return _Member(_good_part(data[start:], left), len(data), f"broken gzip: {error}")
     problem = "" if inflater.eof or room <= 0 else "broken gzip: the file ends before its content does"
-    return _Member(b"".join(parts), at - len(inflater.unused_data), problem)
+    return _Member(parts[0] if len(parts) == 1 else b"".join(parts), at - len(inflater.unused_data), problem)
 
 
 def _good_part(data: bytes, limit: int) -> bytes:
