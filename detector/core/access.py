@@ -248,9 +248,9 @@ ALL_DIFFERENT = frozenset({"key", "event_id", "request_id", "version_id"})
 
 OF_OBJECTS = np.zeros(len(Operation), np.bool_)
 """By class of operation: whether it is about objects."""
-OF_OBJECTS[
-    [Operation.read, Operation.copy, Operation.restore, Operation.list, Operation.write, Operation.delete]
-] = True
+OF_OBJECTS[[Operation.read, Operation.copy, Operation.restore, Operation.list, Operation.write, Operation.delete]] = (
+    True
+)
 
 
 class BatchBuilder:

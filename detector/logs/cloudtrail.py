@@ -47,6 +47,7 @@ from detector.core.times import epoch
 from detector.logs import documents
 from detector.logs.documents import BROKEN, UNCLOSED, Trouble
 from detector.logs.identity import account, who
+from detector.logs.limits import LIMITS
 from detector.logs.place import PLACE_COLUMNS, Place, bucket_name, copy_source, kms_object, place
 from detector.logs.record import WHOLE, Additional, Parameters, Shape, shape
 
@@ -63,14 +64,14 @@ SKIPPED_TYPES = {
 INTERNAL = "AWS Internal"
 
 
-def parse(data: bytes, name: str, into: BatchBuilder) -> bool:
+def parse(data: bytes, name: str, into: BatchBuilder, longest: int = LIMITS.record) -> bool:
     """All records of a CloudTrail document: `{"Records": […]}`, an array, lines, or single events, wrapped or not.
 
-    Every record becomes a row or a reject of `into`; positions count records from 1. Returns whether the document was
-    whole (False: its JSON is broken somewhere, and what could be read around the break was).
+    Every record becomes a row or a reject of `into`; positions count records from 1. longest: bytes a record may have.
+    Returns whether the document was whole (False: its JSON is broken somewhere; what could be read around it was).
     """
     asked, whole = shape(into.columns), True
-    found = documents.records(data, asked)
+    found = documents.records(data, asked, longest)
     times = _times(found) if isinstance(found, list) else None
     if times is None:
         # Something is out of the ordinary. A record without an id is named by its whole content: all of it is needed.
@@ -78,7 +79,7 @@ def parse(data: bytes, name: str, into: BatchBuilder) -> bool:
     elif not asked.columns & PLACE_COLUMNS and _hides_bucket(found):
         asked, times = shape(into.columns | PLACE_COLUMNS), None
     if times is None:
-        found, times, whole = _one_by_one(documents.records(data, asked), name, into)
+        found, times, whole = _one_by_one(documents.records(data, asked, longest), name, into)
     if found:
         into.extend(_columns(found, np.array(times, np.int64), asked, into))
     return whole

@@ -15,9 +15,11 @@ from typing import Any, NamedTuple, TypeVar, get_args, get_origin
 
 import msgspec
 
+from detector.logs.limits import LIMITS
 from detector.logs.record import Record, Resource, Shape
 
-BROKEN, TOO_DEEP, NOT_A_RECORD, UNCLOSED = "broken_json", "too_deep", "not_a_record", "unclosed"
+BROKEN, UNCLOSED = "broken_json", "unclosed"
+TOO_DEEP, TOO_LONG, NOT_A_RECORD = "too_deep", "record_too_long", "not_a_record"
 MAX_BREAKS = 1000
 """A file that is broken in more places is not read on."""
 
@@ -42,22 +44,25 @@ _IS_FILE = re.compile(rb'\s*\{\s*"Records"')
 _IS_ARRAY = re.compile(rb"\s*\[")
 
 
-def records(data: bytes, shape: Shape) -> Iterable[Any]:
+def records(data: bytes, shape: Shape, longest: int = LIMITS.record) -> Iterable[Any]:
     """All records of a document: `{"Records": […]}`, an array, lines, or single events, wrapped or not.
 
-    A list where the document was in order; else one by one, with a Trouble for what is no record.
+    A list where the document was in order; else one by one, with a Trouble for what is no record, or longer than
+    `longest` bytes.
     """
-    found = _at_once(data, shape)
+    found = _at_once(data, shape, longest)
     if found is None:
         mended = _mended(data)
-        found = _at_once(mended, shape) if mended != data else None
-        return _found(mended, shape) if found is None else found
+        found = _at_once(mended, shape, longest) if mended != data else None
+        return _found(mended, shape, longest) if found is None else found
     return found
 
 
-def _at_once(data: bytes, shape: Shape) -> list[Any] | None:
+def _at_once(data: bytes, shape: Shape, longest: int) -> list[Any] | None:
     """The records of a document in one of the plain forms, or None: it has to be read record by record."""
     try:
+        if len(data) > longest and any(len(memoryview(piece)) > longest for piece in _quickly(data)):
+            return None
         if _IS_FILE.match(data):
             records: list[Any] = shape.file.decode(data).Records
         else:
@@ -65,6 +70,13 @@ def _at_once(data: bytes, shape: Shape) -> list[Any] | None:
     except UNDECODABLE:
         return None
     return records if all([record.eventName for record in records]) else None  # noqa: C419  a list is faster
+
+
+def _quickly(data: bytes) -> list[msgspec.Raw]:
+    """The records of a document in one of the plain forms, as JSON text."""
+    if _IS_FILE.match(data):
+        return _ENVELOPE.decode(data).Records
+    return _ELEMENTS.decode(data) if _IS_ARRAY.match(data) else _PIECES.decode_lines(data)
 
 
 _LONE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -79,13 +91,13 @@ def _mended(data: bytes) -> bytes:
     return _ESCAPE.sub(lambda found: b"\\ufffd" if found[1] else found[0], data) if _LONE.search(data) else data
 
 
-def _found(data: bytes, shape: Shape) -> Iterator[Any]:
+def _found(data: bytes, shape: Shape, longest: int) -> Iterator[Any]:
     """The records of a document, whatever its form, and what is no record."""
     for piece in _pieces(data):
         if isinstance(piece, Trouble):
             yield piece
         else:
-            yield from _opened(piece, shape)
+            yield from _opened(piece, shape, longest)
 
 
 def _pieces(data: bytes) -> Iterator[bytes | msgspec.Raw | Trouble]:
@@ -117,14 +129,16 @@ def _whole_number(text: str) -> int | float:
 _JSON = json.JSONDecoder(strict=False, parse_int=_whole_number)
 
 
-def _opened(piece: bytes | msgspec.Raw, shape: Shape) -> Iterator[Any]:
+def _opened(piece: bytes | msgspec.Raw, shape: Shape, longest: int) -> Iterator[Any]:
     """The records in one element: itself, or what it wraps."""
+    size = len(memoryview(piece))
     try:
         record = shape.record.decode(piece)
     except UNDECODABLE:
         record = None
+    too_long = Trouble(TOO_LONG, f"{size:,} bytes; limits.record is {longest:,}") if size > longest else None
     if record is not None and record.eventName:
-        yield record
+        yield too_long or record
         return
     try:
         value = _JSON.decode(bytes(piece).decode("utf-8", "replace"))
@@ -133,10 +147,11 @@ def _opened(piece: bytes | msgspec.Raw, shape: Shape) -> Iterator[Any]:
     except ValueError as error:
         yield Trouble(BROKEN, str(error))
     else:
-        yield from _unwrapped(value, shape)
+        wraps = isinstance(value, dict) and "logEvents" in value
+        yield from [too_long] if too_long and not wraps else _unwrapped(value, shape, longest)
 
 
-def _unwrapped(value: Any, shape: Shape) -> Iterator[Any]:
+def _unwrapped(value: Any, shape: Shape, longest: int) -> Iterator[Any]:
     """A decoded JSON value as records: EventBridge's `detail` and CloudWatch Logs' `logEvents` opened."""
     match value:
         case {"eventName": _}:
@@ -147,19 +162,19 @@ def _unwrapped(value: Any, shape: Shape) -> Iterator[Any]:
             return
         case {"logEvents": list(events)}:
             for event in events:
-                yield from _log_event(event, shape)
+                yield from _log_event(event, shape, longest)
         case {"id": _, "timestamp": _, "message": str()}:
-            yield from _log_event(value, shape)
+            yield from _log_event(value, shape, longest)
         case dict():
             yield _typed(value, shape)
         case _:
             yield Trouble(NOT_A_RECORD, f"expected an object, got {type(value).__name__}")
 
 
-def _log_event(event: Any, shape: Shape) -> Iterator[Any]:
+def _log_event(event: Any, shape: Shape, longest: int) -> Iterator[Any]:
     message = event.get("message") if isinstance(event, dict) else None
     if isinstance(message, str):
-        yield from _found(_mended(message.encode("utf-8", "replace")), shape)
+        yield from _found(_mended(message.encode("utf-8", "replace")), shape, longest)
     else:
         yield Trouble(NOT_A_RECORD, "a log event without a message")
 

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 from isal import isal_zlib
 
+from detector.logs.limits import LIMITS
+
 GZIP_MAGIC = b"\x1f\x8b"
-MAX_INFLATED = 1 << 30
-"""Bytes a file may inflate to (CloudTrail files are at most 50 MB compressed, about 10 times that inflated)."""
 _GZIP = 31
 _BROKEN: tuple[type[Exception], ...] = (isal_zlib.IsalError, zlib.error, EOFError)  # type: ignore[assignment]  # its stub calls a class an instance
 _FEED = 1 << 16
@@ -36,7 +36,7 @@ class _Member(NamedTuple):
     problem: str = ""
 
 
-def inflate(data: bytes, limit: int = MAX_INFLATED) -> Inflated:
+def inflate(data: bytes, limit: int = LIMITS.inflated) -> Inflated:
     """Inflate gzip; nothing of what grows past `limit` bytes. Other content is returned as it is."""
     if not data.startswith(GZIP_MAGIC):
         return Inflated(data)
@@ -47,7 +47,7 @@ def inflate(data: bytes, limit: int = MAX_INFLATED) -> Inflated:
         parts.append(member.data)
         at, left = member.end, left - len(member.data)
         if member.problem or left < 0:
-            too_much = f"inflates to more than {limit} bytes: no log is so large, and nothing of it was read"
+            too_much = f"inflates to more than limits.inflated, {limit:,} bytes: nothing of it was read"
             return Inflated(b"", too_much) if left < 0 else Inflated(b"".join(parts), member.problem)
     junk = len(data) - at if data[at:].strip(b"\0") else 0
     whole = parts[0] if len(parts) == 1 else b"".join(parts)

@@ -9,6 +9,7 @@ from detector.core.access import BatchBuilder
 from detector.errors import InputError
 from detector.logs import cloudtrail, parquet, server_access
 from detector.logs.inflate import inflate
+from detector.logs.limits import LIMITS, Limits
 
 CLOUDTRAIL, SERVER_ACCESS, PARQUET = "cloudtrail", "server_access", "parquet"
 HEAD = 1 << 16
@@ -34,20 +35,20 @@ class Reading(NamedTuple):
     lacks: tuple[str, ...] = ()
 
 
-def read(data: bytes, name: str, into: BatchBuilder) -> Reading:
+def read(data: bytes, name: str, into: BatchBuilder, limits: Limits = LIMITS) -> Reading:
     """Read one file as delivered (gzipped or not) into the builder."""
     into.begin()
-    content, damage = inflate(data)
+    content, damage = inflate(data, limits.inflated)
     kind, reason = identify(content)
     lacks: list[str] = []
     if not kind:
         return Reading("", damage or reason, damage)
     try:
         if kind == CLOUDTRAIL:
-            whole = cloudtrail.parse(content, name, into)
+            whole = cloudtrail.parse(content, name, into, limits.record)
             damage = damage or ("" if whole else "broken JSON")
         elif kind == SERVER_ACCESS:
-            server_access.parse(content, name, into)
+            server_access.parse(content, name, into, limits.line)
         else:
             lacks = parquet.parse(content, name, into)
     except InputError as error:

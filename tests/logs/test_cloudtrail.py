@@ -725,6 +725,23 @@ def test_a_document_of_nothing_but_breaks_comes_to_an_end():
     assert "broken in 1000 places: not read on from character" in rejects[-1].detail
 
 
+LONG = record(requestParameters={"bucketName": "voice", "key": "k" * 5000})
+
+
+@pytest.mark.parametrize("made", [LONG, LONG | {"eventID": 7}], ids=["plain", "of an odd type"])
+@pytest.mark.parametrize("wrap", [lambda one: one, eventbridge], ids=["bare", "wrapped"])
+def test_a_record_past_the_limit_costs_only_itself(made, wrap):
+    """Its neighbours are read, and the reason names the limit and its size; one byte more, and it is read too."""
+    data, into = file_of([record(), wrap(made), record()]), BatchBuilder()
+    size = len(json.dumps(wrap(made), separators=(",", ":")))
+    assert parse(data, "f", into, longest=size - 1)
+    rows, rejects = taken(into)
+    assert (len(rows), reasons(rejects)) == (2, [(2, "record_too_long")])
+    assert rejects[0].detail == f"{size:,} bytes; limits.record is {size - 1:,}"
+    assert parse(data, "f", into, longest=size)
+    assert (into.rows, into.rejects) == (3, [])
+
+
 # --- laws
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6)
