@@ -83,7 +83,7 @@ class Consumer:
     ) -> None:
         self.engine, self.edges, self.orders = engine, edges, orders
         self._rules = {rule.id: rule for rule in rules}
-        self._columns = columns(rules, prefer=bool(orders.admission.prefer)) | OF_EVIDENCE
+        self._columns = columns(rules, prefer=bool(orders.admission.prefer)) | OF_EVIDENCE | {"partition"}
         self._say, self._clock = say, clock
         self._files = Seen("files")
         self._enforcing_since = self._saved_at = 0

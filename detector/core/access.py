@@ -157,8 +157,8 @@ class AccessBatch:
     hash of their common `x-amz-id-2`, else 0. bytes: bytes sent to the requester. who: row → principals.
     prints: fingerprint of every principal. has_arn: the record itself names the caller's ARN (the better of copies).
     unresolved: it accessed an object, and does not show of which bucket. partition: "account/region" of the delivery,
-    for the watermark. text, number: the columns that were asked of the parser, and no others; `bytes` is 0 where it was
-    not asked for.
+    for the watermark. text, number: the columns that were asked of the parser, and no others; `bytes` is 0 and
+    `partition` the same for all where they were not asked for.
     """
 
     time: I64
@@ -240,8 +240,8 @@ NUMBER_COLUMNS = ("status", "signed_at", "signed_for")
 TEXT_COLUMNS = Row._fields[Row._fields.index("api") : Row._fields.index("status")]
 """Text columns of a row, named as in the access-record Parquet; `log_operation` is the access log's own spelling."""
 
-COLUMNS = frozenset({*TEXT_COLUMNS, *NUMBER_COLUMNS, "bytes"})
-"""The columns that a parser fills only if they are asked for."""
+COLUMNS = frozenset({*TEXT_COLUMNS, *NUMBER_COLUMNS, "bytes", "partition"})
+"""The columns that a parser fills only if they are asked for; `partition` is asked for where time has a watermark."""
 
 ALL_DIFFERENT = frozenset({"key", "event_id", "request_id", "version_id"})
 """Text columns in which hardly two rows are alike."""

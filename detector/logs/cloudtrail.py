@@ -46,10 +46,10 @@ from detector.core.operation import classify
 from detector.core.times import epoch
 from detector.logs import documents
 from detector.logs.documents import BROKEN, UNCLOSED, Trouble
-from detector.logs.identity import account, who
+from detector.logs.identity import account, decoded, who
 from detector.logs.limits import LIMITS
 from detector.logs.place import PLACE_COLUMNS, Place, bucket_name, copy_source, kms_object, place
-from detector.logs.record import WHOLE, Additional, Parameters, Shape, shape
+from detector.logs.record import LINK, WHOLE, Additional, Parameters, Shape, shape
 
 S3_SOURCES = frozenset(
     {"s3.amazonaws.com", "s3express.amazonaws.com", "s3-outposts.amazonaws.com", "s3-object-lambda.amazonaws.com"}
@@ -76,13 +76,22 @@ def parse(data: bytes, name: str, into: BatchBuilder, longest: int = LIMITS.reco
     if times is None:
         # Something is out of the ordinary. A record without an id is named by its whole content: all of it is needed.
         asked = WHOLE
-    elif not asked.columns & PLACE_COLUMNS and _hides_bucket(found):
-        asked, times = shape(into.columns | PLACE_COLUMNS), None
+    elif more := _missing(found, asked):
+        asked, times = shape(into.columns | more), None
     if times is None:
         found, times, whole = _one_by_one(documents.records(data, asked, longest), name, into)
     if found:
-        into.extend(_columns(found, np.array(times, np.int64), asked, into))
+        into.extend(_columns(found, np.fromiter(times, np.int64, len(times)), asked, into))
     return whole
+
+
+def _missing(records: Iterable[Any], asked: Shape) -> set[str]:
+    """What these records have to be decoded with all the same: members that few records need."""
+    apis, addresses = {record.eventName for record in records}, {record.sourceIPAddress for record in records}
+    copies = any(classify(api) is Operation.copy for api in apis)
+    linked = copies or any((address or "").startswith(INTERNAL) for address in addresses)
+    hidden = not asked.columns & PLACE_COLUMNS and _hides_bucket(records)
+    return ({LINK} if linked and LINK not in asked.columns else set()) | (PLACE_COLUMNS if hidden else set())
 
 
 class _Times(dict[str | None, int | None]):
@@ -135,8 +144,14 @@ def _own_id(record: Any, skip: Skip) -> str:
         or of_summary
         or record.sharedEventID
         or (record.addendum and record.addendum.originalEventID)
-        or xxh64_hexdigest(msgspec.json.encode(record))
+        or _content_id(record)
     )
+
+
+def _content_id(record: Any) -> str:
+    """However its identity was spelled (with spaces, members we do not read, numbers for texts), it is read alike."""
+    record.userIdentity = msgspec.Raw(msgspec.json.encode(decoded(bytes(record.userIdentity))))
+    return xxh64_hexdigest(msgspec.json.encode(record))
 
 
 def _skip(kind: str | None, category: str | None) -> Skip:
@@ -156,7 +171,7 @@ def _columns(records: Any, time: I64, asked: Shape, into: BatchBuilder) -> Acces
     piece = AccessBatch(
         time=time,
         id=text_hashes(ids),
-        link=_links(records, operation),
+        link=_links(records, operation) if LINK in asked.columns else np.zeros(len(records), np.uint64),
         skip=skip,
         log=np.full(len(records), Log.cloudtrail, np.int8),
         operation=operation,
@@ -167,7 +182,7 @@ def _columns(records: Any, time: I64, asked: Shape, into: BatchBuilder) -> Acces
         unresolved=unresolved_,
         principals=[],
         prints=np.zeros(0, np.uint64),
-        partition=_partitions(records),
+        partition=_partitions(records) if "partition" in into.columns else Column.of([""] * len(records)),
         text=text,
         number={c: np.array(_NUMBERS[c](records), np.int64) for c in NUMBER_COLUMNS if c in into.columns},
     )
@@ -234,14 +249,14 @@ def _ids(records: list[Any], skip: I8) -> list[str]:
 
 def _people(records: list[Any], into: BatchBuilder) -> npt.NDArray[np.int32]:
     """Who made each request, as `identity.who` says it."""
-    texts = [bytes(record.userIdentity) for record in records]
+    texts = list(map(bytes, [record.userIdentity for record in records]))
     known = into.known
-    codes = [known.get(text) for text in texts]
+    codes = list(map(known.get, texts))
     if None in codes:
         for row, code in enumerate(codes):
             if code is None:
                 codes[row] = known.get(texts[row]) or who(texts[row], records[row].sourceIPAddress, into)
-    return np.array(codes, np.int32)
+    return np.fromiter(codes, np.int32, len(codes))
 
 
 def _partitions(records: list[Any]) -> Column:

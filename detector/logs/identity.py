@@ -31,7 +31,7 @@ def who(text: bytes, address: str | None, into: BatchBuilder) -> int:
 @lru_cache(maxsize=1 << 15)
 def named(text: bytes) -> tuple[Principal | None, bool]:
     """The principal, None if it is nobody and only the address tells it from others, and whether its ARN is named."""
-    identity = _decoded(text)
+    identity = decoded(text)
     nobody = identity.accountId in ANONYMOUS_ACCOUNTS
     return None if nobody else _principal(identity), bool(identity.arn)
 
@@ -39,13 +39,14 @@ def named(text: bytes) -> tuple[Principal | None, bool]:
 @lru_cache(maxsize=1024)
 def account(text: bytes) -> str:
     """The account of the caller."""
-    return _decoded(text).accountId or ""
+    return decoded(text).accountId or ""
 
 
 _IDENTITY = msgspec.json.Decoder(Identity | None)
 
 
-def _decoded(text: bytes) -> Identity:
+def decoded(text: bytes) -> Identity:
+    """A `userIdentity`; members of the wrong type are null."""
     try:
         return _IDENTITY.decode(text) or Identity()
     except UNDECODABLE:

@@ -71,10 +71,10 @@ class Parameters(msgspec.Struct, gc=False):
 
 
 class Additional(msgspec.Struct, gc=False):
-    bytesTransferredOut: float | None = None
-    AuthenticationMethod: str | None = None
     SSEApplied: str | None = None
+    AuthenticationMethod: str | None = None
     id2: str | None = msgspec.field(default=None, name="x-amz-id-2")
+    bytesTransferredOut: float | None = None
 
 
 class Resource(msgspec.Struct, gc=False):
@@ -92,51 +92,59 @@ class Addendum(msgspec.Struct, gc=False):
 
 
 class Record(msgspec.Struct, gc=False):
+    """Members in the order in which CloudTrail writes them: the decoder expects the next one next."""
+
+    userIdentity: Identity | None = None
     eventTime: str | None = None
-    timestamp: str | None = msgspec.field(default=None, name="@timestamp")
     eventSource: str | None = None
     eventName: str | None = None
     awsRegion: str | None = None
     sourceIPAddress: str | None = None
     userAgent: str | None = None
     errorCode: str | None = None
-    requestID: str | None = None
-    eventID: str | None = None
-    eventId: str | None = None
-    sharedEventID: str | None = None
-    addendum: Addendum | None = None
-    eventType: str | None = None
-    eventCategory: str | None = None
-    recipientAccountId: str | None = None
-    vpcEndpointId: str | None = None
-    userIdentity: Identity | None = None
     requestParameters: Parameters | None = None
     additionalEventData: Additional | None = None
+    requestID: str | None = None
+    eventID: str | None = None
     resources: list[Resource] | None = None
+    eventType: str | None = None
+    recipientAccountId: str | None = None
+    sharedEventID: str | None = None
+    vpcEndpointId: str | None = None
+    addendum: Addendum | None = None
+    eventCategory: str | None = None
     tlsDetails: Tls | None = None
+    eventId: str | None = None
+    timestamp: str | None = msgspec.field(default=None, name="@timestamp")
 
 
 ALWAYS = frozenset(
     {
-        "eventTime", "timestamp", "eventSource", "eventName", "awsRegion", "sourceIPAddress", "errorCode", "eventID",
-        "eventId", "sharedEventID", "addendum", "eventType", "eventCategory", "recipientAccountId", "userIdentity",
-        "requestParameters", "additionalEventData", "bucketName", "copy_source", "encryptionContext", "id2",
+        "eventTime", "timestamp", "eventSource", "eventName", "sourceIPAddress", "errorCode", "eventID", "eventId",
+        "sharedEventID", "addendum", "eventType", "eventCategory", "userIdentity", "requestParameters", "bucketName",
+        "copy_source", "encryptionContext",
     }
 )  # fmt: skip
 """Members that classify a record, name it, and tell who made it, when, and whether its bucket is shown."""
+
+LINK = "link"
+"""What a copy and the read that AWS makes for it have in common: decoded only where there are such."""
 
 FOR_COLUMN = {
     "bucket": {"resources", "key"},
     "key": {"resources", "key"},
     "destination": {"resources", "key"},
     "access_point": {"resources", "key"},
-    "bytes": {"bytesTransferredOut"},
+    "bytes": {"additionalEventData", "bytesTransferredOut"},
+    LINK: {"additionalEventData", "id2"},
+    "partition": {"awsRegion", "recipientAccountId"},
+    "region": {"awsRegion"},
     "user_agent": {"userAgent"},
-    "auth": {"AuthenticationMethod"},
+    "auth": {"additionalEventData", "AuthenticationMethod"},
     "request_id": {"requestID"},
     "vpc_endpoint": {"vpcEndpointId"},
     "tls": {"tlsDetails"},
-    "sse": {"SSEApplied"},
+    "sse": {"additionalEventData", "SSEApplied"},
     "kms_key": {"resources", "keyId", "sse_key"},
     "version_id": {"versionId"},
     "signed_at": {"signed_at"},
@@ -188,4 +196,4 @@ def _cut(whole: type[msgspec.Struct], members: frozenset[str], parts: dict[str, 
     return msgspec.defstruct(whole.__name__, fields, gc=False)
 
 
-WHOLE = shape(COLUMNS)
+WHOLE = shape(COLUMNS | {LINK})

@@ -777,6 +777,15 @@ def test_the_books_balance_for_any_records(records):
     assert (batch.bytes >= 0).all()
 
 
+def test_a_record_without_an_id_is_named_by_what_is_read_of_it():
+    """Whoever wrapped it, and however the identity is spelled: the same id; another event time: another."""
+    nameless = {name: value for name, value in record().items() if name != "eventID"}
+    (one,), (other,) = read(file_of([nameless]))[0], read(file_of([eventbridge(nameless)]))[0]
+    spelled = json.dumps([nameless | {"userIdentity": nameless["userIdentity"] | {"unread": 1}}], indent=1)
+    assert one == other == read(spelled.encode())[0][0]
+    assert one.id != read(file_of([nameless | {"eventTime": "2026-05-01T09:00:01Z"}]))[0][0].id
+
+
 @settings(deadline=None)
 @given(st.lists(odd_records, max_size=5))
 def test_the_form_of_a_document_changes_no_row(records):
