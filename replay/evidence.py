@@ -1,7 +1,7 @@
 """The second pass of a replay: what lies behind each finding, from the files that reach into its time.
 
-Files are read as in the first pass, with the columns that the rules look at; of those that hold records of a finding
-all that evidence shows is read. So a theft of minutes in a year of logs costs minutes of logs.
+A theft of minutes in a year of logs costs minutes of logs: only files that reach into its time are read again, with all
+that evidence shows.
 """
 
 from __future__ import annotations
@@ -55,15 +55,8 @@ class Pass:
 
     def read(self, files: list[LogPath]) -> tuple[AccessBatch, list[FileRead]]:
         """The records behind the findings in these files, with all that evidence shows."""
-        batch, outcomes = records(files, self.columns)
-        rows = self._matching(self.admission.apply(batch))
-        ends = np.cumsum([read.rows for read in outcomes])
-        of_file = np.searchsorted(ends, rows, "right")
-        holding = np.unique(of_file)
-        whole, _ = records([files[number] for number in holding], self.columns | OF_EVIDENCE)
-        starts = np.concatenate([[0], np.cumsum([outcomes[number].rows for number in holding])])
-        within = rows - np.concatenate([[0], ends])[of_file]
-        return whole.take(starts[np.searchsorted(holding, of_file)] + within), outcomes
+        batch, outcomes = records(files, self.columns | OF_EVIDENCE)
+        return batch.take(self._matching(self.admission.apply(batch))), outcomes
 
     def _matching(self, batch: AccessBatch) -> Index:
         found = np.zeros(len(batch), np.bool_)
@@ -71,7 +64,7 @@ class Pass:
             found |= mask
         found &= batch.skip == Skip.no
         if self.preferred:
-            found &= ~Seen(preferred=self.preferred).lost(batch.id, ranks(batch))
+            found &= ~Seen(preferred=self.preferred).lost(batch.id, ranks(batch.cut(self.columns)))
         return np.flatnonzero(found)
 
 

@@ -36,10 +36,7 @@ class LogPath:
 
 @dataclass(frozen=True, slots=True)
 class FileRead:
-    """What came of a file. `kind` empty: no known log, `reason` says why. Times in epoch seconds, None without rows.
-
-    rows: records that could be read, in the batch one file after the other.
-    """
+    """What came of a file. `kind` empty: no known log, `reason` says why. Times in epoch seconds, None without rows."""
 
     file: LogPath
     kind: str
@@ -48,7 +45,6 @@ class FileRead:
     first: int | None = None
     last: int | None = None
     lacks: tuple[str, ...] = ()
-    rows: int = 0
 
 
 def find(paths: Iterable[str]) -> list[LogPath]:
@@ -134,8 +130,5 @@ def _read_file(file: LogPath, into: BatchBuilder) -> FileRead:
     except OSError as error:
         reason = f"cannot be read: {error.strerror}"
         return FileRead(file, "", reason, reason)
-    before = into.rows
     reading = read(data, file.name, into)
-    return FileRead(
-        file, reading.kind, reading.reason, reading.damage, into.first, into.last, reading.lacks, into.rows - before
-    )
+    return FileRead(file, reading.kind, reading.reason, reading.damage, into.first, into.last, reading.lacks)

@@ -14,7 +14,7 @@ Rules of this file
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any, NamedTuple, TypeVar
 
@@ -186,6 +186,15 @@ class AccessBatch:
         """64-bit hash of (bucket, key) of the chosen rows: what `objects` counts."""
         bucket, key = self.text["bucket"], self.text["key"]
         return bucket.take(rows).hashes() * OBJECT_MIX + key.take(rows).hashes()
+
+    def cut(self, columns: frozenset[str]) -> AccessBatch:
+        """The batch as it would be if only these columns had been asked for."""
+        return replace(
+            self,
+            bytes=self.bytes if "bytes" in columns else np.zeros_like(self.bytes),
+            text={name: column for name, column in self.text.items() if name in columns},
+            number={name: column for name, column in self.number.items() if name in columns},
+        )
 
     def take(self, rows: Rows) -> AccessBatch:
         """The chosen rows, without the rejects."""

@@ -48,7 +48,7 @@ from detector.logs import documents
 from detector.logs.documents import BROKEN, UNCLOSED, Trouble
 from detector.logs.identity import account, decoded, who
 from detector.logs.limits import LIMITS
-from detector.logs.place import PLACE_COLUMNS, Place, bucket_name, copy_source, kms_object, place
+from detector.logs.place import PLACE_COLUMNS, bucket_name, copy_source, kms_object, place
 from detector.logs.record import LINK, WHOLE, Additional, Parameters, Shape, shape
 
 S3_SOURCES = frozenset(
@@ -90,8 +90,8 @@ def _missing(records: Iterable[Any], asked: Shape) -> set[str]:
     apis, addresses = {record.eventName for record in records}, {record.sourceIPAddress for record in records}
     copies = any(classify(api) is Operation.copy for api in apis)
     linked = copies or any((address or "").startswith(INTERNAL) for address in addresses)
-    hidden = not asked.columns & PLACE_COLUMNS and _hides_bucket(records)
-    return ({LINK} if linked and LINK not in asked.columns else set()) | (PLACE_COLUMNS if hidden else set())
+    hidden = not asked.columns.intersection(PLACE_COLUMNS) and _hides_bucket(records)
+    return ({LINK} if linked and LINK not in asked.columns else set()) | ({*PLACE_COLUMNS} if hidden else set())
 
 
 class _Times(dict[str | None, int | None]):
@@ -321,7 +321,7 @@ def _hides_bucket(records: Iterable[Any]) -> bool:
 
 def _places(records: list[Any], operation: I8, asked: Shape) -> tuple[dict[str, Column], Mask]:
     """Where each access went to, in columns, if they are asked for; and which accesses to objects do not show it."""
-    if not asked.columns & PLACE_COLUMNS:
+    if not asked.columns.intersection(PLACE_COLUMNS):
         copies = operation == Operation.copy
         nameless = np.zeros(len(records), np.bool_)
         for row in np.flatnonzero(copies):
@@ -329,7 +329,7 @@ def _places(records: list[Any], operation: I8, asked: Shape) -> tuple[dict[str, 
             nameless[row] = copy_source(parameters.copy_source or "")[0] is None
         return {}, unresolved(operation, nameless, copies)
     places = list(map(place, records, operation.tolist()))
-    turned = dict(zip(Place._fields, zip(*places, strict=True), strict=True))
+    turned = dict(zip(PLACE_COLUMNS, zip(*places, strict=True), strict=True))
     columns = {name: Column.of(texts, distinct=name in ALL_DIFFERENT) for name, texts in turned.items()}
     return columns, unresolved(operation, columns["bucket"].codes < 0, columns["key"].codes >= 0)
 

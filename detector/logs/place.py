@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import unquote_plus
 
 from detector.core.access import Operation
@@ -18,16 +18,10 @@ ALIASES = ("-s3alias", "--ol-s3", "--xa-s3", ".mrap")
 _NO_PARAMETERS = Parameters()
 
 
-class Place(NamedTuple):
-    """What was accessed; null where the record does not show it. `access_point`: ARN or alias that led there."""
+Place = tuple[str | None, str | None, str | None, str | None]
+"""bucket, key, destination (bucket a copy went to), access point (its ARN or alias); null where it is not shown."""
 
-    bucket: str | None
-    key: str | None
-    destination: str | None = None
-    access_point: str | None = None
-
-
-PLACE_COLUMNS = frozenset(Place._fields)
+PLACE_COLUMNS = ("bucket", "key", "destination", "access_point")
 
 
 def place(record: Any, operation: int) -> Place:
@@ -37,16 +31,16 @@ def place(record: Any, operation: int) -> Place:
     """
     parameters: Any = record.requestParameters or _NO_PARAMETERS
     resources: list[Resource] = record.resources or []
-    if made_for := kms_object(record):
-        return Place(*split_arn(made_for))
+    if parameters.encryptionContext and (made_for := kms_object(record)):
+        return *split_arn(made_for), None, None
     if operation == Operation.copy:
-        return Place(*copy_source(parameters.copy_source or ""), _addressed(resources, parameters).bucket)
+        return *copy_source(parameters.copy_source or ""), _addressed(resources, parameters)[0], None
     named, key = parameters.bucketName, parameters.key
     if named and key and len(resources) == 2:
         of_object, of_bucket = resources
         usual = of_object.type == "AWS::S3::Object" and of_bucket.type == "AWS::S3::Bucket"
         if usual and f"arn:aws:s3:::{named}/{key}" == of_object.ARN:  # both say the same
-            return Place(named, key)
+            return named, key, None, None
     return _addressed(resources, parameters)
 
 
@@ -64,7 +58,7 @@ def _addressed(resources: Iterable[Resource], parameters: Any) -> Place:
     named = parameters.bucketName
     if named and named != bucket and bucket_name(named) is None:
         point, named = point or named, None
-    return Place(bucket or named or None, key or parameters.key or None, None, point)
+    return bucket or named or None, key or parameters.key or None, None, point
 
 
 def bucket_name(text: str) -> str | None:
