@@ -6,8 +6,8 @@ that evidence shows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from detector.core.dedup import Seen, ranks
 from detector.core.engine import Engine
 from detector.core.evidence import Evidence, Redaction
 from detector.core.finding import Finding
+from detector.core.ids import Ids
 from detector.core.projection import OF_EVIDENCE
 from detector.core.rule import Rule
 from detector.core.select import Selector
@@ -51,7 +52,7 @@ class Pass:
     wanted: Sequence[Behind]
     admission: Admission
     columns: frozenset[str]
-    preferred: Mapping[int, int] = field(default_factory=dict)
+    preferred: Ids
 
     def read(self, files: list[LogPath]) -> tuple[AccessBatch, list[FileRead]]:
         """The records behind the findings in these files, with all that evidence shows."""
@@ -63,8 +64,8 @@ class Pass:
         for _, mask in matches(batch, self.wanted):
             found |= mask
         found &= batch.skip == Skip.no
-        if self.preferred:
-            found &= ~Seen(preferred=self.preferred).lost(batch.id, ranks(batch.cut(self.columns)))
+        if len(self.preferred):
+            found &= ~Seen(preferred=self.preferred).refuses(batch.id, ranks(batch.cut(self.columns)))
         return np.flatnonzero(found)
 
 

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from detector.core.access import I64, U64, AccessBatch, Index, Mask
-from detector.core.runs import Segments
+from detector.core.access import I64, U64, AccessBatch, Index, Mask, Rows
+from detector.core.ids import Ids
 
 HOUR = 3600
 SEEN_BY_RULES = (
@@ -46,150 +46,114 @@ def ranks(batch: AccessBatch) -> U64:
 
 
 class Seen:
-    """Ids seen so far, by event hour; a table of 64-bit hashes with open addressing over plain arrays.
+    """Ids seen so far, by event hour.
 
     `contested`: ids of which differing copies came, with the best rank. `miscounted`: a better copy came after a worse
     one had been kept. `preferred` (replay's second run): the `contested` of the first, so that the best copy is kept.
     """
 
-    def __init__(self, name: str = "seen", preferred: Mapping[int, int] | None = None) -> None:
-        self._segments = Segments(name)
-        self._ids = np.zeros(1 << 10, np.uint64)
-        self._ranks = np.zeros(1 << 10, np.uint64)
-        self._count = 0
-        chosen = dict(preferred or {})
-        self._preferred_ids = np.array(sorted(chosen), np.uint64)
-        self._preferred_ranks = np.array([chosen[i] for i in sorted(chosen)], np.uint64)
-        self.contested: dict[int, int] = {}
+    def __init__(self, name: str = "seen", preferred: Ids | None = None) -> None:
+        self._ids = Ids(name)
+        self._preferred = preferred
+        self.contested = Ids(f"{name}-contested", once=False)
         self.miscounted = False
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._ids)
 
     def judge(self, ids: U64, rank: U64, time: I64, *, best_of_batch: bool = False) -> Verdict:
         """Tell copies from new records and remember the new ones.
 
-        Of copies within the batch the first is kept, or with `best_of_batch` the one with the smallest rank.
+        Of copies within the batch the first is kept, or with `best_of_batch` the one with the smallest rank (and what
+        differs from it is `contested`).
         """
-        ids = _nonzero(ids)
-        duplicate = self.lost(ids, rank)
-        differing = duplicate.copy()
-        rows = np.flatnonzero(~duplicate)
-        leader = rows[_leaders(ids[rows], rank[rows], best_of_batch=best_of_batch)]
-        unique = rows[leader == rows]
-        slots = self._find(ids[unique])
-        known = slots >= 0
-        duplicate[rows] = True
-        duplicate[unique[~known]] = False
-        reference = rank.copy()
-        reference[unique[known]] = self._ranks[slots[known]]
-        in_table = np.zeros(len(ids), np.bool_)
-        in_table[unique[known]] = True
-        differing[rows] = rank[rows] != reference[leader]
-        better = rank[rows] < reference[leader]
-        self.miscounted |= bool((in_table[leader] & better).any())
-        odd = rows[differing[rows]]
-        self._contest(ids[odd], np.minimum(rank[rows], reference[leader])[differing[rows]])
-        new = unique[~known]
-        self._remember(ids[new], rank[new], time[new])
+        order = _by_id(ids, rank, best_of_batch=best_of_batch)
+        ids, rank, hour = ids[order], rank[order], time[order] // HOUR
+        lost = self._lost(ids, rank)
+        rows: Rows | slice = np.flatnonzero(~lost) if lost.any() else slice(None)
+        duplicate, differing = np.empty_like(lost), np.empty_like(lost)
+        duplicate[order] = differing[order] = lost
+        duplicate[order[rows]], differing[order[rows]] = self._judge(ids[rows], rank[rows], hour[rows], best_of_batch)
         return Verdict(duplicate, differing)
 
     def contains(self, ids: U64) -> Mask:
         """Which of these ids are known."""
-        found: Mask = self._find(_nonzero(ids)) >= 0
-        return found
+        order = np.argsort(ids)
+        known = np.empty(len(ids), np.bool_)
+        known[order], _ = self._ids.look_up(ids[order])
+        return known
 
     def remember(self, ids: U64, time: I64) -> None:
         """Take in ids without ranks (links of copies)."""
-        ids, first = np.unique(_nonzero(ids), return_index=True)
-        new = self._find(ids) < 0
-        self._remember(ids[new], np.zeros(int(new.sum()), np.uint64), time[first][new])
+        ids, first = np.unique(ids, return_index=True)
+        known, _ = self._ids.look_up(ids)
+        new = ids[~known]
+        self._ids.add(new, np.zeros(len(new), np.uint64), time[first][~known] // HOUR)
 
     def forget_before(self, second: int) -> None:
         """Let go of ids of records older than this (whole hours of event time)."""
-        if self._segments.drop_before(second // HOUR):
-            self._rebuild()
+        self._ids.forget_before(second // HOUR)
 
     def changes(self) -> dict[str, bytes | None]:
         """Parts of a checkpoint that came or went since the last call."""
-        return self._segments.changes()
+        return self._ids.changes()
 
     def restore(self, parts: Mapping[str, bytes]) -> None:
         """Take in the parts of a checkpoint."""
-        self._segments.restore(parts)
-        self._rebuild()
+        self._ids.restore(parts)
 
-    def lost(self, ids: U64, rank: U64) -> Mask:
+    def _lost(self, ids: U64, rank: U64) -> Mask:
         """Rows whose id has a preferred copy, and which are not alike to it."""
-        if not len(self._preferred_ids):
+        if self._preferred is None:
             return np.zeros(len(ids), np.bool_)
-        at = np.minimum(np.searchsorted(self._preferred_ids, ids), len(self._preferred_ids) - 1)
-        lost: Mask = (self._preferred_ids[at] == ids) & (self._preferred_ranks[at] != rank)
+        known, best = self._preferred.look_up(ids)
+        lost: Mask = known & (best != rank)
         return lost
 
-    def _contest(self, ids: U64, rank: U64) -> None:
-        for one, value in zip(ids.tolist(), rank.tolist(), strict=True):
-            self.contested[one] = min(value, self.contested.get(one, value))
+    def refuses(self, ids: U64, rank: U64) -> Mask:
+        """Which rows are copies of an id of which a better one is preferred."""
+        order = np.argsort(ids)
+        lost = np.empty(len(ids), np.bool_)
+        lost[order] = self._lost(ids[order], rank[order])
+        return lost
 
-    def _remember(self, ids: U64, rank: U64, time: I64) -> None:
-        hours = time // HOUR
-        for hour in np.unique(hours):
-            rows = hours == hour
-            self._segments.add(int(hour), (ids[rows], rank[rows]))
-        self._insert(ids, rank)
-
-    def _rebuild(self) -> None:
-        self._ids, self._ranks, self._count = np.zeros(1 << 10, np.uint64), np.zeros(1 << 10, np.uint64), 0
-        hours = self._segments.segments()
-        for run in self._segments.within(hours[0], hours[-1]) if hours else ():
-            self._insert(run[0].astype(np.uint64), run[1].astype(np.uint64))
-
-    def _slot(self, ids: U64) -> Index:
-        return ((ids * _MIX) >> np.uint64(64 - int(len(self._ids) - 1).bit_length())).astype(np.intp)
-
-    def _find(self, ids: U64) -> Index:
-        """Slot of each id, or -1."""
-        found = np.full(len(ids), -1, np.intp)
-        waiting, slot = np.arange(len(ids)), self._slot(ids)
-        while len(waiting):
-            there = self._ids[slot]
-            hit = there == ids[waiting]
-            found[waiting[hit]] = slot[hit]
-            go_on = ~hit & (there != 0)
-            waiting, slot = waiting[go_on], (slot[go_on] + 1) % len(self._ids)
-        return found
-
-    def _insert(self, ids: U64, rank: U64) -> None:
-        """Put distinct new ids into the table."""
-        if (self._count + len(ids)) * 2 > len(self._ids):
-            self._grow(self._count + len(ids))
-        self._count += len(ids)
-        waiting, slot = np.arange(len(ids)), self._slot(ids)
-        while len(waiting):
-            free = self._ids[slot] == 0
-            self._ids[slot[free]] = ids[waiting[free]]
-            won = self._ids[slot] == ids[waiting]
-            self._ranks[slot[won]] = rank[waiting[won]]
-            waiting, slot = waiting[~won], (slot[~won] + 1) % len(self._ids)
-
-    def _grow(self, count: int) -> None:
-        ids, rank = self._ids[self._ids != 0], self._ranks[self._ids != 0]
-        size = 1 << max(10, int(count * 3).bit_length())
-        self._ids, self._ranks, self._count = np.zeros(size, np.uint64), np.zeros(size, np.uint64), 0
-        self._insert(ids, rank)
+    def _judge(self, ids: U64, rank: U64, hour: I64, contest: bool) -> tuple[Mask, Mask]:
+        """Which rows are copies and which differ, of rows sorted by id: of a new id the first row is kept."""
+        duplicate = _again(ids)
+        first = np.flatnonzero(~duplicate)
+        known, reference = self._ids.look_up(ids[first])
+        new = first[~known]
+        self._ids.add(ids[new], rank[new], hour[new])
+        reference[~known] = rank[new]
+        duplicate[first] = known
+        rows = np.flatnonzero(duplicate)
+        mine = np.searchsorted(first, rows, "right") - 1
+        odd = rank[rows] != reference[mine]
+        self.miscounted |= bool((known[mine] & (rank[rows] < reference[mine])).any())
+        if contest and odd.any():
+            best = np.minimum(rank[rows], reference[mine])[odd]
+            starts = np.flatnonzero(~_again(ids[rows[odd]]))
+            at = rows[odd][starts]
+            self.contested.add(ids[at], np.minimum.reduceat(best, starts), hour[at])
+        differing = np.zeros(len(ids), np.bool_)
+        differing[rows] = odd
+        return duplicate, differing
 
 
-def _nonzero(ids: U64) -> U64:
-    """0 marks a free slot of the table, so no id may be 0."""
-    return np.where(ids == 0, np.uint64(1), ids)
+def _by_id(ids: U64, rank: U64, *, best_of_batch: bool) -> Index:
+    """Order of the rows by id; of one id first the row to keep: the first, or the one with the smallest rank."""
+    order = np.argsort(ids)
+    again = _again(ids[order])
+    if again.any():
+        tied = np.flatnonzero(again | np.append(again[1:], False))
+        rows = order[tied]
+        worse = rank[rows] if best_of_batch else rows
+        order[tied] = rows[np.lexsort((rows, worse, ids[rows]))]
+    return order
 
 
-def _leaders(ids: U64, rank: U64, *, best_of_batch: bool) -> Index:
-    """Row → the row that stands for its id: the first one, or the one with the smallest rank."""
-    order = np.lexsort((rank, ids)) if best_of_batch else np.argsort(ids, kind="stable")
-    ordered = ids[order]
-    first = np.ones(len(ids), np.bool_)
-    first[1:] = ordered[1:] != ordered[:-1]
-    leader = np.empty(len(ids), np.intp)
-    leader[order] = order[np.flatnonzero(first)][np.cumsum(first) - 1]
-    return leader
+def _again(ordered: U64) -> Mask:
+    """Which of sorted values are those before them once more."""
+    again = np.zeros(len(ordered), np.bool_)
+    np.equal(ordered[1:], ordered[:-1], out=again[1:])
+    return again

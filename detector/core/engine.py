@@ -23,6 +23,7 @@ import numpy as np
 from detector.core.access import I64, AccessBatch, Log, Mask, Operation, Skip
 from detector.core.dedup import Seen, ranks
 from detector.core.finding import Finding
+from detector.core.ids import Ids
 from detector.core.people import People
 from detector.core.rule import Rule
 from detector.core.view import BatchView
@@ -31,7 +32,7 @@ from detector.errors import StateError
 
 T = TypeVar("T")
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 HORIZON = 48 * 3600
 """Seconds behind the watermark for which tallies, ids and identities are kept, so that late records are judged."""
 
@@ -112,7 +113,7 @@ class Engine:
         watermark: Watermark | None = None,
         horizon: int = HORIZON,
         best_copies: bool = False,
-        preferred: Mapping[int, int] | None = None,
+        preferred: Ids | None = None,
         copies: Seen | None = None,
     ) -> None:
         self.watermark = watermark or Watermark()

@@ -13,6 +13,7 @@ import numpy as np
 
 from detector.core.finding import shown
 from detector.core.principal import Principal
+from detector.core.table import Table
 from detector.core.view import IDENTITY, SHOWN, BatchView
 
 PARTS = 64
@@ -26,17 +27,19 @@ class People:
         self._people: dict[int, tuple[Principal, int]] = {}
         self._names: dict[tuple[str, str], str] = {}
         self._changed: set[int] = set()
+        self._hours = Table()
 
     def meet(self, view: BatchView) -> None:
         """Take note of the credentials in a batch and of the hour they were seen last."""
-        batch = view.batch
-        last = np.full(len(batch.principals), np.iinfo(np.int64).min)
-        np.maximum.at(last, batch.who, batch.time)
-        prints = np.zeros(len(batch.principals), np.uint64)
-        prints[batch.who] = view.who()
-        for who, principal, second in zip(prints.tolist(), batch.principals, last.tolist(), strict=True):
-            if second > np.iinfo(np.int64).min:
-                self._enter(who, principal, second // HOUR)
+        batch, rows = view.batch, np.flatnonzero(view.batch.who >= 0)
+        code = batch.who[rows]
+        last, prints = np.zeros(len(batch.principals), np.int64), np.zeros(len(batch.principals), np.uint64)
+        np.maximum.at(last, code, batch.time[rows] // HOUR + 1)
+        prints[code] = view.who()[rows]
+        news = np.flatnonzero(last > self._hours.values_of(prints).astype(np.int64))
+        for one in news.tolist():
+            self._enter(int(prints[one]), batch.principals[one], int(last[one]) - 1)
+        self._note_hours(prints[news].tolist())
 
     def of(self, prints: Iterable[int]) -> list[Principal]:
         """The principals behind these fingerprints."""
@@ -57,6 +60,8 @@ class People:
             del self._people[who]
             self._changed.add(who % PARTS)
         if old:
+            self._hours = Table()
+            self._note_hours(self._people)
             self._names = {}
             for principal, _ in self._people.values():
                 self._learn_names(principal)
@@ -76,6 +81,7 @@ class People:
             if name.startswith("people/"):
                 for who, principal, hour in msgspec.msgpack.decode(data, type=list[tuple[int, Principal, int]]):
                     self._enter(who, principal, hour)
+        self._note_hours(self._people)
         self._changed = set()
 
     def _enter(self, who: int, principal: Principal, hour: int) -> None:
@@ -86,6 +92,12 @@ class People:
             return
         self._people[who] = (principal, hour)
         self._changed.add(who % PARTS)
+
+    def _note_hours(self, prints: Iterable[int]) -> None:
+        """Bring the table up to date: print → the hour of its last sighting, and one, so that it is never 0."""
+        hours = {who: self._people[who][1] + 1 for who in prints}
+        slot, _ = self._hours.enter(np.fromiter(hours.keys(), np.uint64, len(hours)))
+        self._hours.values[slot] = np.fromiter(hours.values(), np.uint64, len(hours))
 
     def _learn_names(self, principal: Principal) -> None:
         for level in ("session", "role"):

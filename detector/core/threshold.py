@@ -20,11 +20,13 @@ from detector.core.finding import Finding, finding_id, group_key, principal_json
 from detector.core.people import People
 from detector.core.principal import Principal
 from detector.core.rule import DISTINCT_CAP, DISTINCT_MEASURES, Exemption, Threshold
+from detector.core.runs import Run
+from detector.core.screen import Screen
 from detector.core.select import PRINCIPAL_FIELDS, Selector, glob
 from detector.core.tally import Tallies
 from detector.core.times import duration, iso
 from detector.core.view import NO_GROUP, BatchView, GroupKey
-from detector.core.window import distinct_at, episodes, longest_episode, sums_at, unique_sorted
+from detector.core.window import distinct_at, episodes, longest_episode, starts_of_runs, sums_at, unique_sorted
 
 F64 = npt.NDArray[np.float64]
 WARM = 4
@@ -40,7 +42,8 @@ class ThresholdWatch:
         self.rule, self.people, self.gather = rule, people, gather
         self.selector = Selector(rule.where)
         self._distinct = rule.measure in DISTINCT_MEASURES
-        self._tallies = Tallies(f"tally/{rule.id}", rule.window, distinct=self._distinct)
+        self._tallies = Tallies(f"tally/{rule.id}", distinct=self._distinct)
+        self._bounds = Screen(rule.window, distinct=self._distinct)
         self._candidates: set[tuple[int, int]] = set()
         self._crossings: dict[int, dict[int, tuple[I64, F64]]] = {}
         self._keys: dict[int, GroupKey] = {}
@@ -61,8 +64,9 @@ class ThresholdWatch:
         rows = rows[groups[rows] != NO_GROUP]
         group = groups[rows]
         second = view.time[rows] // self.rule.granularity * self.rule.granularity
-        touched = self._tallies.add(group, second, view.who()[rows], view.items(self.rule.measure)[rows])
-        warm = self._screen(touched, keys)
+        runs = self._tallies.add(group, second, view.who()[rows], view.items(self.rule.measure)[rows])
+        warm = {one for run in runs for one in self._screen(run, keys)}
+        warm |= self._evidence.keys() & keys.keys()
         if late[rows].any():
             self._late.update(np.unique(group[late[rows]]).tolist())
         if self.gather and warm:
@@ -98,6 +102,7 @@ class ThresholdWatch:
         oldest = second - 2 * self.rule.window
         if not self._tallies.forget_before(oldest):
             return
+        self._bounds.forget_before(oldest)
         self._changed = True
         self._ledger.forget_before(oldest)
         for group in list(self._crossings):
@@ -130,6 +135,8 @@ class ThresholdWatch:
         if state.get("digest") != self.rule.digest():
             return
         self._tallies.restore(parts)
+        for run in self._tallies.runs():
+            self._bounds.add(run)
         self._keys = {group: tuple(key) for group, key in state["keys"]}
         self._ledger.restore(state["ledger"])
         self._newest = state["newest"]
@@ -138,7 +145,7 @@ class ThresholdWatch:
             crossing = np.frombuffer(at, np.int64), np.frombuffer(values, np.float64)
             self._crossings.setdefault(group, {})[bucket] = crossing
         if state["exceptions"] != self.rule.exceptions_digest():
-            self._candidates = self._tallies.hot(self.rule.threshold) | {
+            self._candidates = self._near() | {
                 (group, bucket) for group, buckets in self._crossings.items() for bucket in buckets
             }
         self._changed = False
@@ -158,16 +165,25 @@ class ThresholdWatch:
             ],
         }
 
-    def _screen(self, touched: list[tuple[int, int, int]], keys: Mapping[int, GroupKey]) -> set[int]:
+    def _screen(self, run: Run, keys: Mapping[int, GroupKey]) -> set[int]:
         """Note the pairs that may hold a crossing; the groups of which evidence is worth gathering."""
-        warm = set()
-        for group, bucket, bound in touched:
-            if bound * WARM >= self.rule.threshold:
-                warm.add(group)
-                self._keys[group] = keys[group]
-            if bound >= self.rule.threshold:
-                self._candidates.update(((group, bucket), (group, bucket + 1)))
-        return warm | (self._evidence.keys() & keys.keys())
+        group, bucket, bound = self._bounds.add(run)
+        warm = set(group[bound * WARM >= self.rule.threshold].tolist())
+        self._keys.update((one, keys[one]) for one in warm)
+        crossing = bound >= self.rule.threshold
+        for one, at in zip(group[crossing].tolist(), bucket[crossing].tolist(), strict=True):
+            self._candidates.update(((one, at), (one, at + 1)))
+        return warm
+
+    def _near(self) -> set[tuple[int, int]]:
+        """All (group, bucket) pairs in which a value may be at or above the threshold."""
+        near: set[tuple[int, int]] = set()
+        for run in self._tallies.runs():
+            group, bucket = run[0], run[1] // self.rule.window
+            starts = starts_of_runs(group, bucket)
+            for one, at in zip(group[starts].tolist(), bucket[starts].tolist(), strict=True):
+                near |= {(one, at), (one, at + 1)}
+        return {pair for pair in near if self._bounds.bound(*pair) >= self.rule.threshold}
 
     def _gather(self, view: BatchView, rows: npt.NDArray[np.intp], group: U64) -> None:
         for one in np.unique(group).tolist():
@@ -188,7 +204,7 @@ class ThresholdWatch:
         """Work out the crossing seconds of one bucket anew; whether there are or were any."""
         window, first = self.rule.window, bucket * self.rule.window
         had = self._crossings.get(group, {}).pop(bucket, None)
-        if self._tallies.bound(group, bucket) < self.rule.threshold:
+        if self._bounds.bound(group, bucket) < self.rule.threshold:
             return had is not None
         seconds, who, items = self._tallies.rows(group, first - window + 1, first + window - 1)
         at = unique_sorted(seconds[seconds >= first])
@@ -222,7 +238,7 @@ class ThresholdWatch:
 
     def _bound_since(self, group: int, second: int) -> int:
         bucket = second // self.rule.window
-        return max(self._tallies.bound(group, b) for b in range(bucket, bucket + 2))
+        return max(self._bounds.bound(group, b) for b in range(bucket, bucket + 2))
 
     def _key(self, group: int) -> str:
         return group_key(self._keys[group])

@@ -10,6 +10,8 @@ run of crossing seconds, neighbours at most one gap apart, cut a day (or one win
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -87,3 +89,18 @@ def starts_of_runs(*columns: np.ndarray[tuple[int], np.dtype[np.generic]]) -> In
     change = np.ones(len(columns[0]), np.bool_)
     change[1:] = np.logical_or.reduce([column[1:] != column[:-1] for column in columns])
     return np.flatnonzero(change)
+
+
+def by_value(values: I64) -> Iterator[tuple[int, Index | slice]]:
+    """The distinct values in order, each with the rows that have it."""
+    if not len(values):
+        return
+    least = int(values.min())
+    span = int(values.max()) - least
+    if not span:
+        yield least, slice(None)
+        return
+    order = np.argsort((values - least).astype(np.min_scalar_type(span)), kind="stable")
+    starts = starts_of_runs(values[order])
+    for first, end in pairwise([*starts.tolist(), len(values)]):
+        yield int(values[order[first]]), order[first:end]

@@ -35,7 +35,7 @@ class BaselineWatch:
         self.rule, self.people = rule, people
         self.selector = Selector(rule.where)
         self._distinct = rule.measure in DISTINCT_MEASURES
-        self._tallies = Tallies(f"pane/{rule.id}", PANE_SECONDS, distinct=self._distinct)
+        self._tallies = Tallies(f"pane/{rule.id}", distinct=self._distinct)
         self._model = Baseline(rule.measure, float(rule.threshold), rule.cooldown, quiet_until=rule.learn_role_days)
         self._keys: dict[int, str] = {}
         self._sealed = 0

@@ -1,0 +1,133 @@
+"""Ids with a rank each: sorted runs, a filter before them, forgotten by event hour. Pure.
+
+Nearly every id that is asked for is new, and the filter says so. The others are looked up in the runs. New runs go
+into one segment; what has grown large there is cut by the highest bits of the ids, so that no merge is ever of more
+than one such partition, however many ids there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from detector.core.access import I64, U64, Index, Mask
+from detector.core.bloom import FULL, Bloom
+from detector.core.runs import LARGE, Part, Run, Segments, concat
+from detector.core.window import by_value
+
+NEW = -1
+"""Segment of runs that are not cut into partitions yet."""
+PARTITION_BITS = 7
+PARTITIONS = 1 << PARTITION_BITS
+_WIDTH = 64 - PARTITION_BITS
+CYCLE = 16
+"""Calls of `forget_before` in which every partition is rewritten once without what was forgotten."""
+SMALLEST = 1 << 10
+LARGEST = 1 << 23
+"""Words of the filter."""
+WORST = np.uint64((1 << 64) - 1)
+_BOUNDS = np.arange(1, PARTITIONS, dtype=np.uint64) << np.uint64(_WIDTH)
+
+
+class Ids:
+    """Id → the smallest rank it was put in with. `once`: no id is ever put in twice."""
+
+    def __init__(self, name: str, *, once: bool = True) -> None:
+        self._once = once
+        self._segments = Segments(name, _merged)
+        self._filter = Bloom(SMALLEST)
+        self._forgotten = 0
+        self._turn = 0
+
+    def __len__(self) -> int:
+        return len(self._segments)
+
+    def look_up(self, ids: U64) -> tuple[Mask, U64]:
+        """Which of these sorted ids are known, and their ranks."""
+        known, rank = np.zeros(len(ids), np.bool_), np.full(len(ids), WORST)
+        rows = np.flatnonzero(self._filter.may_hold(ids))
+        self._match(NEW, ids, rows, known, rank)
+        if self._once:
+            rows = rows[~known[rows]]
+        for partition, mine in by_value((ids[rows] >> np.uint64(_WIDTH)).astype(np.int64)):
+            self._match(partition, ids, rows[mine], known, rank)
+        return known, rank
+
+    def add(self, ids: U64, rank: U64, hour: I64) -> None:
+        """Put in these ids, sorted and each once, seen in these hours of event time."""
+        self._segments.add(NEW, (ids, rank, hour.astype(np.int32)))
+        for part in [part for part in self._segments.parts(NEW, NEW) if len(part) >= LARGE]:
+            self._cut(part)
+        self._filter.add(ids)
+        if self._filter.full and len(self._filter) < LARGEST:
+            self._refill()
+
+    def forget_before(self, hour: int) -> None:
+        """Let go of what was put in for earlier hours. It is not found any more, and leaves memory by and by."""
+        self._forgotten = hour
+        for part in list(self._segments.parts(NEW, NEW)):
+            run = part.whole()
+            kept = self._kept(run)
+            if kept is not run:
+                self._segments.drop(NEW, part)
+                self._segments.add(NEW, kept)
+        for partition in range(self._turn, PARTITIONS, CYCLE):
+            runs = [part.whole() for part in self._segments.parts(partition, partition)]
+            if runs:
+                self._segments.replace(partition, self._kept(_merged(runs)))
+            first, last = partition << _WIDTH, (partition + 1 << _WIDTH) - 1
+            self._filter.clear(first, last)
+            for part in [*self._segments.parts(NEW, NEW), *self._segments.parts(partition, partition)]:
+                self._filter.add(part.span(first, last)[0])
+        self._turn = (self._turn + 1) % CYCLE
+
+    def changes(self) -> dict[str, bytes | None]:
+        """Parts of a checkpoint that came or went since the last call."""
+        return self._segments.changes()
+
+    def restore(self, parts: Mapping[str, bytes]) -> None:
+        """Take in the parts of a checkpoint."""
+        self._segments.restore(parts)
+        self._refill()
+
+    def _match(self, segment: int, ids: U64, rows: Index, known: Mask, rank: U64) -> None:
+        """Note which of the sorted ids at these rows a segment holds, and their smallest ranks."""
+        keys = ids[rows]
+        for part in self._segments.parts(segment, segment) if len(rows) else ():
+            hit, (_, ranks, hour) = part.find(keys)
+            lasting = hour >= self._forgotten
+            at = rows[hit[lasting]]
+            known[at] = True
+            rank[at] = np.minimum(rank[at], ranks[lasting])
+
+    def _cut(self, part: Part) -> None:
+        run = part.whole()
+        self._segments.drop(NEW, part)
+        ends = [0, *np.searchsorted(run[0], _BOUNDS).tolist(), len(run[0])]
+        for partition, (first, end) in enumerate(pairwise(ends)):
+            if first < end:
+                self._segments.add(partition, tuple(column[first:end] for column in run))
+
+    def _kept(self, run: Run) -> Run:
+        lasting = run[2] >= self._forgotten
+        return run if lasting.all() else tuple(column[lasting] for column in run)
+
+    def _refill(self) -> None:
+        """A filter of the right size, of what is held now."""
+        words = 1 << (len(self) * 4 // FULL).bit_length()
+        self._filter = Bloom(min(max(words, SMALLEST), LARGEST))
+        for part in self._segments.parts(NEW, PARTITIONS):
+            self._filter.add(part.whole()[0])
+
+
+def _merged(runs: Sequence[Run]) -> Run:
+    """Runs as one, in the order of the ids; of one id the smallest rank."""
+    run = concat(runs)
+    order = np.argsort(run[0])
+    ids = run[0][order]
+    again = ids[1:] == ids[:-1]
+    if again.any():
+        order = np.lexsort((run[1], run[0]))[np.append(True, ~again)]
+    return tuple(column[order] for column in run)

@@ -1,0 +1,92 @@
+"""An upper bound of every value of a rule, so that nearly all groups are never looked at closely. Pure.
+
+Time is cut into buckets of one window. A value at a second of a bucket is at most what was counted in that bucket and
+the one before. What was counted is kept by places, of which each (group, bucket) has one by its hash: two pairs in one
+place only raise the bound. Places grow in number with the pairs. Doubled, each half starts from the whole's total, so
+the bound still holds; where memory is short they are folded, and what lay in two places is bound by the larger total.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from detector.core.access import I64, U64, Index
+from detector.core.runs import Run
+from detector.core.table import SPREAD
+from detector.core.window import by_value, starts_of_runs
+
+HOUR = 3600
+SMALLEST, LARGEST = 1 << 7, 1 << 20
+"""Places of a stretch of time."""
+GROWTH = 4
+
+
+class _Places:
+    """Totals of one stretch of time. `pairs`: put in so far."""
+
+    def __init__(self) -> None:
+        self.totals = np.zeros(SMALLEST * GROWTH, np.int64)
+        self.pairs = 0
+
+    def add(self, mixed: U64, amounts: I64) -> None:
+        self.pairs += len(mixed)
+        while self.pairs > len(self.totals) < LARGEST:
+            self.totals = np.repeat(self.totals, GROWTH)
+        np.add.at(self.totals, self._place(mixed), amounts)
+
+    def of(self, mixed: U64) -> I64:
+        return self.totals[self._place(mixed)]
+
+    def _place(self, mixed: U64) -> Index:
+        return (mixed >> np.uint64(65 - len(self.totals).bit_length())).astype(np.intp)
+
+
+class Screen:
+    """Bounds of one rule. `width`: seconds of a bucket, the rule's window. `distinct`: an item counts as one."""
+
+    def __init__(self, width: int, *, distinct: bool) -> None:
+        self._width, self._distinct = width, distinct
+        self._buckets = max(1, HOUR // width)
+        self._stretches: dict[int, _Places] = {}
+
+    def add(self, run: Run) -> tuple[U64, I64, I64]:
+        """Count a run (sorted by group and second).
+
+        Returns the groups and buckets it touches, and for each an upper bound of any value seen in or just after it.
+        """
+        group, bucket = run[0], run[1] // self._width
+        starts = starts_of_runs(group, bucket)
+        if self._distinct:
+            amounts = np.diff(np.append(starts, len(bucket)))
+        else:
+            amounts = np.add.reduceat(run[3].astype(np.int64), starts)
+        group, bucket = group[starts], bucket[starts]
+        mixed = _mixed(group, bucket)
+        for stretch, rows in by_value(bucket // self._buckets):
+            self._stretches.setdefault(stretch, _Places()).add(mixed[rows], amounts[rows])
+        around = np.maximum(self._totals(group, bucket - 1), self._totals(group, bucket + 1))
+        return group, bucket, self._totals(group, bucket) + around
+
+    def bound(self, group: int, bucket: int) -> int:
+        """No value of the group at a second of this bucket is larger."""
+        both = self._totals(np.full(2, group, np.uint64), np.array((bucket - 1, bucket)))
+        return int(both.sum())
+
+    def forget_before(self, second: int) -> None:
+        """Let go of what only bounds values before this second."""
+        oldest = (second // self._width - 1) // self._buckets
+        self._stretches = {stretch: places for stretch, places in self._stretches.items() if stretch >= oldest}
+
+    def _totals(self, group: U64, bucket: I64) -> I64:
+        totals, mixed = np.zeros(len(group), np.int64), _mixed(group, bucket)
+        for stretch, rows in by_value(bucket // self._buckets):
+            if stretch in self._stretches:
+                totals[rows] = self._stretches[stretch].of(mixed[rows])
+        return totals
+
+
+def _mixed(group: U64, bucket: I64) -> U64:
+    """Hash of (group, bucket); groups are such hashes already as nobody can aim."""
+    mixed = group + bucket.astype(np.uint64) * SPREAD
+    spread: U64 = (mixed ^ (mixed >> np.uint64(32))) * SPREAD
+    return spread

@@ -1,0 +1,107 @@
+"""Ids: what a dict says of them, through merges, partitions, checkpoints and forgetting."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from detector.core import ids as ids_module
+from detector.core import runs
+from detector.core.bloom import Bloom
+from detector.core.ids import CYCLE, PARTITIONS, Ids
+
+FIRST_HOUR = 400_000
+batches_ = st.lists(
+    st.tuples(st.integers(0, 60), st.lists(st.integers(0, 400), max_size=60)),
+    max_size=20,
+)
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Runs count as large at 64 rows, so that a few hundred ids go through every step."""
+    monkeypatch.setattr(runs, "LARGE", 64)
+    monkeypatch.setattr(ids_module, "LARGE", 64)
+
+
+def hashes(numbers):
+    """Numbers as ids, all over the range, and the two ends of it."""
+    array = np.array(numbers, np.uint64)
+    return np.where(array < 2, ~(array * np.uint64((1 << 64) - 1)), array * np.uint64(0x9E37_79B9_7F4A_7C15))
+
+
+def put(ids, numbers, ranks, hour):
+    keys, first = np.unique(hashes(numbers), return_index=True)
+    ids.add(keys, np.array(ranks, np.uint64)[first], np.full(len(keys), hour))
+
+
+def ranks_of(ids, numbers):
+    keys, back = np.unique(hashes(numbers), return_inverse=True)
+    known, rank = ids.look_up(keys)
+    return [int(rank[i]) if known[i] else None for i in back.tolist()]
+
+
+def restored(store, *, once):
+    again = Ids("i", once=once)
+    again.restore({name: part for name, part in store.items() if part is not None})
+    return again
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(batches=batches_)
+def test_ids_agree_with_a_dict(batches, small):
+    """Every id that was put in is known with its smallest rank, every other is not; and so after a checkpoint."""
+    ids, known, store = Ids("i", once=False), {}, {}
+    for number, (_, numbers) in enumerate(batches):
+        ranks = [(n * 7 + number * 13) % 50 for n in numbers]
+        put(ids, numbers, ranks, FIRST_HOUR)
+        for n in dict.fromkeys(numbers):
+            known[n] = min(known.get(n, 99), (n * 7 + number * 13) % 50)
+        store |= ids.changes()
+        everybody = list(range(401))
+        assert ranks_of(ids, everybody) == [known.get(n) for n in everybody]
+    assert ranks_of(restored(store, once=False), everybody := list(range(401))) == [known.get(n) for n in everybody]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(batches=batches_)
+def test_what_is_forgotten_is_forgotten_by_its_hour(batches, small):
+    """An id put in for an hour is known exactly until that hour is forgotten, before and after a restart."""
+    ids, known, store = Ids("i"), {}, {}
+    for number, (hour, numbers) in enumerate(batches):
+        now = FIRST_HOUR + number * 8
+        ids.forget_before(now)
+        known = {n: h for n, h in known.items() if h >= now}
+        new = sorted({n for n in numbers if n not in known})
+        put(ids, new, [1] * len(new), now + hour)
+        known |= dict.fromkeys(new, now + hour)
+        store |= ids.changes()
+        again = restored(store, once=True)
+        again.forget_before(now)
+        for held in (ids, again):
+            assert [rank is not None for rank in ranks_of(held, range(401))] == [n in known for n in range(401)]
+
+
+def test_what_is_forgotten_leaves_memory(small):
+    """After one cycle nothing of the forgotten hours is held any more, and the filter is as new."""
+    ids = Ids("i")
+    for number in range(20):
+        put(ids, range(number * 1000, number * 1000 + 1000), [1] * 1000, FIRST_HOUR + number)
+    assert len(ids) == 20_000
+    assert len(ids._segments.segments()) == PARTITIONS
+    for _ in range(CYCLE):
+        ids.forget_before(FIRST_HOUR + 19)
+    assert len(ids) == 1000
+    assert int(np.bitwise_count(ids._filter._words).sum()) <= 4 * 1000
+
+
+def test_a_filter_forgets_no_id_and_knows_few_others():
+    """Every id put in may be there; at the size a filter is made for, at most one of fifty others seems so."""
+    rng = np.random.default_rng(7)
+    ids, others = np.sort(rng.integers(0, 1 << 64, 5000, np.uint64)), rng.integers(0, 1 << 64, 50_000, np.uint64)
+    bloom = Bloom(1024)
+    bloom.add(ids)
+    assert bloom.may_hold(ids).all()
+    assert bloom.may_hold(others).mean() < 0.02
