@@ -123,6 +123,7 @@ def principal_json(principals: Iterable[Principal], level: str) -> dict[str, Any
         "issued_at": iso(min(issued)) if issued and one_session else None,
         "access_key_ids": sorted({p.access_key for p in known if p.access_key})[:LIST_LIMIT],
         "source_identity": _only(p.source_identity for p in known),
+        "identity_center_user": _only(p.identity_center_user for p in known),
         "mfa": _only(p.mfa for p in known),
         "invoked_by": _only(p.invoked_by for p in known),
     }

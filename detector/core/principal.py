@@ -16,6 +16,9 @@ from typing import NamedTuple
 
 ANONYMOUS = "anonymous"
 UNKNOWN = "unknown"
+IDENTITY_CENTER_NAME = "AWSReservedSSO_"
+IDENTITY_CENTER_PATH = "role/aws-reserved/sso.amazonaws.com/"
+"""IAM lets nobody else make a role below this path."""
 
 
 class Principal(NamedTuple):
@@ -24,6 +27,7 @@ class Principal(NamedTuple):
     `session`, `role`: unique keys, what is counted. `session_shown`, `role_shown`: what a person is shown.
     `type`: CloudTrail's userIdentity type, or `anonymous`, `service`, `unknown`. `issued_at`: epoch seconds the
     session's credentials were issued, or None. `principal_id`: for a role session exactly the value of `aws:userid`.
+    `identity_center_user`: user id in the identity store, where the log says on whose behalf a session acts.
     """
 
     type: str
@@ -39,6 +43,7 @@ class Principal(NamedTuple):
     source_identity: str | None = None
     mfa: bool | None = None
     invoked_by: str | None = None
+    identity_center_user: str | None = None
 
 
 @lru_cache(maxsize=1 << 15)
@@ -78,6 +83,22 @@ def role_of_assumed_arn(arn: str) -> str:
     if ":assumed-role/" in arn and arn.count("/") >= 2:
         return arn.rsplit("/", 1)[0]
     return arn
+
+
+def person(who: Principal) -> str:
+    """The human behind credentials: source identity, else Identity Center user; with neither, the session.
+
+    Identity Center names the sessions of its own roles after their user; any other session name is whatever a thief
+    chose.
+    """
+    of_user = who.session_name if is_identity_center_role(who.role_shown) else None
+    return who.source_identity or who.identity_center_user or of_user or who.session
+
+
+def is_identity_center_role(role: str) -> bool:
+    """Whether a role's ARN is one that IAM Identity Center keeps; a session's ARN lacks the path that says so."""
+    resource = role.split(":", 5)[-1]
+    return resource.startswith((IDENTITY_CENTER_PATH, f"assumed-role/{IDENTITY_CENTER_NAME}"))
 
 
 def account_of_arn(arn: str) -> str | None:

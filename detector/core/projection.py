@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from detector.core.access import COLUMNS
 from detector.core.evidence import LISTS
 from detector.core.rule import OPERATIONS, Rule
+from detector.core.select import asked
 
 OF_MEASURE = {
     "objects": {"bucket", "key"},
@@ -18,7 +19,7 @@ OF_MEASURE = {
     "source_ips": {"source_ip"},
     "buckets": {"bucket"},
 }
-"""Measure → the columns it counts; the others count rows or principals, which every record has."""
+"""Measure → the columns it counts, beside what `select.asked` says of it; the others count rows or principals."""
 
 OF_EVIDENCE = frozenset({*LISTS.values(), "bytes"})
 """What a finding shows of its records."""
@@ -28,9 +29,7 @@ def columns(rules: Sequence[Rule], *, prefer: bool = False) -> frozenset[str]:
     """The columns that these rules need. prefer: one log is preferred for some buckets."""
     wanted: set[str] = {"bucket"} if prefer else set()
     for rule in rules:
-        where = rule.where
-        wanted |= {name for name in type(where).model_fields if getattr(where, name) is not None}
-        wanted |= set(rule.group_by) | OF_MEASURE.get(rule.measure, set())
-        if any(name not in OPERATIONS for name in where.operation or ()):
+        wanted |= asked(rule) | OF_MEASURE.get(rule.measure, set())
+        if any(name not in OPERATIONS for name in rule.where.operation or ()):
             wanted |= {"api", "log_operation"}
     return COLUMNS & wanted

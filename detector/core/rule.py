@@ -9,15 +9,17 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
+    ValidationInfo,
+    field_serializer,
     field_validator,
     model_validator,
 )
@@ -28,15 +30,20 @@ OPERATIONS = tuple(op.name for op in Operation)
 DISTINCT_CAP = 100_000
 """Distinct measures are exact up to this many members a group and window."""
 
-DISTINCT_MEASURES = frozenset({"objects", "prefixes", "source_ips", "buckets", "sessions", "roles"})
+DISTINCT_MEASURES = frozenset({"objects", "prefixes", "source_ips", "source_nets", "buckets", "sessions", "roles"})
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 NOT_COUNTED = {"title", "description", "runbook", "severity", "stage", "respond", "exceptions"}
 """Fields of a rule that change nothing about what it counts."""
 MINUTE_BUCKETS_OVER = 3600
 """Windows longer than this many seconds count in buckets of one minute."""
 
-Level = Literal["session", "role", "account", "access_key", "session_name", "source_ip", "vpc_endpoint", "bucket"]
-Measure = Literal["requests", "objects", "bytes", "prefixes", "source_ips", "buckets", "sessions", "roles"]
+Level = Literal[
+    "session", "role", "account", "access_key", "session_name", "person", "peer_group", "source_ip", "source_net",
+    "vpc_endpoint", "bucket",
+]  # fmt: skip
+Measure = Literal[
+    "requests", "objects", "bytes", "prefixes", "source_ips", "source_nets", "buckets", "sessions", "roles"
+]
 Severity = Literal["info", "low", "medium", "high", "critical"]
 
 
@@ -69,6 +76,27 @@ Number = Annotated[int | float, BeforeValidator(_number)]
 Texts = Annotated[
     tuple[Annotated[str, Field(min_length=1, max_length=1024)], ...], BeforeValidator(_texts), Field(min_length=1)
 ]
+
+
+Peers = tuple[tuple[str, tuple[str, ...]], ...]
+"""Declared peer groups in order: name, globs of the roles in it."""
+
+
+class Levels(tuple[Level, ...]):  # noqa: SLOT001  a tuple with slots cannot hold more than its items
+    """The levels of a rule, and the peer groups it declares: `peer_group` is another level in another rule."""
+
+    peers: Peers
+
+    def __new__(cls, levels: Iterable[Level], peers: Peers = ()) -> Self:
+        made = super().__new__(cls, levels)
+        made.peers = peers
+        return made
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, tuple) and super().__eq__(other) and self.peers == getattr(other, "peers", ())
+
+    def __hash__(self) -> int:
+        return hash((tuple(self), self.peers)) if self.peers else super().__hash__()
 
 
 class Model(BaseModel):
@@ -167,17 +195,40 @@ def contradictions(fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "threshold", f"threshold: expected {most}, got {threshold}"
     if isinstance(levels, tuple) and len({str(level) for level in levels}) != len(levels):
         yield "group_by", f"group_by: expected each level once, got {', '.join(map(str, levels))}"
+    by = (levels,) if isinstance(levels, str) else levels or ("session",)
+    if fields.get("peer_groups") and isinstance(by, tuple) and "peer_group" not in by:
+        yield "peer_groups", f"peer_groups: expected peer_group in group_by, got {', '.join(map(str, by))}"
 
 
 class Threshold(_Rule):
     """Fires when a group's measure over a sliding window is at or above the threshold."""
 
     kind: Literal["threshold"]
+    peer_groups: dict[str, Texts] = {}
     group_by: Annotated[tuple[Level, ...], BeforeValidator(_texts), Field(min_length=1)] = ("session",)
     measure: Measure
     window: Duration
     threshold: Annotated[Number, Field(gt=0, allow_inf_nan=False)]
     exceptions: tuple[Exemption, ...] = ()
+
+    @field_validator("peer_groups")
+    @classmethod
+    def _named(cls, value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        for name in value:
+            if not 1 <= len(name) <= 200:
+                msg = f"expected names of 1 to 200 characters, got {name[:20]!r}"
+                raise ValueError(msg)
+        return value
+
+    @field_validator("group_by")
+    @classmethod
+    def _with_peers(cls, value: tuple[Level, ...], info: ValidationInfo) -> Levels:
+        return Levels(value, tuple((info.data.get("peer_groups") or {}).items()))
+
+    @field_serializer("peer_groups", when_used="json")
+    def _in_order(self, value: dict[str, tuple[str, ...]]) -> list[tuple[str, tuple[str, ...]]]:
+        """The first group that fits counts, so their order is part of what the rule says."""
+        return list(value.items())
 
     @field_validator("window")
     @classmethod

@@ -114,15 +114,26 @@ def _narrow(chosen: Mask, column: Column, expression: re.Pattern[str]) -> Mask:
 
 ABSENT: dict[Log, frozenset[str]] = {
     Log.cloudtrail: frozenset(),
-    Log.server_access: frozenset({"vpc_endpoint", "access_key", "destination"}),
+    Log.server_access: frozenset({"vpc_endpoint", "access_key", "destination", "source_identity"}),
     Log.access_audit: frozenset(),
 }
 """Columns that a kind of log never fills."""
 
 
+MADE_OF: dict[str, frozenset[str]] = {
+    "person": frozenset({"source_identity"}),
+    "peer_group": frozenset({"role"}),
+    "source_net": frozenset({"vpc_endpoint", "source_ip"}),
+    "source_nets": frozenset({"vpc_endpoint", "source_ip"}),
+}
+"""Level or measure that is no column itself → the columns it is made of."""
+
+
 def asked(rule: Rule) -> set[str]:
-    """Columns that a rule asks for: on records without them it cannot match."""
-    return {name for name in Where.model_fields if getattr(rule.where, name) is not None} | set(rule.group_by)
+    """Columns that a rule asks for: on records without them it cannot match, or tells apart less than it says."""
+    made = {column for name in (*rule.group_by, rule.measure) for column in MADE_OF.get(name, ())}
+    plain = {level for level in rule.group_by if level not in MADE_OF}
+    return {name for name in Where.model_fields if getattr(rule.where, name) is not None} | plain | made
 
 
 def watches_bucket(rule: Rule, pattern: str) -> bool:

@@ -10,9 +10,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from detector.core.access import I32, U64, AccessBatch, Rows, text_hash
+from detector.core.access import I32, U64, AccessBatch, Column, Rows, text_hash
 from detector.core.finding import prefix_of
-from detector.core.principal import Principal, fingerprint
+from detector.core.net import nets
+from detector.core.peers import peer_group
+from detector.core.principal import Principal, fingerprint, person
+from detector.core.rule import Levels, Peers
 
 GroupKey = tuple[str, ...]
 
@@ -22,8 +25,10 @@ IDENTITY: dict[str, Callable[[Principal], str]] = {
     "account": lambda p: p.account,
     "access_key": lambda p: p.access_key or p.session,
     "session_name": lambda p: p.session_name or p.session,
+    "person": person,
+    "peer_group": peer_group,
 }
-"""Level → the key of a principal at that level; without an access key or a session name it is the session's."""
+"""Level → the key of a principal at that level; without an access key, a session name or a person the session's."""
 
 NO_GROUP = np.uint64(0)
 """Group of a row that has no value at a level (no address, no VPC endpoint): it belongs to no group there."""
@@ -44,6 +49,7 @@ class BatchView:
         self._groups: dict[GroupKey, tuple[U64, dict[int, GroupKey]]] = {}
         self._items: dict[str, U64] = {}
         self._who: U64 | None = None
+        self._nets: Column | None = None
 
     def groups(self, levels: GroupKey) -> tuple[U64, dict[int, GroupKey]]:
         """Group of every row at these levels, and the key (one text a level) of each group."""
@@ -78,15 +84,24 @@ class BatchView:
         table = np.array([*(text_hash(prefix_of(v)) for v in keys.values), 0], np.uint64)
         return self.text_hashes("bucket") * np.uint64(31) + table[keys.codes]
 
-    def _level(self, level: str) -> tuple[I32, Sequence[str]]:
+    def nets(self) -> Column:
+        """Source network of every row."""
+        if self._nets is None:
+            self._nets = nets(self.batch)
+        return self._nets
+
+    def _level(self, level: str, peers: Peers) -> tuple[I32, Sequence[str]]:
         """Codes of the rows at one level (-1 where a record has no value there) and the keys the codes stand for."""
+        if level == "peer_group":
+            return self.batch.who, [peer_group(p, peers) for p in self.batch.principals]
         if level in IDENTITY:
             return self.batch.who, [IDENTITY[level](p) for p in self.batch.principals]
-        column = self.batch.text[level]
+        column = self.nets() if level == "source_net" else self.batch.text[level]
         return column.codes, column.values
 
     def _make_groups(self, levels: GroupKey) -> tuple[U64, dict[int, GroupKey]]:
-        coded = [self._level(level) for level in levels]
+        peers = levels.peers if isinstance(levels, Levels) else ()
+        coded = [self._level(level, peers) for level in levels]
         combined = np.zeros(len(self.batch), np.int64)
         first = combined
         nowhere = np.zeros(len(self.batch), np.bool_)
@@ -111,6 +126,7 @@ ITEMS: dict[str, Callable[[BatchView], U64]] = {
     "objects": lambda view: view.batch.object_hash(_all(view)),
     "prefixes": BatchView.of_prefixes,
     "source_ips": lambda view: view.text_hashes("source_ip"),
+    "source_nets": lambda view: view.nets().hashes(),
     "buckets": lambda view: view.text_hashes("bucket"),
     "sessions": lambda view: view.of_principal(IDENTITY["session"]),
     "roles": lambda view: view.of_principal(IDENTITY["role"]),

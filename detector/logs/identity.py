@@ -61,8 +61,8 @@ def _principal(identity: Identity) -> Principal:
     kind, principal_id, arn = identity.type, identity.principalId or None, identity.arn or None
     account, invoked_by = identity.accountId or None, identity.invokedBy or None
     issued_by = (issuer.principalId or None, issuer.arn or None) if issuer else (None, None)
-    other_id = (identity.onBehalfOf.userId if identity.onBehalfOf else None) or identity.credentialId
-    other_id = other_id or identity.userName
+    on_behalf_of = identity.onBehalfOf.userId if identity.onBehalfOf else None
+    other_id = on_behalf_of or identity.credentialId or identity.userName
     created, mfa = (attributes.creationDate, attributes.mfaAuthenticated) if attributes else (None, None)
     if kind == "AWSService" or (invoked_by and not (principal_id or arn or other_id or any(issued_by))):
         return service(invoked_by or principal_id or UNKNOWN, account, kind or "AWSService")
@@ -74,6 +74,7 @@ def _principal(identity: Identity) -> Principal:
         "source_identity": (context.sourceIdentity if context else None) or None,
         "mfa": None if mfa is None else mfa in (True, "true"),
         "invoked_by": invoked_by,
+        "identity_center_user": on_behalf_of or None,
     }
     if kind == "AssumedRole" or (kind == "AWSAccount" and (principal_id or "").startswith("AROA")):
         session, session_shown, role, role_shown, name = role_session(principal_id, arn, *issued_by, owner)

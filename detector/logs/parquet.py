@@ -2,7 +2,7 @@
 
 Rules of this file
 - The columns are the contract's. What is counted must survive a round trip, so further columns carry what they lack:
-  the keys behind the shown session and role, `link`, `partition`, `has_arn`, `log_operation`.
+  the keys behind the shown session and role, `identity_center_user`, `link`, `partition`, `has_arn`, `log_operation`.
 - In a file that others wrote those columns may be missing. Then the keys are derived as the contract's table of
   identities has it, and the rest has its neutral value.
 - A row with a null or a value that is none of the contract's is a reject; a file without a fixed column, or with one
@@ -60,6 +60,7 @@ _PRINCIPAL: dict[str, Callable[[Principal], str | None]] = {
     "access_key": lambda who: who.access_key,
     "source_identity": lambda who: who.source_identity,
     "invoked_by": lambda who: who.invoked_by,
+    "identity_center_user": lambda who: who.identity_center_user,
     "session_key": lambda who: who.session,
     "role_key": lambda who: who.role,
 }
@@ -265,6 +266,7 @@ def _principal(part: dict[str, Any]) -> Principal:
         source_identity=part["source_identity"],
         mfa=part["mfa"],
         invoked_by=part["invoked_by"],
+        identity_center_user=part["identity_center_user"],
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from detector.core.rule import BaselineRule, Threshold
+from detector.core.rule import BaselineRule, Levels, Threshold
 from detector.core.rulefile import read_rules
 from detector.errors import RuleFileError
 from detector.rules import load_rules, shipped
@@ -125,6 +125,18 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         ),
         (one_rule(group_by="[role, role]"), "group_by: expected each level once, got role, role"),
         (
+            one_rule(peer_groups="{a: x}"),
+            "r.yaml:9:18: peer_groups: expected peer_group in group_by, got session",
+        ),
+        (
+            one_rule(group_by="role", peer_groups="{a: x}"),
+            "r.yaml:10:18: peer_groups: expected peer_group in group_by, got role",
+        ),
+        (one_rule(group_by="peer_group", peer_groups="[x]"), "r.yaml:10:18: peer_groups: "),
+        (one_rule(group_by="peer_group", peer_groups="{a: []}"), "r.yaml:10:22: peer_groups.a: "),
+        (one_rule(group_by="peer_group", peer_groups="{a: 5}"), "r.yaml:10:22: peer_groups.a: "),
+        (one_rule(group_by="peer_group", peer_groups="{'': x}"), "r.yaml:10:18: peer_groups: expected names of 1"),
+        (
             one_rule(exceptions="[{allow_up_to: 9, until: 2027-01-01, owner: o, reason: r}]"),
             "whom the exception is for",
         ),
@@ -136,6 +148,15 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
 def test_a_mistake_is_told_with_its_place_and_what_was_expected(text, told):
     """What was expected, what stands there, and where."""
     assert any(told in line for line in problems(text)), problems(text)
+
+
+def test_declared_peer_groups_are_read_in_their_order():
+    """One glob or a list of them; the level knows them."""
+    (read,) = read_rules(
+        {"r.yaml": one_rule(group_by="[peer_group, bucket]", peer_groups='{b: "*:role/b*", a: [x, y]}')}
+    )
+    assert isinstance(read, Threshold)
+    assert read.group_by == Levels(("peer_group", "bucket"), (("b", ("*:role/b*",)), ("a", ("x", "y"))))
 
 
 def test_a_baseline_rule_may_not_revoke():

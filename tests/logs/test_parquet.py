@@ -23,6 +23,7 @@ SESSION = "arn:aws:sts::111122223333:assumed-role/Reader/contractor-42"
 READER = Principal(
     "AssumedRole", "AROAEXAMPLE:contractor-42", SESSION, "AROAEXAMPLE", ROLE, "111122223333", "contractor-42",
     "AROAEXAMPLE:contractor-42", "ASIAEXAMPLE", 1_777_630_000, "jane", False, None,
+    "544894e8-1",
 )  # fmt: skip
 FULL = Row(
     Log.cloudtrail, 1_777_636_800, text_hash("e-1"), "111122223333/us-east-1", Skip.no, 2**64 - 1, Operation.copy,
@@ -100,6 +101,7 @@ principals = st.sampled_from(
         st.integers(0, 2**32) | st.none(),
         words | st.none(),
         st.booleans() | st.none(),
+        words | st.none(),
         words | st.none(),
     )
 )

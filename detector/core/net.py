@@ -1,0 +1,58 @@
+"""Where a request came from, coarser than its address: VPC endpoint, else AWS service, else network. Pure.
+
+An address in a log may also be a DNS name (`athena.amazonaws.com`), `AWS Internal`, or junk. A thief who changes his
+address within one network stays one source; private addresses mean nothing without the VPC they belong to, so where
+the endpoint is known it stands for them.
+
+Source: AWS CloudTrail user guide, "CloudTrail record contents" (sourceIPAddress); S3 user guide, "Amazon S3 server
+access log format" (remote IP).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from functools import lru_cache
+
+import numpy as np
+
+from detector.core.access import AccessBatch, Column, intern
+
+INTERNAL = "AWS Internal"
+LONGEST_ADDRESS = 64
+NET_BITS = {4: 24, 6: 48}
+"""IP version → length of the prefix that is one network."""
+
+
+def nets(batch: AccessBatch) -> Column:
+    """The source network of every row; null where the record has neither endpoint nor address nor service."""
+    endpoint, address = batch.text["vpc_endpoint"], batch.text["source_ip"]
+    by_address = [_net(text) for text in address.values]
+    by_service = [who.invoked_by for who in batch.principals]
+    codes, values = intern([*endpoint.values, *by_address, *by_service, INTERNAL])
+    of_endpoint, of_address, of_service, internal = np.split(
+        codes, np.cumsum([len(endpoint.values), len(by_address), len(by_service)])
+    )
+    found = np.where(address.codes >= 0, internal[0], np.int32(-1))
+    for table, rows in ((of_service, batch.who), (of_address, address.codes), (of_endpoint, endpoint.codes)):
+        known = np.append(table, np.int32(-1))[rows]
+        found = np.where(known >= 0, known, found)
+    return Column(found.astype(np.int32), values)
+
+
+def _net(address: str) -> str | None:
+    """The network of an address; None for `AWS Internal`, of which only the caller may say which service it was."""
+    if address.startswith(INTERNAL):
+        return None
+    return _net_of_ip(address) if len(address) <= LONGEST_ADDRESS else address.lower()
+
+
+@lru_cache(maxsize=65_536)
+def _net_of_ip(address: str) -> str:
+    """A DNS name and what else is no IP address are networks of their own."""
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return address.lower()
+    plain = (ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None) or ip
+    host_bits = plain.max_prefixlen - NET_BITS[plain.version]
+    return f"{type(plain)(int(plain) >> host_bits << host_bits)}/{NET_BITS[plain.version]}"

@@ -1,0 +1,76 @@
+"""Law: what a rule finds does not depend on the columns that it does not look at."""
+
+from __future__ import annotations
+
+import random
+import typing
+
+import pytest
+
+from detector.core.access import BatchBuilder, Log, Operation, Outcome, Row
+from detector.core.engine import Engine
+from detector.core.projection import columns
+from detector.core.rule import Level, Measure, Where
+from detector.watches import watches
+from tests.streams import NOW, principal, rule
+
+T0 = 1_777_626_000
+TEXTS = (
+    "api", "bucket", "key", "destination", "source_ip", "user_agent", "auth", "region", "access_point", "vpc_endpoint",
+    "tls", "log_operation",
+)  # fmt: skip
+
+
+def rows(seed):
+    """Twelve odd records in a minute, and copies of some that differ."""
+    few = random.Random(seed).choice
+    for _ in range(12):
+        texts = {name: few([None, "a", "b/c", "10.0.0.1", "header"]) for name in TEXTS}
+        texts |= {name: few([None, "GetObject", "ListObjects"]) for name in ("api", "log_operation")}
+        yield Row(
+            few([Log.cloudtrail, Log.server_access]), T0 + few(range(60)), few(range(1, 12)), "1/r",
+            operation=few([Operation.read, Operation.copy, Operation.list]),
+            outcome=few([Outcome.success, Outcome.denied]), bytes=few(range(3)), who=principal(few("ab")),
+            has_arn=few([True, False]), **texts,
+        )  # fmt: skip
+
+
+WHERES = {
+    "operation": "GetObject", "outcome": "any", "bucket": "a", "key": "**/c", "session": "*/a", "role": "*",
+    "account": "1*", "session_name": "b", "principal_type": "A*", "source_ip": "10.*", "user_agent": "a", "region": "a",
+    "vpc_endpoint": "b*", "access_point": "a", "destination": "b*", "auth": "header", "tls": "a", "log": "cloudtrail",
+}  # fmt: skip
+LOOKS = [
+    *({"measure": measure} for measure in typing.get_args(Measure)),
+    *({"measure": "requests", "group_by": level} for level in typing.get_args(Level)),
+    *({"measure": "objects", "where": {name: value}} for name, value in WHERES.items()),
+]
+
+
+def test_every_field_of_a_where_is_looked_at_here():
+    """A field that is added to rules is added to this law."""
+    assert set(WHERES) == set(Where.model_fields)
+
+
+@pytest.mark.parametrize("look", LOOKS, ids=str)
+def test_a_rule_finds_the_same_with_only_its_own_columns(look):
+    """Every measure, level and condition: the columns it says it needs give the findings that all columns give."""
+    chosen, some = rule(**({"threshold": 2} | look)), 0
+    for seed in range(30):
+        builder = BatchBuilder()
+        for row in rows(seed):
+            builder.add(row)
+        whole = builder.build()
+        found_of_all = found(chosen, whole)
+        assert found(chosen, whole.cut(columns([chosen]))) == found_of_all
+        some += len(found_of_all)
+    assert some or look["measure"] in {"bytes", "sessions", "roles"}
+
+
+def found(chosen, batch):
+    """The figures of all closed findings; of differing copies the first is kept."""
+    engine = Engine([chosen], watches())
+    engine.process(batch, NOW)
+    findings = engine.finish()
+    assert engine.failures == {}
+    return [finding.to_json() for finding in findings]
