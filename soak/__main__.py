@@ -107,8 +107,8 @@ def _mutants(seconds: float, chosen: argparse.Namespace) -> int:
         if one.fate == SURVIVED and not one.why:
             survived += 1
             print(f"FOUND: {one}", flush=True)
-    for one in survivors.outdated():
-        print(f"explained.toml: no such mutant any more: {one.module}: {one.was}")
+    for gone in survivors.outdated():
+        print(f"explained.toml: no such mutant any more: {gone.module}: {gone.was}")
     for (module, fate), count in sorted(tally.items()):
         print(f"{module}: {count} {fate}")
     return survived

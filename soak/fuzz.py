@@ -23,6 +23,7 @@ MOST = 1 << 16
 SLOW, SLOWER = 2.0, 50e-6
 """CPU seconds a reading may take, and more for each byte: a hundred times what is usual, with coverage on top."""
 
+PROGRAM = Path(__file__).resolve().parents[1] / "detector"
 GUIDED = find_spec("atheris") is not None
 
 
@@ -76,8 +77,8 @@ def failure(check: Check, data: bytes, beside: bool = True) -> str:
     try:
         check(data, beside)
     except Exception as error:  # noqa: BLE001  any exception is a find
-        last = next((f for f in reversed(traceback.extract_tb(error.__traceback__)) if "detector" in f.filename), None)
-        place = f" in {Path(last.filename).name}:{last.name}" if last else ""
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).is_relative_to(PROGRAM)]
+        place = f" in {Path(frames[-1].filename).name}:{frames[-1].name}" if frames else ""
         return f"{type(error).__name__}{place}: {error if isinstance(error, AssertionError) else ''}".strip(" :")
     took = time.process_time() - began
     return "too slow" if took > SLOW + CHECKS * SLOWER * _size(data) else ""
@@ -152,7 +153,12 @@ def _guided(chosen: argparse.Namespace, finds: Finds) -> None:
         "-rss_limit_mb=3000",
         "-report_slow_units=60",
     ]
-    quiet = [f"-artifact_prefix={chosen.found}/", "-print_final_stats=1", "-verbosity=1", f"-seed={chosen.seed}"]
+    quiet = [
+        f"-artifact_prefix={chosen.found / chosen.target}/",
+        "-print_final_stats=1",
+        "-verbosity=1",
+        f"-seed={chosen.seed}",
+    ]
     atheris.Setup([sys.argv[0], *limits, *quiet, *map(str, chosen.corpus)], finds.attempt, custom_mutator=mutation)
     atheris.Fuzz()
 

@@ -16,7 +16,7 @@ PASSED, NONE_SELECTED = 0, 5
 
 
 def runs(seconds: float, seed: int = 0) -> Iterator[tuple[str, str]]:
-    """(test file, what pytest said if a test failed, else an empty text), for so long; a run that is cut says nothing."""
+    """(test file, what pytest said if a test failed), for so long; a run that is cut says nothing."""
     end = time.monotonic() + seconds
     files = sorted(path for path in ROOT.glob("tests/**/test_*.py") if "from hypothesis import" in path.read_text())
     chance = random.Random(seed or None)

@@ -1,7 +1,7 @@
 """Mutants of a module: the same source with one small fault. Pure: text in, mutants out.
 
 Faults: an operator or a comparison is another, a number is one more or less, a truth is the other, a condition is
-turned round, a call is its counterpart (min and max), a statement is left out. Annotations and docstrings are left alone.
+turned round, a call is its counterpart (min and max), a statement is left out. Annotations and docstrings stay.
 
 Why not mutmut or cosmic-ray: mutmut numbers its mutants, so that an edit above renames what has been explained below,
 and it makes none of constants outside functions; cosmic-ray rewrites the working tree and starts pytest for each anew.
@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, NamedTuple
 
-OPERATORS: dict[type[ast.AST], tuple[str, ...]] = {
-    ast.Lt: ("<=",), ast.LtE: ("<",), ast.Gt: (">=",), ast.GtE: (">",), ast.Eq: ("!=",), ast.NotEq: ("==",),
-    ast.Is: ("is not",), ast.IsNot: ("is",), ast.In: ("not in",), ast.NotIn: ("in",), ast.And: ("or",), ast.Or: ("and",),
-    ast.Add: ("-",), ast.Sub: ("+",), ast.Mult: ("//",), ast.FloorDiv: ("*",), ast.Div: ("*",), ast.Mod: ("//",),
-    ast.BitAnd: ("|",), ast.BitOr: ("&",), ast.BitXor: ("&",), ast.LShift: (">>",), ast.RShift: ("<<",),
+OPERATORS: dict[type[ast.AST], str] = {
+    ast.Lt: "<=", ast.LtE: "<", ast.Gt: ">=", ast.GtE: ">", ast.Eq: "!=", ast.NotEq: "==",
+    ast.Is: "is not", ast.IsNot: "is", ast.In: "not in", ast.NotIn: "in", ast.And: "or", ast.Or: "and",
+    ast.Add: "-", ast.Sub: "+", ast.Mult: "//", ast.FloorDiv: "*", ast.Div: "*", ast.Mod: "//",
+    ast.BitAnd: "|", ast.BitOr: "&", ast.BitXor: "&", ast.LShift: ">>", ast.RShift: "<<",
 }  # fmt: skip
 """Operator → what stands in its place. Its own text stands between its operands and is found there."""
 
@@ -97,23 +98,9 @@ class _Edits:
                     yield from self.of(child)
 
     def _here(self, node: ast.AST) -> Iterator[_Edit]:
+        yield from self._operators(node)
+        yield from self._values(node)
         match node:
-            case ast.BinOp(left, op, right):
-                yield from self._operator(left, op, right)
-            case ast.BoolOp(op, values):
-                for left, right in zip(values, values[1:], strict=False):
-                    yield from self._operator(left, op, right)
-            case ast.Compare(first, ops, others):
-                for left, op, right in zip([first, *others], ops, others, strict=False):
-                    yield from self._operator(left, op, right)
-            case ast.UnaryOp(_, operand):
-                yield _Edit(self._start(node), self._end(node), self._text(operand))
-            case ast.Constant(value):
-                yield from (self._instead(node, text) for text in _other_values(value))
-            case ast.Name(id=name) if name in COUNTERPARTS:
-                yield self._instead(node, COUNTERPARTS[name])
-            case ast.Attribute(attr=name) if name in COUNTERPARTS:
-                yield _Edit(self._end(node) - len(name), self._end(node), COUNTERPARTS[name])
             case ast.If(test) | ast.IfExp(test) | ast.While(test) if not isinstance(test, ast.UnaryOp):
                 yield self._instead(test, f"not ({self._text(test)})")
             case ast.Return(ast.expr()):
@@ -121,13 +108,34 @@ class _Edits:
         if isinstance(node, LEFT_OUT) or _is_effect(node):
             yield self._instead(node, "pass")
 
+    def _operators(self, node: ast.AST) -> Iterator[_Edit]:
+        match node:
+            case ast.BinOp(left, op, right):
+                yield from self._operator(left, op, right)
+            case ast.BoolOp(op, values):
+                for left, right in pairwise(values):
+                    yield from self._operator(left, op, right)
+            case ast.Compare(first, ops, others):
+                for left, compared, right in zip([first, *others], ops, others, strict=False):
+                    yield from self._operator(left, compared, right)
+            case ast.UnaryOp(_, operand):
+                yield self._instead(node, self._text(operand))
+
+    def _values(self, node: ast.AST) -> Iterator[_Edit]:
+        match node:
+            case ast.Constant(value):
+                yield from (self._instead(node, text) for text in _other_values(value))
+            case ast.Name(id=name) if name in COUNTERPARTS:
+                yield self._instead(node, COUNTERPARTS[name])
+            case ast.Attribute(attr=name) if name in COUNTERPARTS:
+                yield _Edit(self._end(node) - len(name), self._end(node), COUNTERPARTS[name])
+
     def _operator(self, left: ast.AST, op: ast.AST, right: ast.AST) -> Iterator[_Edit]:
         """The operator's text is the first of its spelling between the operands; brackets may stand there, too."""
         start, spelling = self._end(left), SPELLED.get(type(op))
         at = self._source.find(spelling.encode(), start, self._start(right)) if spelling else -1
         if at >= 0:
-            for other in OPERATORS[type(op)]:
-                yield _Edit(at, at + len(str(spelling)), other)
+            yield _Edit(at, at + len(str(spelling)), OPERATORS[type(op)])
 
     def _instead(self, node: ast.AST, text: str) -> _Edit:
         return _Edit(self._start(node), self._end(node), text)
@@ -136,10 +144,10 @@ class _Edits:
         return self._source[self._start(node) : self._end(node)].decode()
 
     def _start(self, node: Any) -> int:
-        return self._lines[node.lineno - 1] + int(node.col_offset)
+        return self._lines[int(node.lineno) - 1] + int(node.col_offset)
 
     def _end(self, node: Any) -> int:
-        return self._lines[node.end_lineno - 1] + int(node.end_col_offset)
+        return self._lines[int(node.end_lineno) - 1] + int(node.end_col_offset)
 
 
 def _other_values(value: object) -> list[str]:

@@ -1,6 +1,7 @@
-"""Structure-aware mutations: of gzip files, of JSON values, of lines and fields, of bytes. All chance comes from `chance`.
+"""Structure-aware mutations: of gzip files, of JSON values, of lines and fields, of bytes.
 
-A mutation is bytes → bytes. What the bytes are is told by looking at them, so that any input can be mutated further.
+A mutation is bytes → bytes, and all its chance is handed to it. What the bytes are is told by looking at them, so that
+any input can be mutated further.
 """
 
 from __future__ import annotations
@@ -24,22 +25,24 @@ DEEP = "[" * 3000 + "]" * 3000
 VALUES: tuple[Any, ...] = (
     None, True, False, 0, -1, 1 << 31, 1 << 46, 1 << 63, 10**30, 1.5, -0.0, 1e308, "", " ", "-", "0", "\0", "\ud83d",
     "é" * 40, "x" * 300, "true", "2026-05-01T09:00:00Z", "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59Z",
-    "20260501T090000Z", "arn:aws:s3:::b/k", "arn:aws:s3:us-east-1:1:accesspoint/p/object/k", "arn:::::", "b/%ff?versionId=",
-    "AwsAggregatedEvent", "AWSService", "AssumedRole", "AWSAccount", "anonymous", "AccessDenied", "AROA:x", "::", "a/b/c/",
-    '"}]}', [], {}, [[]], [None], {"": None}, {"aws:s3:arn": ["arn:aws:s3:::b/k"]},
+    "20260501T090000Z", "arn:aws:s3:::b/k", "arn:aws:s3:us-east-1:1:accesspoint/p/object/k", "arn:::::",
+    "b/%ff?versionId=", "AwsAggregatedEvent", "AWSService", "AssumedRole", "AWSAccount", "anonymous", "AccessDenied",
+    "AROA:x", "::", "a/b/c/", '"}]}', [], {}, [[]], [None], {"": None}, {"aws:s3:arn": ["arn:aws:s3:::b/k"]},
 )  # fmt: skip
 NAMES = (
-    "Records", "eventName", "eventTime", "@timestamp", "eventSource", "eventType", "eventCategory", "eventID", "addendum",
-    "sharedEventID", "userIdentity", "requestParameters", "additionalEventData", "resources", "detail-type", "detail",
-    "messageType", "logEvents", "message", "id", "timestamp", "Type", "Message", "s3Bucket", "s3ObjectKey", "s3", "object",
-    "bucket", "key", "name", "bytesTransferredOut", "X-Amz-Expires", "x-amz-copy-source", "encryptionContext", "",
+    "Records", "eventName", "eventTime", "@timestamp", "eventSource", "eventType", "eventCategory", "eventID",
+    "addendum", "sharedEventID", "userIdentity", "requestParameters", "additionalEventData", "resources",
+    "detail-type", "detail", "messageType", "logEvents", "message", "id", "timestamp", "Type", "Message", "s3Bucket",
+    "s3ObjectKey", "s3", "object", "bucket", "key", "name", "bytesTransferredOut", "X-Amz-Expires",
+    "x-amz-copy-source", "encryptionContext", "",
 )  # fmt: skip
 TOKENS = (
-    b'{"Records":[', b"]}", b"}", b"{", b"[", b"]", b",", b":", b'"', b"\\", b"\\u", b"\\ud800", b"\\ud83d\\ude00", b"\0",
-    b"\x1e", b"\xff", b"\xef\xbb\xbf", b"\xe2\x80\xa8", b"\xc2\x85", b"\n", b"\r\n", b"\r", b"\t", b" ", b"NaN", b"Infinity",
-    b"1e999", b"-", b"null", b'"eventName":1,', b'{"eventVersion":"1.11",', b"%", b"%25", b"%252F", b"%ff", b'" 200 - 1 1 1 1',
-    b' "-" "-" -', b" HTTP/1.1\" ", b"?X-Amz-Date=20260501T000000Z&X-Amz-Expires=60&Signature=", b"svc:", b"arn:aws:sts::1:",
-    b"assumed-role/a/b", b"[01/May/2026:12:00:00 +0000]", b"[31/Feb/0000:00:00:60 -9959]", b"\x1f\x8b", b"PAR1", b"9" * 400,
+    b'{"Records":[', b"]}", b"}", b"{", b"[", b"]", b",", b":", b'"', b"\\", b"\\u", b"\\ud800", b"\\ud83d\\ude00",
+    b"\0", b"\x1e", b"\xff", b"\xef\xbb\xbf", b"\xe2\x80\xa8", b"\xc2\x85", b"\n", b"\r\n", b"\r", b"\t", b" ",
+    b"NaN", b"Infinity", b"1e999", b"-", b"null", b'"eventName":1,', b'{"eventVersion":"1.11",', b"%", b"%25",
+    b"%252F", b"%ff", b'" 200 - 1 1 1 1', b' "-" "-" -', b' HTTP/1.1" ',
+    b"?X-Amz-Date=20260501T000000Z&X-Amz-Expires=60&Signature=", b"svc:", b"arn:aws:sts::1:", b"assumed-role/a/b",
+    b"[01/May/2026:12:00:00 +0000]", b"[31/Feb/0000:00:00:60 -9959]", b"\x1f\x8b", b"PAR1", b"9" * 400,
 )  # fmt: skip
 
 
@@ -139,7 +142,7 @@ def _lined(data: bytes, chance: Random) -> bytes:
 
 def _change(root: list[Any], chance: Random) -> None:
     """Change one place of a tree: its holder is a list or a dict, its place an index or a name."""
-    places = [(root, 0)] if root else []
+    places: list[tuple[Any, Any]] = [(root, 0)] if root else []
     for holder, at in places:
         inner = holder[at]
         if isinstance(inner, dict):

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from detector.core.access import MAX_BYTES, AccessBatch, BatchBuilder, Column, Log, Operation, Outcome, Reject, Skip
 from detector.core.principal import Principal
 from detector.logs.read import CLOUDTRAIL, Reading, read
@@ -73,7 +75,7 @@ def rows(batch: AccessBatch) -> list[tuple[Any, ...]]:
     """The rows of a batch, every column spelled out."""
     people = [*batch.principals, None]
     texts = [_spelled(column) for column in (batch.partition, *batch.text.values())]
-    numbers = (
+    numbers: tuple[np.ndarray[Any, Any], ...] = (
         batch.time, batch.id, batch.link, batch.skip, batch.log, batch.operation, batch.outcome, batch.bytes,
         batch.has_arn, *batch.number.values(),
     )  # fmt: skip

@@ -24,7 +24,7 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from soak.mutants import Mutant, mutants
 
@@ -113,8 +113,9 @@ class _Known:
         self._path = cache / "mutants.json"
         files = sorted(path for glob in KNOWN_WHILE for path in ROOT.glob(glob))
         state = hashlib.blake2b(b"\0".join(path.read_bytes() for path in files)).hexdigest()
-        kept = json.loads(self._path.read_text()) if self._path.exists() else {}
-        self._kept = kept if kept.get("state") == state else {"state": state, "fates": {}, "usual": {}}
+        new: dict[str, Any] = {"state": state, "fates": {}, "usual": {}}
+        kept: dict[str, Any] = json.loads(self._path.read_text()) if self._path.exists() else new
+        self._kept = kept if kept["state"] == state else new
 
     def fate(self, mutant: Mutant) -> str:
         """What became of a mutant, or an empty text."""
@@ -186,7 +187,7 @@ class _Instead(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return importlib.util.spec_from_loader(fullname, self) if fullname == self._name else None
 
     def exec_module(self, module: ModuleType) -> None:
-        exec(compile(self._source, self._name, "exec"), module.__dict__)  # noqa: S102  that is what a mutant is for
+        exec(compile(self._source, self._name, "exec"), module.__dict__)
 
 
 class _Quickly:

@@ -39,7 +39,7 @@ ACCOUNT_IN_KEY = re.compile(r"(?:^|/)AWSLogs/(?:o-[a-z0-9]+/)?(\d{12})/", re.ASC
 """Where CloudTrail's file names say whose log it is."""
 
 HALF_CHARACTER = re.compile("[\\ud800-\\udfff]")
-"""What JSON can spell and UTF-8 cannot: nothing in S3 is called so, and it could be neither fetched nor written down."""
+"""What JSON can spell and UTF-8 cannot: nothing in S3 is called so, and it can be neither fetched nor written down."""
 
 Json = dict[str, Any]
 

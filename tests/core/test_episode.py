@@ -1,4 +1,4 @@
-"""Laws of what is told of an episode: opened once, told again when it is worth it, corrected when late, always closed."""
+"""Laws of what is told of an episode: opened once, again when it is worth it, corrected when late, always closed."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_a_closed_episode_that_changes_is_open_again_and_late():
 
 
 def test_episodes_that_turn_out_to_be_one_are_one_with_both_ids():
-    """In the order of their openings; the first's word is what was told. If one of them was closed, it is a correction."""
+    """In the order of their openings; the first's word is what was told. If one was closed, it is a correction."""
     first, second, joined = episode(100, 110), episode(200, 210, 6.0), episode(100, 210, 6.0)
     made = ledger(first, second)
     assert settled(made, joined) == []
