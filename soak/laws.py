@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+import re
+import signal
 import subprocess
 import sys
 import time
@@ -12,22 +14,44 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PYTEST = (sys.executable, "-m", "pytest", "-m", "hypothesis", "-p", "no:cacheprovider", "-n", "0", "--no-header")
-PASSED, NONE_SELECTED = 0, 5
+FINE = {0, 5}
+"""Pytest's exit status if all passed, and if a file has no test of this kind."""
+
+CUT = 2
+"""Pytest's exit status if it was interrupted; it still says what had failed by then."""
+
+TO_END = 60
+"""Seconds an interrupted pytest has for that."""
 
 
-def runs(seconds: float, seed: int = 0) -> Iterator[tuple[str, str]]:
-    """(test file, what pytest said if a test failed), for so long; a run that is cut says nothing."""
+def runs(seconds: float, seed: int = 0, root: Path = ROOT) -> Iterator[tuple[str, str]]:
+    """(test file, what pytest said if a test failed, else an empty text), for so long; the last run is cut short."""
     end = time.monotonic() + seconds
-    files = sorted(path for path in ROOT.glob("tests/**/test_*.py") if "from hypothesis import" in path.read_text())
+    files = sorted(path for path in root.glob("tests/**/test_*.py") if "from hypothesis import" in path.read_text())
     chance = random.Random(seed or None)
-    while True:
+    while files:
         for path in chance.sample(files, len(files)):
-            name = str(path.relative_to(ROOT))
-            try:
-                done = subprocess.run(
-                    [*PYTEST, name], cwd=ROOT, env=os.environ | {"HYPOTHESIS_PROFILE": "explore"}, check=False,
-                    capture_output=True, text=True, errors="replace", timeout=end - time.monotonic(),
-                )  # fmt: skip
-            except (subprocess.TimeoutExpired, ValueError):
+            name = str(path.relative_to(root))
+            status, said = _pytest(name, root, max(1.0, end - time.monotonic()))
+            failed = re.search(r"(?m)^(FAILED|ERROR) ", said) if status == CUT else status not in FINE
+            yield name, said[-8000:] if failed else ""
+            if time.monotonic() >= end:
                 return
-            yield name, "" if done.returncode in {PASSED, NONE_SELECTED} else done.stdout[-6000:] + done.stderr[-2000:]
+
+
+def _pytest(name: str, root: Path, seconds: float) -> tuple[int, str]:
+    """Exit status and output of the laws of one file, interrupted after so long."""
+    explore = os.environ | {"HYPOTHESIS_PROFILE": "explore"}
+    with subprocess.Popen(
+        [*PYTEST, name], cwd=root, env=explore, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, errors="replace"
+    ) as child:
+        try:
+            said, _ = child.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            child.send_signal(signal.SIGINT)
+            try:
+                said, _ = child.communicate(timeout=TO_END)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                said = f"FAILED {name}: it could not be interrupted"
+        return child.returncode if child.returncode in {*FINE, 1} else CUT, said
