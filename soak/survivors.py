@@ -46,7 +46,7 @@ HEART = {
 KNOWN_WHILE = ("detector/**/*.py", "soak/*.py", "tests/*.py", "tests/core/*.py", "tests/laws/*.py")
 """Fates are forgotten when any of these files changes."""
 
-KILLED, SURVIVED = "killed", "survived"
+KILLED, SURVIVED, UNTRIED = "killed", "survived", "not tried yet"
 
 
 class Fate(NamedTuple):
@@ -80,9 +80,9 @@ def hunt(seconds: float, cache: Path, chosen: Sequence[str] = (), seed: int = 0)
     for module, mutant in sorted(waiting, key=lambda item: not known.fate(item[1])):
         why = _why(reasons, module, mutant)
         fate = SURVIVED if why else known.fate(mutant)
-        if not fate and time.monotonic() > end:
-            return
-        yield Fate(module, mutant, fate or known.learn(mutant, _fate(module, mutant, known.usual(module))), why)
+        if not fate and time.monotonic() < end:
+            fate = known.learn(mutant, _fate(module, mutant, known.usual(module)))
+        yield Fate(module, mutant, fate or UNTRIED, why)
 
 
 def _why(reasons: Sequence[Explained], module: str, mutant: Mutant) -> str:
