@@ -28,13 +28,14 @@ export UV_SYSTEM_CERTS ?= 1
 endif
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint bench lock clean python
+.PHONY: help demo test lint bench soak lock clean python
 
 help:
 	@echo "make demo    watch a theft being caught: sets everything up, then runs for under a minute"
 	@echo "make test    set everything up, lint, check types and layers, run all tests"
 	@echo "make lint    the checks of make test without the tests"
 	@echo "make bench   measure speed beside its peers, up to an hour; less with BENCH='--records 100000 --lines 100000'"
+	@echo "make soak    look for faults for MINUTES=30: fuzzing, mutants of the core, laws with new examples"
 	@echo "make lock    write uv.lock anew after a change in pyproject.toml"
 	@echo "make clean   remove .venv, .tools and all caches in this folder"
 	@echo "PYTHON=…     the Python to use ($(OLDEST) to $(NEWEST)); now: $(or $(PYTHON),none found)"
@@ -56,11 +57,16 @@ lint: .venv/.test
 bench: .bench/.venv/.synced
 	.bench/.venv/bin/python -m bench $(BENCH)
 
+# Fuzzer and tests together, in an environment of their own (.soak/.venv); what it learns is kept in .soak, too.
+MINUTES := 30
+soak: .soak/.venv/.synced
+	.soak/.venv/bin/python -m soak --minutes $(MINUTES) $(SOAK)
+
 lock: $(UV)
 	$(UV) lock --python "$(PYTHON)"
 
 clean:
-	rm -rf .venv .tools .bench .ruff_cache .mypy_cache .pytest_cache .import_linter_cache .hypothesis dist
+	rm -rf .venv .tools .bench .soak .ruff_cache .mypy_cache .pytest_cache .import_linter_cache .hypothesis dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The demo leaves the test tools alone if they are there; the tests want exactly what the lock says.
@@ -75,6 +81,11 @@ clean:
 .bench/.venv/.synced: pyproject.toml uv.lock $(UV)
 	@mkdir -p .bench && echo '*' > .bench/.gitignore
 	UV_PROJECT_ENVIRONMENT=.bench/.venv $(SYNC) --no-dev --group bench
+	@touch $@
+
+.soak/.venv/.synced: pyproject.toml uv.lock $(UV)
+	@mkdir -p .soak && echo '*' > .soak/.gitignore
+	UV_PROJECT_ENVIRONMENT=.soak/.venv $(SYNC) --group soak
 	@touch $@
 
 $(UV): | python

@@ -38,6 +38,9 @@ GZIP = 16 + zlib.MAX_WBITS
 ACCOUNT_IN_KEY = re.compile(r"(?:^|/)AWSLogs/(?:o-[a-z0-9]+/)?(\d{12})/", re.ASCII)
 """Where CloudTrail's file names say whose log it is."""
 
+HALF_CHARACTER = re.compile("[\\ud800-\\udfff]")
+"""What JSON can spell and UTF-8 cannot: nothing in S3 is called so, and it can be neither fetched nor written down."""
+
 Json = dict[str, Any]
 
 
@@ -77,7 +80,10 @@ class Accept:
         """Why the notice may not be read; empty if it may."""
         if notice.data is None and notice.bucket not in self.buckets:
             return f"not in accept.buckets: {_short(notice.bucket)}"
-        strangers = sorted(_accounts(notice) - self.accounts) if self.accounts else []
+        try:
+            strangers = sorted(_accounts(notice) - self.accounts) if self.accounts else []
+        except RecursionError:  # `notices` could just read it
+            return "nested too deeply"
         return f"not in accept.accounts: {_short(', '.join(strangers))}" if strangers else ""
 
 
@@ -211,6 +217,9 @@ ENVELOPES = (
 
 def _log(bucket: str, key: str, version: str) -> Iterator[Notice]:
     """The notice of a stored object, if it can be a log: no folder marker, no digest, no insight."""
+    for text in (bucket, key, version):
+        if HALF_CHARACTER.search(text):
+            raise _UnclearError(f"half a character in the name of an object: {_short(text)}")
     if not key.endswith("/") and NOT_LOGS.isdisjoint(key.split("/")):
         yield Notice(f"s3://{bucket}/{key}", bucket=bucket, key=key, version=version)
 

@@ -3,6 +3,7 @@
 import base64
 import gzip
 import json
+from bisect import bisect_left
 
 import pytest
 from hypothesis import given
@@ -165,6 +166,11 @@ NOT_UNDERSTOOD = {
     "no bucket": {"Records": [s3_record() | {"s3": {"object": {"key": "a"}}}]},
     "empty key": {"Records": [s3_record("")]},
     "key is a number": {"s3Bucket": "b", "s3ObjectKey": [1]},
+    "half a character in a key": {"s3Bucket": "b", "s3ObjectKey": ["a.gz", "b\ud83d.gz"]},
+    "half a character in a bucket": {
+        "Records": [s3_record() | {"s3": {"bucket": {"name": "\udc00"}, "object": {"key": "a"}}}]
+    },
+    "half a character in a version": {"Records": [s3_record(version="v\ud83d")]},
     "EventBridge, no detail": event_bridge("Object Created", None),
     "EventBridge, another type": event_bridge("Scheduled Event", {}),
     "SNS of words": sns("hello"),
@@ -241,6 +247,23 @@ def test_no_object_raises(document):
     parsed = notices(json.dumps(document), "m-1")
     assert parsed.problem.isascii()
     assert not (parsed.problem and parsed.notices)
+
+
+def test_what_is_nested_as_deeply_as_can_be_read_is_refused_and_does_not_raise():
+    """Whether it may be read, is asked elsewhere on the stack: there it may be too deep."""
+
+    def nested(depth):
+        return notices(
+            json.dumps(event_bridge("AWS API Call via CloudTrail", RECORD)).replace('"e-1"', "[" * depth + "]" * depth),
+            "m-1",
+        )
+
+    def refused(notice, frames):
+        return refused(notice, frames - 1) if frames else Accept(frozenset(), frozenset({"1"})).refusal(notice)
+
+    fits = bisect_left(range(50_000), True, key=lambda depth: bool(nested(depth).problem)) - 1
+    for depth in range(fits - 5, fits + 1):
+        assert refused(nested(depth).notices[0], 100) in {"", "nested too deeply"}
 
 
 def test_problems_hold_no_control_characters():

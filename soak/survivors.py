@@ -1,0 +1,202 @@
+"""Runs the tests on every mutant of the core's heart; those that no test notices are survivors.
+
+Rules of this file
+- A mutant runs in a fork of this process, which has imported all but the program and its tests: no start-up for each.
+- The first test that fails ends it. A mutant that takes much more CPU than the program does is noticed, too.
+- A survivor that cannot be told from the program is explained in `explained.toml`; any other is a failure.
+- What became of a mutant is kept in `.soak` for as long as neither program nor tests change: the next run goes on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import json
+import os
+import random
+import resource
+import sys
+import time
+import tomllib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from soak.mutants import Mutant, mutants
+
+ROOT = Path(__file__).resolve().parents[1]
+EXPLAINED = ROOT / "soak" / "explained.toml"
+IMPORTED_ONCE = ("pytest", "hypothesis", "detector.watches", "tests.streams", "tests.servers")
+OURS = ("detector", "tests")
+
+LAWS = ("tests/laws/test_dedup.py", "tests/laws/test_windows.py", "tests/laws/test_engine.py")
+HEART = {
+    "window": ("tests/core/test_window.py", *LAWS),
+    "episode": ("tests/core/test_episode.py", "tests/laws/test_engine.py", "tests/laws/test_windows.py"),
+    "runs": LAWS,
+    "tally": LAWS,
+    "dedup": LAWS,
+}
+"""Module of detector.core → the tests that hold it, quick ones first."""
+
+KNOWN_WHILE = ("detector/**/*.py", "soak/*.py", "tests/*.py", "tests/core/*.py", "tests/laws/*.py")
+"""Fates are forgotten when any of these files changes."""
+
+KILLED, SURVIVED, UNTRIED = "killed", "survived", "not tried yet"
+
+
+class Fate(NamedTuple):
+    """What became of a mutant of a module, and why it may survive (empty: it may not)."""
+
+    module: str
+    mutant: Mutant
+    fate: str
+    why: str = ""
+
+    def __str__(self) -> str:
+        place = f"detector/core/{self.module}.py:{self.mutant.line}"
+        return f"{place}: no test notices\n  - {self.mutant.was}\n  + {self.mutant.now}"
+
+
+class Explained(NamedTuple):
+    """A survivor that is none: a line of a module, what it may become, and why that is the same program."""
+
+    module: str
+    was: str
+    now: tuple[str, ...]
+    why: str
+
+
+def hunt(seconds: float, cache: Path, chosen: Sequence[str] = (), seed: int = 0) -> Iterator[Fate]:
+    """The fates of mutants, the known ones first, for so long; those not tried by then are left for the next time."""
+    end = time.monotonic() + seconds
+    known, reasons = _Known(cache), explained()
+    waiting = [(module, one) for module in chosen or HEART for one in mutants(_path(module).read_text())]
+    random.Random(seed or None).shuffle(waiting)
+    for module, mutant in sorted(waiting, key=lambda item: not known.fate(item[1])):
+        why = _why(reasons, module, mutant)
+        fate = SURVIVED if why else known.fate(mutant)
+        if not fate and time.monotonic() < end:
+            fate = known.learn(mutant, _fate(module, mutant, known.usual(module)))
+        yield Fate(module, mutant, fate or UNTRIED, why)
+
+
+def _why(reasons: Sequence[Explained], module: str, mutant: Mutant) -> str:
+    """Why a mutant may survive; empty if it may not."""
+    return next((e.why for e in reasons if (e.module, e.was) == (module, mutant.was) and mutant.now in e.now), "")
+
+
+def explained() -> list[Explained]:
+    """The survivors that are explained."""
+    listed = tomllib.loads(EXPLAINED.read_text())["survivor"]
+    return [Explained(one["module"], one["was"], tuple(one["now"]), one["why"]) for one in listed]
+
+
+def outdated() -> list[Explained]:
+    """Explanations of what is no longer there."""
+    there = {(module, one.was, one.now) for module in HEART for one in mutants(_path(module).read_text())}
+    return [one for one in explained() if not all((one.module, one.was, now) in there for now in one.now)]
+
+
+def _path(module: str) -> Path:
+    return ROOT / "detector" / "core" / f"{module}.py"
+
+
+class _Known:
+    """What earlier runs learnt with this very program and these very tests."""
+
+    def __init__(self, cache: Path) -> None:
+        self._path = cache / "mutants.json"
+        files = sorted(path for glob in KNOWN_WHILE for path in ROOT.glob(glob))
+        state = hashlib.blake2b(b"\0".join(path.read_bytes() for path in files)).hexdigest()
+        new: dict[str, Any] = {"state": state, "fates": {}, "usual": {}}
+        kept: dict[str, Any] = json.loads(self._path.read_text()) if self._path.exists() else new
+        self._kept = kept if kept["state"] == state else new
+
+    def fate(self, mutant: Mutant) -> str:
+        """What became of a mutant, or an empty text."""
+        return str(self._kept["fates"].get(_digest(mutant), ""))
+
+    def learn(self, mutant: Mutant, fate: str) -> str:
+        """Keep a fate."""
+        self._kept["fates"][_digest(mutant)] = fate
+        self._path.write_text(json.dumps(self._kept))
+        return fate
+
+    def usual(self, module: str) -> float:
+        """CPU seconds the tests of a module take; they have to pass."""
+        if module not in self._kept["usual"]:
+            status, used = _forked(module, _path(module).read_text(), 600)
+            if status:
+                raise SystemExit(f"the tests of detector.core.{module} fail without a fault in it (status {status})")
+            self._kept["usual"][module] = used
+        return float(self._kept["usual"][module])
+
+
+def _digest(mutant: Mutant) -> str:
+    return hashlib.blake2b(mutant.source.encode(), digest_size=16).hexdigest()
+
+
+def _fate(module: str, mutant: Mutant, usual: float) -> str:
+    status, _ = _forked(module, mutant.source, 3 * usual + 10)
+    if status > 2:  # pytest was used wrongly, or found no test: that says nothing of the mutant
+        raise SystemExit(f"the tests of detector.core.{module} cannot be run: pytest's status {status}")
+    return KILLED if status else SURVIVED
+
+
+def _forked(module: str, source: str, limit: float) -> tuple[int, float]:
+    """Pytest's exit status (negative: a signal) with this source in the module's place, and the CPU seconds it took."""
+    for name in IMPORTED_ONCE:
+        importlib.import_module(name)
+    child = os.fork()
+    if child == 0:
+        try:
+            _in_child(module, source, limit)
+        finally:
+            os._exit(1)
+    _, status, used = os.wait4(child, 0)
+    return os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime
+
+
+def _in_child(module: str, source: str, limit: float) -> None:
+    import pytest
+
+    resource.setrlimit(resource.RLIMIT_CPU, (int(limit) + 1, int(limit) + 2))
+    resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    for name in [name for name in sys.modules if name.partition(".")[0] in OURS]:
+        del sys.modules[name]
+    sys.meta_path.insert(0, _Instead(f"detector.core.{module}", source))
+    options = ["-x", "-p", "no:cacheprovider", "-p", "no:xdist", "-o", "addopts=--import-mode=importlib"]
+    os._exit(int(pytest.main([*options, *HEART[module]], plugins=[_Quickly()])))
+
+
+class _Instead(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Gives one module another source."""
+
+    def __init__(self, name: str, source: str) -> None:
+        self._name, self._source = name, source
+
+    def find_spec(self, fullname: str, *_: object) -> importlib.machinery.ModuleSpec | None:
+        return importlib.util.spec_from_loader(fullname, self) if fullname == self._name else None
+
+    def exec_module(self, module: ModuleType) -> None:
+        exec(compile(self._source, self._name, "exec"), module.__dict__)
+
+
+class _Quickly:
+    """A pytest plugin: the same examples every time, and no time is spent on making a failing one smaller."""
+
+    def pytest_sessionstart(self) -> None:
+        from hypothesis import Phase, settings
+
+        settings.register_profile(
+            "mutants", deadline=None, derandomize=True, phases=(Phase.explicit, Phase.generate), database=None
+        )
+        settings.load_profile("mutants")

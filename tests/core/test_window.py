@@ -1,0 +1,86 @@
+"""Laws of windows as functions of arrays: each against counting by hand, on few seconds, so that every edge is met."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detector.core.window import (
+    DAY,
+    Episode,
+    distinct_at,
+    episodes,
+    longest_episode,
+    starts_of_runs,
+    sums_at,
+    unique_sorted,
+)
+
+seconds = st.integers(100, 125)
+windows = st.integers(1, 12)
+sightings = st.lists(st.tuples(seconds, st.integers(0, 4)), max_size=14).map(sorted)
+moments = st.lists(seconds, max_size=8)
+
+
+def column(values, dtype=np.int64):
+    return np.array(list(values), dtype)
+
+
+@given(sightings, moments, windows)
+def test_a_sum_is_over_the_open_closed_window(rows, at, window):
+    """Everything in (t - window, t], nothing else; seconds may repeat, and t need be no second of a record."""
+    found = sums_at(column(s for s, _ in rows), column(n for _, n in rows), column(at), window)
+    assert found.tolist() == [sum(n for s, n in rows if t - window < s <= t) for t in at]
+
+
+@given(sightings, moments, windows)
+def test_a_member_counts_once_in_the_open_closed_window(rows, at, window):
+    """However often it is seen, and in whatever order the sightings come."""
+    for shown in (rows, rows[::-1]):
+        found = distinct_at(column(s for s, _ in shown), column((m for _, m in shown), np.uint64), column(at), window)
+        assert found.tolist() == [len({m for s, m in rows if t - window < s <= t}) for t in at]
+
+
+def by_hand(crossed, gap, longest):
+    """Episodes of (second, value) pairs, one second after the other."""
+    runs = []
+    for second, value in crossed:
+        joins = runs and second - runs[-1][-1][0] <= gap and second - runs[-1][0][0] < longest
+        runs[-1].append((second, value)) if joins else runs.append([(second, value)])
+    out = []
+    for run in runs:
+        peak = max(value for _, value in run)
+        out.append(Episode(run[0][0], run[-1][0], peak, next(second for second, value in run if value == peak)))
+    return out
+
+
+@given(st.dictionaries(seconds, st.integers(1, 4).map(float), max_size=16), st.integers(0, 6), st.integers(1, 12))
+def test_an_episode_is_a_run_of_near_neighbours_shorter_than_the_longest(values, gap, longest):
+    """Opening, end, peak and the first second of the peak, for every way of lying near or far."""
+    crossed = sorted(values.items())
+    found = episodes(column(s for s, _ in crossed), column((v for _, v in crossed), np.float64), gap, longest)
+    assert found == by_hand(crossed, gap, longest)
+
+
+def test_an_episode_lasts_a_day_or_one_window_if_that_is_longer():
+    """A day is 86,400 seconds."""
+    assert DAY == 24 * 60 * 60
+    assert [longest_episode(window) for window in (1, DAY - 1, DAY, DAY + 1)] == [DAY, DAY, DAY, DAY + 1]
+
+
+@given(st.lists(st.integers(0, 6), max_size=10))
+def test_sorted_values_are_made_distinct(values):
+    """Each once, in order; of none there are none."""
+    assert unique_sorted(column(sorted(values))).tolist() == sorted(set(values))
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), max_size=12))
+def test_a_run_begins_where_any_column_changes(rows):
+    """The first row always begins one; a change in either column does. One column alone is a case of its own."""
+    rows.sort()
+    both = [n for n, row in enumerate(rows) if n == 0 or row != rows[n - 1]]
+    first = [n for n, row in enumerate(rows) if n == 0 or row[0] != rows[n - 1][0]]
+    columns = column(a for a, _ in rows), column(b for _, b in rows)
+    assert starts_of_runs(*columns).tolist() == both
+    assert starts_of_runs(columns[0]).tolist() == first
