@@ -279,20 +279,25 @@ def _element(text: str, at: int, *, in_lines: bool) -> tuple[bytes | Trouble, in
     try:
         _, end = _JSON.raw_decode(text, at)
     except RecursionError:
-        return Trouble(TOO_DEEP, "nested too deeply"), _end_of(text, at)
+        closed = _end_of(text, at)
+        if closed is not None:
+            return Trouble(TOO_DEEP, "nested too deeply"), closed
+        return Trouble(BROKEN, "nested too deeply, and never closed"), _next_start(text, at, in_lines=in_lines)
     except ValueError as error:
         return Trouble(BROKEN, str(error)), _next_start(text, at, in_lines=in_lines)
+    if in_lines and text[at] == '"' and (line_end := text.find("\n", at, end)) >= 0:
+        return Trouble(BROKEN, "a text that does not end on its line"), line_end
     return text[at:end].encode(), end
 
 
-def _end_of(text: str, at: int) -> int:
-    """Where the object at a place ends, by its brackets."""
+def _end_of(text: str, at: int) -> int | None:
+    """Where the object at a place ends, by its brackets; None if it does not."""
     depth = 0
     for token in _TOKEN.finditer(text, at):
         depth += _STEP.get(token[0], 0)
         if depth <= 0:
             return token.end()
-    return len(text)
+    return None
 
 
 def _next_start(text: str, at: int, *, in_lines: bool) -> int:
@@ -303,4 +308,4 @@ def _next_start(text: str, at: int, *, in_lines: bool) -> int:
     opening = _OPENING.match(text, at)
     starts = "|".join([_STARTS, *([re.escape(opening[0])] if opening else []), *([r"(?<=\n)\{"] if in_lines else [])])
     found = re.compile(f"(?<!:)(?<!: )(?:{starts})").search(text, at + 1)
-    return found.start() if found else _end_of(text, at)
+    return found.start() if found else _end_of(text, at) or len(text)
