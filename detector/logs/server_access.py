@@ -1,98 +1,57 @@
-"""S3 server access logs: bytes → rows, exactly and unspoofably. Pure.
+"""S3 server access logs: bytes → rows. Pure.
 
-    owner bucket [time] address requester request-id operation key "request" status error bytes size total turn-around
-    "referer" "user agent" version host-id signature cipher auth host tls access-point acl-required region …
-
-Rules of this file
-- One row or one reject for every line that is not blank, whatever its bytes.
-- Key, request, referer and user agent are the requester's text, and S3 escapes no quote in them. So every field up to
-  turn-around is read from the left and every field after the user agent from the right, and nothing is searched for in
-  between. What lies left cannot be reached: a key is percent-encoded and a request target holds no space (RFC 9112),
-  so the first space after the target ends it, however many quotes it has.
-- Should a target hold spaces after all, several places may look like its end. Then the reading that blames the
-  requester most is taken (success before denied before error, then most bytes): it can hide nothing. Such a requester
-  can make a denied request of its own look served, never somebody else's.
-- A line may be short (18 fields), long (28 and more) or run into the next record where a line break was lost: its left
-  fields stand. The fields from the right are then absent, ignored, or those of the record that ran into it.
-
-Source: S3 user guide, "Amazon S3 server access log format". What real logs do beyond it is noted where it is handled.
+One row or one reject for every line that is not blank. The usual lines of a file become columns together; a line that
+is in any way unusual goes to the exact parser of `access_line.py`, in its turn. Both read a usual line alike: it has
+six quotes, and what stands between them must be what belongs there, so there is one reading of it, whatever the
+requester wrote.
 """
 
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
-from functools import lru_cache
-from typing import NamedTuple
-from urllib.parse import unquote
+from bisect import bisect_left
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
-from detector.core.access import MAX_BYTES, BatchBuilder, Log, Outcome, Row, text_hash
+import numpy as np
+
+from detector.core.access import (
+    ALL_DIFFERENT,
+    NUMBER_COLUMNS,
+    TEXT_COLUMNS,
+    AccessBatch,
+    BatchBuilder,
+    Column,
+    Log,
+    Row,
+    Skip,
+    text_hashes,
+    unresolved,
+)
 from detector.core.operation import api_of_access_log
-from detector.core.principal import UNKNOWN, Principal, account_of_arn, anonymous, role_of_assumed_arn, service
+from detector.logs.access_line import (
+    Right,
+    auth_of,
+    dedup_text,
+    epoch_seconds,
+    key_of,
+    outcome,
+    principal,
+    right_of,
+    row_of,
+    signed,
+    size,
+    text,
+)
+from detector.logs.limits import LIMITS
 
-LONGEST_LINE = 64 * 1024
-
-# Possessive quantifiers: a hostile line costs one pass. "[^ ]", for "\S" would also stop at exotic spaces in a URI.
-# Some lines have two spaces before the requester.
-_HEAD = r"([^ ]++) ([^ ]++) \[([^\]]{0,64}+)\] ([^ ]++) {1,2}+([^ ]++) ([^ ]++) ([^ ]++) ([^ ]++) "
-_REQUEST = r'(?:"[A-Za-z_-]{1,32}+ ([^ ]++) HTTP/[0-9.]{1,8}+"|"-"|-)'
-_WHOLE = r"(?:[0-9]{1,18}+|-)"  # 18 digits always fit an int64
-_FIGURES = rf" ([0-9]{{3}}|-) ([\w.:-]{{1,99}}+) ({_WHOLE}) {_WHOLE} {_WHOLE} {_WHOLE}"
-
-_LINE = re.compile(rf"{_HEAD}{_REQUEST}{_FIGURES}(?: (.*))?", re.ASCII | re.DOTALL)
-_LEFT_OF_REQUEST = re.compile(_HEAD, re.ASCII)
-_END_OF_REQUEST = re.compile(rf'"{_FIGURES}(?= |\Z)', re.ASCII)
-_TIME = re.compile(r"(\d\d)/([A-Z][a-z]{2})/(\d{4}):(\d\d):(\d\d):(\d\d) ([+-])(\d\d)([0-5]\d)", re.ASCII)
 _BEGINNING = re.compile(rb"[^ ]++ [^ ]++ \[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\] (?:[0-9A-Fa-f.:]++|-) ")
-_CANONICAL_ID = re.compile(r"[0-9a-f]{64}")
-_SHORTEST_HOST_ID = 38  # no version id, cipher or region is as long
-_HOST_ID = re.compile(rf"[A-Za-z0-9+/]{{{_SHORTEST_HOST_ID},}}+={{0,2}}")
-_REGION = re.compile(r"[a-z]{2,4}(?:-[a-z]+){1,3}-\d{1,2}", re.ASCII)
-_SIGNED_AT = re.compile(r"[?&]X-Amz-Date=(\d{8}T\d{6}Z)", re.ASCII)
-_SIGNED_FOR = re.compile(r"[?&]X-Amz-Expires=(\d{1,9})(?!\d)", re.ASCII)
-_SIGNATURE = re.compile(r"[?&](?:X-Amz-)?Signature=")
-
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")  # whatever the locale
-_AUTH = {"AuthHeader": "header", "QueryString": "query"}
-_ENCODED_ONCE = frozenset({"BATCH.DELETE.OBJECT", "S3.EXPIRE.OBJECT"})
-_KINDS = {"user": "IAMUser", "root": "Root", "federated-user": "FederatedUser", "assumed-role": "AssumedRole"}
-"""First word of an ARN's resource → CloudTrail's type of identity."""
-
-
-class _Left(NamedTuple):
-    """What is read from the left, as written; `rest` begins with the referer. uri: None if there was no request."""
-
-    owner: str
-    bucket: str
-    time: str
-    address: str
-    requester: str
-    request_id: str
-    operation: str
-    key: str
-    uri: str | None
-    status: str
-    error: str
-    bytes: str
-    rest: str | None
-
-
-class _Right(NamedTuple):
-    """What is read from the right. auth: header, query, none, or None where the line is too short to say."""
-
-    user_agent: str | None = None
-    version_id: str | None = None
-    auth: str | None = None
-    tls: str | None = None
-    access_point: str | None = None
-    region: str | None = None
-
-
-class _Memo(NamedTuple):
-    """Times and identities of one file: both repeat from line to line."""
-
-    times: dict[str, int | None]
-    principals: dict[tuple[str, str | None], Principal]
+_REQUEST = re.compile(r"[A-Za-z_-]{1,32}+ [^ ]++ HTTP/[0-9.]{1,8}+", re.ASCII)
+_WHOLE = "[0-9]{1,18}+|-"
+_FIGURES = re.compile(
+    rf" ([0-9]{{3}}|-) ([\w.:-]{{1,99}}+) ({_WHOLE}) (?:{_WHOLE}) (?:{_WHOLE}) (?:{_WHOLE}) ", re.ASCII
+)
+_FROM_THE_RIGHT = frozenset({*Right._fields, "signed_at", "signed_for"})
 
 
 def looks_like(head: bytes) -> bool:
@@ -100,187 +59,149 @@ def looks_like(head: bytes) -> bool:
     return any(_BEGINNING.match(line) for line in head.split(b"\n", 20)[:20])
 
 
-def parse(data: bytes, name: str, into: BatchBuilder, longest_line: int = LONGEST_LINE) -> None:
+def parse(data: bytes, name: str, into: BatchBuilder, longest_line: int = LIMITS.line) -> None:
     """Add a row or a reject to `into` for every line of `data`; `name` is the file rejects are filed under.
 
-    Reasons: `line_too_long`, `not_an_access_log_line`, `incomplete_line` (it ends before turn-around), `bad_time`.
+    Reasons: `line_too_long`, and those of `access_line.row_of`.
     """
-    memo = _Memo({}, {})
-    for number, line in enumerate(data.split(b"\n"), 1):
-        if not line.strip():
+    lines = data.split(b"\n")
+    short = max(map(len, lines)) <= longest_line
+    usual = _usual(data.decode("utf-8", "replace").split("\n")) if short else _Lines([], [], [], [], [])
+    done = 0
+    for number in sorted(set(range(len(lines))).difference(usual.number)):
+        if lines[number].strip():
+            done = _take(usual, done, bisect_left(usual.number, number), into)
+            _take_one(lines[number], number + 1, name, into, longest_line)
+    _take(usual, done, len(usual.number), into)
+
+
+def _take(usual: _Lines, first: int, end: int, into: BatchBuilder) -> int:
+    """Add these usual lines, up to `end`, where the next ones begin."""
+    if first < end:
+        into.extend(_columns(usual.between(first, end), into))
+    return end
+
+
+def _take_one(line: bytes, number: int, name: str, into: BatchBuilder, longest_line: int) -> None:
+    if len(line) > longest_line:
+        into.reject(name, number, "line_too_long", f"{len(line):,} bytes; limits.line is {longest_line:,}")
+        return
+    row = row_of(line.rstrip(b"\r").decode("utf-8", "replace"))
+    if isinstance(row, Row):
+        into.add(row)
+    else:
+        into.reject(name, number, row)
+
+
+class _Lines(NamedTuple):
+    """Usual lines in pieces. number: of the line, from 0. parts: text between the quotes. left: fields before the
+    request. figures: status, error and bytes after it. time: epoch seconds.
+    """
+
+    number: list[int]
+    parts: list[list[str]]
+    left: list[list[str]]
+    figures: list[tuple[str, ...]]
+    time: list[int]
+
+    def between(self, first: int, end: int) -> _Lines:
+        """Some of these lines."""
+        return _Lines._make(part[first:end] for part in self)
+
+
+def _usual(lines: list[str]) -> _Lines:
+    """The usual ones of these lines."""
+    found = _Lines([], [], [], [], [])
+    for number, line in enumerate(lines):
+        parts = line.split('"')
+        figures = _FIGURES.fullmatch(parts[2]) if len(parts) == 7 and parts[4] == " " else None
+        if figures is None or not (parts[1] == "-" or _REQUEST.fullmatch(parts[1])):
             continue
-        row = (
-            _row(line.rstrip(b"\r").decode("utf-8", "replace"), memo) if len(line) <= longest_line else "line_too_long"
-        )
-        if isinstance(row, Row):
-            into.add(row)
-        else:
-            into.reject(name, number, row)
+        left = parts[0].split(" ")
+        if len(left) == 10 and left.count("") == 1 and not left[9] and parts[6][-1:] != "\r":
+            bracketed = f"{left[2]} {left[3]}"
+            second = epoch_seconds(bracketed[1:-1]) if bracketed[0] == "[" and bracketed[-1] == "]" else None
+            if second is not None:
+                found.number.append(number)
+                found.parts.append(parts)
+                found.left.append(left)
+                found.figures.append(figures.groups())
+                found.time.append(second)
+    return found
 
 
-def _row(line: str, memo: _Memo) -> Row | str:
-    """The line's row, or why there is none."""
-    match = _LINE.fullmatch(line)
-    left = _Left._make(match.groups()) if match else _left_with_spaces(line)
-    if isinstance(left, str):
-        return left
-    time = _memoised_time(left.time, memo)
-    if time is None:
-        return "bad_time"
-    right = _right(left.rest or "")
-    address, key = _text(left.address), _key(left)
-    auth = right.auth or ("query" if left.uri and _SIGNATURE.search(left.uri) else "none")
-    signed_at, signed_for = _signed(left.uri) if left.uri and auth == "query" else (-1, -1)
-    api, operation = api_of_access_log(left.operation, key is not None)
-    event_id = _event_id(left)
-    return Row(
-        Log.server_access,
-        time,
-        text_hash(event_id),
-        f"{left.owner}/",
+def _columns(lines: _Lines, into: BatchBuilder) -> AccessBatch:
+    count, columns = len(lines.time), into.columns
+    owners, buckets, _, _, addresses, requesters, request_ids, operations, keys, _ = zip(*lines.left, strict=True)
+    hashes = text_hashes(list(map(dedup_text, request_ids, operations, buckets, keys)))
+    spelled = hashes.astype(">u8").tobytes().hex()
+    event_ids = [spelled[at : at + 16] for at in range(0, 16 * count, 16)]
+    keyed = np.array([key != "-" for key in keys], np.bool_)
+    of_operation = Column.of(operations)
+    classes = [[api_of_access_log(name, has_key) for has_key in (False, True)] for name in of_operation.values]
+    table = np.array([[kind for _, kind in pair] for pair in classes], np.int8)
+    operation = table[of_operation.codes, keyed.astype(np.intp)]
+    people = np.fromiter(map(_who(into), requesters, addresses), np.int32, count)
+    rights = _rights(lines) if columns & _FROM_THE_RIGHT else []
+    texts: dict[str, Callable[[], Any]] = {
+        "api": lambda: [classes[c][k][0] for c, k in zip(of_operation.codes.tolist(), keyed.tolist(), strict=True)],
+        "bucket": lambda: list(map(text, buckets)),
+        "key": lambda: list(map(key_of, operations, keys)),
+        "source_ip": lambda: list(map(text, addresses)),
+        "event_id": lambda: event_ids,
+        "request_id": lambda: list(map(text, request_ids)),
+        "log_operation": lambda: operations,
+    } | {name: lambda name=name: [getattr(right, name) for right, _, _ in rights] for name in Right._fields}
+    numbers: dict[str, Callable[[], list[int]]] = {
+        "status": lambda: [-1 if status == "-" else int(status) for status, _, _ in lines.figures],
+        "signed_at": lambda: [at for _, at, _ in rights],
+        "signed_for": lambda: [for_ for _, _, for_ in rights],
+    }
+    nothing = [None] * count
+    return AccessBatch(
+        time=np.array(lines.time, np.int64),
+        id=text_hashes(event_ids),
+        link=np.zeros(count, np.uint64),
+        skip=np.full(count, Skip.no, np.int8),
+        log=np.full(count, Log.server_access, np.int8),
         operation=operation,
-        outcome=_outcome(left.status, left.error),
-        bytes=_size(left.bytes),
-        who=_memoised_principal(left.requester, address, memo),
-        has_arn=left.requester.startswith("arn:"),
-        api=api,
-        bucket=_text(left.bucket),
-        key=key,
-        source_ip=address,
-        user_agent=right.user_agent,
-        auth=auth,
-        event_id=event_id,
-        request_id=_text(left.request_id),
-        region=right.region,
-        access_point=right.access_point,
-        tls=right.tls,
-        version_id=right.version_id,
-        log_operation=left.operation,
-        status=-1 if left.status == "-" else int(left.status),
-        signed_at=signed_at,
-        signed_for=signed_for,
+        outcome=np.array([outcome(status, error) for status, error, _ in lines.figures], np.int8),
+        bytes=np.array([size(sent) for _, _, sent in lines.figures] if "bytes" in columns else [0] * count, np.int64),
+        who=people >> 1,
+        has_arn=(people & 1).astype(np.bool_),
+        unresolved=unresolved(operation, np.array([bucket == "-" for bucket in buckets], np.bool_), keyed),
+        principals=[],
+        prints=np.zeros(0, np.uint64),
+        partition=Column.of([f"{owner}/" for owner in owners] if "partition" in columns else [""] * count),
+        text={
+            name: Column.of(texts[name]() if name in texts else nothing, distinct=name in ALL_DIFFERENT)
+            for name in TEXT_COLUMNS
+            if name in columns
+        },
+        number={name: np.array(numbers[name](), np.int64) for name in NUMBER_COLUMNS if name in columns},
     )
 
 
-def _left_with_spaces(line: str) -> _Left | str:
-    """The left fields of a line whose request is no clean request line (see the rules above), or why there are none."""
-    head = _LEFT_OF_REQUEST.match(line)
-    if head is None:
-        return "not_an_access_log_line"
-    request = head.end() + 1
-    ends = list(_END_OF_REQUEST.finditer(line, request)) if line.startswith('"', head.end()) else []
-    if not ends:
-        return "incomplete_line"
-    end = max(ends, key=lambda e: (-_outcome(e[1], e[2]), 0 if e[3] == "-" else int(e[3])))
-    return _Left._make((*head.groups(), line[request : end.start()], *end.groups(), line[end.end() + 1 :]))
+def _who(into: BatchBuilder) -> Callable[[str, str], int]:
+    """Twice the code of a requester, plus one where it is an ARN."""
+    known: dict[str, int] = {}
+
+    def code(requester: str, address: str) -> int:
+        if requester == "-":
+            return into.code(principal(requester, text(address))) << 1
+        if requester not in known:
+            known[requester] = into.code(principal(requester, None)) << 1 | requester.startswith("arn:")
+        return known[requester]
+
+    return code
 
 
-def _right(rest: str) -> _Right:
-    """The fields after turn-around. The last quote of a line closes the user agent: nothing quoted comes after it."""
-    quoted, quote, tail = rest.rpartition('"')
-    fields = tail.split(" ")[1:] if quote else rest.split(" ")
-    agent = None
-    if not quote:  # referer and user agent are both a bare "-"
-        fields = fields[2:]
-    elif quoted.count('"') == 1 and quoted.startswith('"'):  # the referer alone is quoted
-        fields = fields[1:]
-    else:
-        agent = quoted[3:] if quoted.startswith("- ") else quoted.partition('" "')[2]
-    if len(fields) > 2 and len(fields[1]) < _SHORTEST_HOST_ID and _HOST_ID.fullmatch(fields[2]):
-        del fields[1]  # some lines have one more token before the host id
-    auth = _AUTH.get(fields[4], "none") if len(fields) > 4 else None
-    fields += ["-"] * (10 - len(fields))
-    region = fields[9] if fields[9] != "-" and _REGION.fullmatch(fields[9]) else None
-    return _Right(_text(agent), _text(fields[0]), auth, _text(fields[6]), _text(fields[7]), region)
-
-
-def _event_id(left: _Left) -> str:
-    """The contract's dedup id of a line: request id, operation, bucket and key as the log spells them."""
-    return f"{text_hash(chr(0).join((left.request_id, left.operation, left.bucket, left.key))):016x}"
-
-
-def _text(field: str | None) -> str | None:
-    """A field, or None where the log has its sign for nothing."""
-    return None if field in {"-", ""} else field
-
-
-def _key(left: _Left) -> str | None:
-    """The object's key. S3 percent-encodes it twice, in two operations once. What is no UTF-8 is replaced."""
-    if "%" not in left.key:
-        return _text(left.key)
-    once = unquote(left.key)
-    return once if left.operation in _ENCODED_ONCE else unquote(once)
-
-
-@lru_cache(maxsize=1024)
-def _outcome(status: str, error: str) -> Outcome:
-    """By HTTP status; a line without one (the source of a copy, lifecycle) by its error code."""
-    if status == "-":
-        denied = error == "AccessDenied" or "Unauthorized" in error
-        return Outcome.success if error == "-" else Outcome.denied if denied else Outcome.error
-    if status.startswith("2"):
-        return Outcome.success
-    return Outcome.denied if status in {"401", "403"} else Outcome.error
-
-
-def _signed(uri: str) -> tuple[int, int]:
-    """When a pre-signed URL was signed (epoch seconds) and for how many seconds; -1 where it does not say."""
-    at, for_ = _SIGNED_AT.search(uri), _SIGNED_FOR.search(uri)
-    try:
-        signed_at = int(datetime.fromisoformat(at[1]).timestamp()) if at else -1
-    except ValueError:
-        signed_at = -1
-    return signed_at, int(for_[1]) if for_ else -1
-
-
-def _memoised_time(text: str, memo: _Memo) -> int | None:
-    if text not in memo.times:
-        memo.times[text] = _epoch_seconds(text)
-    return memo.times[text]
-
-
-def _epoch_seconds(text: str) -> int | None:
-    """`06/Feb/2019:00:00:38 +0000` as epoch seconds, with its offset taken off; None if it is no time."""
-    match = _TIME.fullmatch(text)
-    if match is None or match[2] not in _MONTHS:
-        return None
-    day, month, year, hour, minute, second, sign, hours, minutes = match.groups()
-    try:
-        local = datetime(int(year), _MONTHS.index(month) + 1, int(day), int(hour), int(minute), int(second), tzinfo=UTC)
-    except ValueError:
-        return None
-    offset = int(hours) * 3600 + int(minutes) * 60
-    return int(local.timestamp()) + (offset if sign == "-" else -offset)
-
-
-def _memoised_principal(requester: str, address: str | None, memo: _Memo) -> Principal:
-    who = (requester, address if requester == "-" else None)
-    if who not in memo.principals:
-        memo.principals[who] = _principal(*who)
-    return memo.principals[who]
-
-
-def _principal(requester: str, address: str | None) -> Principal:
-    """Who a requester is: an ARN, a service, nobody (`-`), or a canonical user id (an account, or its root)."""
-    if requester == "-":
-        return anonymous(address)
-    if requester.startswith("svc:"):
-        return service(requester.removeprefix("svc:"), None)
-    if requester.startswith("arn:"):
-        return _principal_of_arn(requester)
-    kind = "Canonical" if _CANONICAL_ID.fullmatch(requester) else UNKNOWN
-    return Principal(kind, requester, requester, requester, requester, requester)
-
-
-def _principal_of_arn(arn: str) -> Principal:
-    account = account_of_arn(arn)
-    kind = _KINDS.get(arn.split(":", 5)[-1].partition("/")[0], UNKNOWN) if account else UNKNOWN
-    role = role_of_assumed_arn(arn)
-    session_name = arn.removeprefix(f"{role}/") if role != arn else None
-    return Principal(kind, arn, arn, role, role, account or arn, session_name)
-
-
-def _size(text: str) -> int:
-    """Bytes sent: `-` is none, and so is more than any object has."""
-    size = 0 if text == "-" else int(text)
-    return size if size < MAX_BYTES else 0
+def _rights(lines: _Lines) -> list[tuple[Right, int, int]]:
+    """What is read from the right, and of pre-signed requests when they were signed and for how long."""
+    out = []
+    for parts in lines.parts:
+        right = right_of('"'.join(("", *parts[3:])))
+        uri = parts[1].split(" ")[1] if parts[1] != "-" else None
+        auth = auth_of(right, uri)
+        out.append((right._replace(auth=auth), *signed(uri, auth)))
+    return out

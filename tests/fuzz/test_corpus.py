@@ -11,7 +11,7 @@ from soak.fuzz import failure, targets
 
 HERE = Path(__file__).parent
 INPUTS = sorted(path for path in (HERE / "corpus").glob("*/*"))
-FAULTS = tomllib.loads((HERE / "open.toml").read_text())["fault"]
+FAULTS = tomllib.loads((HERE / "open.toml").read_text()).get("fault", [])
 
 
 @pytest.mark.parametrize("path", INPUTS, ids=lambda path: f"{path.parent.name}/{path.name}")
@@ -20,14 +20,14 @@ def test_an_input_has_all_properties(path):
     targets()[path.parent.name](path.read_bytes(), True)
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault["input"])
-def test_an_open_fault_is_open(fault):
-    """Once it is mended, its input belongs into the corpus, and its entry in open.toml goes."""
-    assert failure(targets()[fault["target"]], (HERE / "open" / fault["input"]).read_bytes()) == fault["how"]
+def test_open_faults_are_open():
+    """Once one is mended, its input belongs into the corpus, and its entry in open.toml goes."""
+    for fault in FAULTS:
+        assert failure(targets()[fault["target"]], (HERE / "open" / fault["input"]).read_bytes()) == fault["how"]
 
 
 def test_the_corpus_is_small_and_every_open_input_is_explained():
     """Replayed in seconds; nothing lies about that nobody looks at."""
     assert sum(path.stat().st_size for path in INPUTS) < 200_000
     assert {path.parent.name for path in INPUTS} == set(targets())
-    assert {path.name for path in (HERE / "open").iterdir()} == {fault["input"] for fault in FAULTS}
+    assert {path.name for path in HERE.glob("open/*")} == {fault["input"] for fault in FAULTS}

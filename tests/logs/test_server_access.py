@@ -12,9 +12,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from detector.core.access import BatchBuilder, Log, Operation, Outcome, Row, text_hash
+from detector.logs.access_line import row_of as row_of_line
 from detector.logs.server_access import looks_like, parse
 from tests.real_logs import REAL_LOGS, needs_real_logs
-from tests.records import taken
+from tests.records import rows_of, taken
 
 OWNER = "79a59df900b949e55d96a1e698fbacedfd6e09d98eacf8f8d5218e7cd47ef2be"
 HOST_ID = "DX8oFoKQx0o5V3lwEuWBxF5p2fSXrwINj0rnxmas0YgjWuPqYLK/vnW60Txh23K93aahe0IFw2c="
@@ -425,6 +426,40 @@ def test_the_books_balance_for_any_bytes(parts, between):
     rows, rejects = taken(into)
     assert len(rows) + len(rejects) == sum(bool(part.strip()) for part in data.split(b"\n"))
     assert not any(SURROGATE.search(text) for row in rows for text in row if isinstance(text, str))
+
+
+odd_lines = st.builds(
+    line,
+    requester=st.sampled_from(["-", "arn:aws:sts::1:assumed-role/r/s", "svc:x.amazonaws.com", "a  b", ""]),
+    request=st.sampled_from(
+        ["-", '"-"', '"GET /a"b HTTP/1.1"', '"GET /a b HTTP/1.1"', '"GET /a?X-Amz-Signature=1 HTTP/1.1"']
+    ),
+    referer=st.sampled_from(["-", '"-"', '"a"b"', '"" ""']),
+    agent=st.sampled_from(["-", '"-"', '"curl"', '"a" "b"', '"a" 200 - 1 1 1 1 "b"', '"é\u2028"']),
+    status=st.sampled_from(["200", "-", "206", "2000", "٢٠٠"]),
+    sent=st.sampled_from(["-", "7", "٣", "9" * 19]),
+    key=st.sampled_from(["-", "a%2520b", "%"]),
+)
+
+
+@given(st.lists(odd_lines | mangled.map(lambda made: made.decode("utf-8", "replace")), max_size=5))
+def test_usual_lines_are_read_as_the_exact_parser_reads_them(lines):
+    """In columns or one by one: the same rows and rejects in the same order, and so it is for any choice of columns."""
+    data, fast, few = "\n".join(lines).encode(), BatchBuilder(), BatchBuilder(frozenset({"key", "bytes", "auth"}))
+    parse(data, "log", fast)
+    parse(data, "log", few)
+    exact = [made for one in data.split(b"\n") if one.strip() and isinstance(made := exactly(one), Row)]
+    whole, cut = fast.build(), few.build()
+    assert rows_of(whole) == exact
+    assert len(exact) + len(whole.rejects) == sum(bool(one.strip()) for one in data.split(b"\n"))
+    assert [(cut.text[n].text(i), cut.bytes[i], cut.id[i]) for i in range(len(cut)) for n in ("key", "auth")] == [
+        (whole.text[n].text(i), whole.bytes[i], whole.id[i]) for i in range(len(whole)) for n in ("key", "auth")
+    ]
+
+
+def exactly(one):
+    """A line as the exact parser reads it."""
+    return row_of_line(one.rstrip(b"\r").decode("utf-8", "replace"))
 
 
 HEAD = line().split('"')[0]
