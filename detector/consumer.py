@@ -43,6 +43,8 @@ from detector.source import Delivery, Message, Notice
 
 FILES_HORIZON = 15 * 86_400
 """Seconds for which files already counted are recognised: longer than any queue keeps a message."""
+FILES_MEMORY = 32 << 20
+"""Bytes of these marks in memory; the rest is looked up in the checkpoint."""
 REJECTS_JOURNALLED = 20
 """Rejected records of one poll that are journalled one by one; the rest is counted."""
 
@@ -86,6 +88,8 @@ class Consumer:
         self._columns = columns(rules, prefer=bool(orders.admission.prefer)) | OF_EVIDENCE | {"partition"}
         self._say, self._clock = say, clock
         self._files = Seen("files")
+        for one in self._files.spilling():
+            one.lean_on(edges.store, FILES_MEMORY)
         self._enforcing_since = self._saved_at = 0
         self._outbox = Outbox(edges, orders.response.max_age, say=say, clock=clock)
         self._failed: set[str] = set()
@@ -301,6 +305,9 @@ class Consumer:
         parts = self.engine.changes() | self._files.changes()
         parts["source"] = self.edges.source.positions(done)
         self._save(parts)
+        self.engine.saved()
+        for one in self._files.spilling():
+            one.let_go(FILES_MEMORY)
         self.checkpoint_seconds = time.monotonic() - began
 
     def _save(self, parts: dict[str, bytes | None]) -> None:

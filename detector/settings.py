@@ -13,8 +13,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from detector.core.document import document_key, explain, fields_at, load_yaml, locate, plain
+from detector.core.engine import MEMORY
 from detector.core.evidence import Redaction
-from detector.core.rule import Duration, Model
+from detector.core.rule import Duration, Model, Size
 from detector.errors import Problem, SettingsError, UnreadablePathError
 
 PREFIX = "BUCKETWATCH_"
@@ -127,6 +128,7 @@ class Settings(Model):
     lateness: dict[Literal["cloudtrail", "server_access", "access_audit"], Duration] = Field(default_factory=dict)
     idle_after: Duration = 3600
     horizon: Duration = 48 * 3600
+    memory: Size = MEMORY
     redact_keys: Redaction = "none"
 
     @model_validator(mode="after")

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from detector.core.part import Shelf
+
 
 def shown_name(name: str) -> str:
     """A file's name as valid text: it may be any bytes."""
@@ -79,11 +81,17 @@ class Sink(Protocol):
         """Deliver one alert (the contract's JSON). Raises EdgeError; delivered at least once, the id tells copies."""
 
 
-class StateStore(Protocol):
-    """Holds the last checkpoint. One writer; `save` is atomic: after a crash there is the old one or the new one."""
+class StateStore(Shelf, Protocol):
+    """Holds the last checkpoint. One writer; `save` is atomic: after a crash there is the old one or the new one.
+
+    A checkpoint may be larger than memory: whoever asks for a part, or for a range of one, gets just that.
+    """
 
     def load(self) -> Mapping[str, bytes]:
-        """Named parts of the last checkpoint; empty if there is none. Raises StateError."""
+        """Named parts of the last checkpoint, each read when it is asked for; empty if there is none.
+
+        Raises StateError.
+        """
 
     def save(self, parts: Mapping[str, bytes | None]) -> None:
         """Replace these parts (None deletes one), all or none. Raises StateError."""

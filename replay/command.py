@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -31,6 +32,12 @@ def replay(
     ] = None,
     jobs: Annotated[int, typer.Option(min=1, max=64, help="Processes that read and parse.")] = 1,
     redact_keys: Annotated[str, typer.Option(help="Object keys in the output: none, prefix or hash.")] = "none",
+    memory: Annotated[
+        str, typer.Option(help="What counting may hold in memory, such as 256M; the rest goes to files.")
+    ] = "256M",
+    tmp: Annotated[
+        Path | None, typer.Option(help="Folder for those files.", show_default="the system's temporary folder")
+    ] = None,
     *,
     model: Annotated[bool, typer.Option("--model/--no-model", help="Judge baseline rules (the online model).")] = True,
     report: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html.")] = True,
@@ -51,8 +58,19 @@ def replay(
     chosen = load_rules(rules or shipped())
     admission = _admission(since, until, prefer or [])
     output.prepare(out)
-    with _progress(quiet=quiet) as progress:
-        result = run(paths, chosen, Options(admission, jobs, model, redact_keys, progress))  # type: ignore[arg-type]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what lies in --tmp is removed
+    with output.Rejected(out) as rejected, _progress(quiet=quiet) as progress:
+        options = Options(
+            admission,
+            jobs,
+            model,
+            redact_keys,  # type: ignore[arg-type]
+            progress,
+            _size("--memory", memory),
+            tmp,
+            rejected.take,
+        )
+        result = run(paths, chosen, options)
     output.write(result, out, report=report)
     if not quiet:
         _say(result, out)
@@ -85,6 +103,16 @@ def _time(option: str, text: str) -> int | None:
     if second is None:
         raise InputError(f"{option}: expected a time such as 2026-05-01T09:00:00Z or 2026-05-01, got '{text}'")
     return second
+
+
+def _size(option: str, text: str) -> int:
+    from detector.core.rule import size
+    from detector.errors import InputError
+
+    try:
+        return size(text)
+    except ValueError as error:
+        raise InputError(f"{option}: {error}") from error
 
 
 def _progress(*, quiet: bool) -> _Bar:

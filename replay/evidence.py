@@ -13,11 +13,10 @@ import numpy as np
 
 from detector.core.access import AccessBatch, Index, Mask, Skip
 from detector.core.admit import Admission
-from detector.core.dedup import Seen, ranks
+from detector.core.dedup import Seen
 from detector.core.engine import Engine
 from detector.core.evidence import Evidence, Redaction
 from detector.core.finding import Finding
-from detector.core.ids import Ids
 from detector.core.projection import OF_EVIDENCE
 from detector.core.rule import Rule
 from detector.core.select import Selector
@@ -47,12 +46,11 @@ class Behind:
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """How to read again. columns: of the first pass. preferred: ids of which only one copy counts, with its rank."""
+    """How to read again. columns: of the first pass."""
 
     wanted: Sequence[Behind]
     admission: Admission
     columns: frozenset[str]
-    preferred: Ids
 
     def read(self, files: list[LogPath]) -> tuple[AccessBatch, list[FileRead]]:
         """The records behind the findings in these files, with all that evidence shows."""
@@ -63,10 +61,7 @@ class Pass:
         found = np.zeros(len(batch), np.bool_)
         for _, mask in matches(batch, self.wanted):
             found |= mask
-        found &= batch.skip == Skip.no
-        if len(self.preferred):
-            found &= ~Seen(preferred=self.preferred).refuses(batch.id, ranks(batch.cut(self.columns)))
-        return np.flatnonzero(found)
+        return np.flatnonzero(found & (batch.skip == Skip.no))
 
 
 def matches(batch: AccessBatch, wanted: Sequence[Behind]) -> Iterator[tuple[int, Mask]]:
@@ -107,7 +102,7 @@ def _gathered(
     files = [read.file for read in reads if any(behind.reaches(read) for behind in how.wanted)]
     size = done = 0
     for batch, outcomes in batches(files, how.read, jobs):
-        distinct = engine.distinct(batch, seen)
+        distinct = engine.distinct(batch, seen, how.columns)
         if len(distinct):
             for number, mask in matches(distinct, how.wanted):
                 evidence[number].add(distinct, np.flatnonzero(mask))

@@ -8,10 +8,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
+from detector.core.access import Reject
 from detector.errors import UnreadablePathError
 from replay.run import Result
+
+Json = dict[str, Any]
 
 
 def prepare(folder: Path) -> None:
@@ -30,10 +34,6 @@ def prepare(folder: Path) -> None:
 def write(result: Result, folder: Path, *, report: bool) -> None:
     """Write all output files. Lines are ASCII JSON: hostile text cannot break out of one."""
     _write(folder / "findings.jsonl", _lines(finding.to_json() for finding in result.findings))
-    rejected = (
-        {"file": r.file, "position": r.position, "reason": r.reason, "detail": r.detail} for r in result.rejects
-    )
-    _write(folder / "rejected.jsonl", _lines(rejected))
     _write(folder / "summary.json", json.dumps(result.summary, indent=2) + "\n")
     if report:
         from replay.report import render
@@ -41,11 +41,45 @@ def write(result: Result, folder: Path, *, report: bool) -> None:
         _write(folder / "report.html", render(result))
 
 
-def _lines(rows: Iterable[dict[str, Any]]) -> str:
+class Rejected:
+    """rejected.jsonl, written as the records come: there may be any number of them."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "rejected.jsonl"
+        self._part = _part(self._path)
+
+    def __enter__(self) -> Self:
+        self._file = self._part.open("w", encoding="utf-8", newline="\n")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+        if kind is None:
+            self._part.replace(self._path)
+        else:
+            self._part.unlink()
+
+    def take(self, rejects: Iterable[Reject] | None) -> None:
+        """Write these; None: start anew."""
+        if rejects is None:
+            self._file.seek(0)
+            self._file.truncate()
+        else:
+            rows = ({"file": r.file, "position": r.position, "reason": r.reason, "detail": r.detail} for r in rejects)
+            self._file.write(_lines(rows))
+
+
+def _lines(rows: Iterable[Json]) -> str:
     return "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows)
 
 
 def _write(path: Path, text: str) -> None:
-    part = path.with_name(path.name + ".part")
+    part = _part(path)
     part.write_text(text, "utf-8", newline="\n")
     part.replace(path)
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(path.name + ".part")

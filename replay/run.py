@@ -7,14 +7,15 @@ files → batches → engine (a second time, if differing copies of records came
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from detector.core.access import Log, Reject
 from detector.core.admit import Admission
-from detector.core.engine import Engine
+from detector.core.engine import KEPT, MEMORY, Engine
 from detector.core.evidence import Redaction
 from detector.core.finding import Finding
 from detector.core.projection import columns
@@ -24,19 +25,27 @@ from detector.core.times import iso
 from detector.watches import watches
 from replay.evidence import Behind, Pass, gather
 from replay.reader import Chunk, FileRead, LogPath, Progress, batches, find, records
+from replay.scratch import Scratch
 
 CLOSED = "closed"
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to replay. `progress` is called with (files done, files in all, bytes done, step)."""
+    """How to replay. `progress` is called with (files done, files in all, bytes done, step).
+
+    memory: bytes of tallies and ids held in memory. tmp: where the rest goes; None: the system's temporary folder.
+    rejects: is given the rejected records of each batch, in the order of files; None when all comes once more.
+    """
 
     admission: Admission = field(default_factory=Admission)
     jobs: int = 1
     model: bool = True
     redact: Redaction = "none"
     progress: Progress = lambda *_: None
+    memory: int = MEMORY
+    tmp: Path | None = None
+    rejects: Callable[[list[Reject] | None], None] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +57,6 @@ class Result:
     """
 
     findings: list[Finding]
-    rejects: list[Reject]
     summary: dict[str, Any]
     damaged: list[FileRead]
     unknown: list[FileRead]
@@ -58,39 +66,45 @@ class Result:
 def run(paths: Sequence[str], rules: Sequence[Rule], options: Options | None = None) -> Result:
     """Replay the logs under these paths. Raises InputError for what the user should mend."""
     options = options or Options()
+    with Scratch(options.tmp) as scratch:
+        return _run(paths, rules, options, scratch)
+
+
+def _run(paths: Sequence[str], rules: Sequence[Rule], options: Options, scratch: Scratch) -> Result:
     began = time.monotonic()
     files = find(paths)
     chosen = [rule for rule in rules if options.model or not isinstance(rule, BaselineRule)]
-    engine = Engine(chosen, watches(), best_copies=True)
+    room: dict[str, Any] = {"memory": options.memory, "shelf": scratch}
+    engine = Engine(chosen, watches(), best_copies=True, **room)
     read = partial(records, columns=_columns(chosen, options))
-    reads, rejects = _feed(engine, files, read, options, "reading")
+    reads = _feed(engine, files, read, options, "reading", scratch)
     if engine.needs_second_run:
-        engine = Engine(chosen, watches(), best_copies=True, **engine.second_run())
-        reads, rejects = _feed(engine, files, read, options, "reading again")
+        options.rejects(None)
+        scratch.clear(but=KEPT)
+        engine = Engine(chosen, watches(), best_copies=True, **room, **engine.second_run())
+        reads = _feed(engine, files, read, options, "reading again", scratch)
     closed = [finding for finding in engine.finish() if finding.state == CLOSED]
     findings = _with_evidence(closed, chosen, engine, reads, options) if closed else []
     findings.sort(key=lambda f: (f.opened_at, f.finding_id))
     damaged = [r for r in reads if r.damage]
     unknown = [r for r in reads if r.file.outright and not r.kind]
     summary = _summary(engine, rules, options, reads, findings) | {"wall_seconds": round(time.monotonic() - began, 3)}
-    return Result(
-        findings, sorted(rejects, key=lambda r: (r.file, r.position)), summary, damaged, unknown, engine.failures
-    )
+    return Result(findings, summary, damaged, unknown, engine.failures)
 
 
 def _feed(
-    engine: Engine, files: list[LogPath], read: Chunk, options: Options, step: str
-) -> tuple[list[FileRead], list[Reject]]:
+    engine: Engine, files: list[LogPath], read: Chunk, options: Options, step: str, scratch: Scratch
+) -> list[FileRead]:
     reads: list[FileRead] = []
-    rejects: list[Reject] = []
     size = 0
     for batch, outcomes in batches(files, read, options.jobs):
         engine.process(options.admission.apply(batch), now=1 << 40)
+        engine.spill(scratch.save)
         reads += outcomes
-        rejects += batch.rejects
+        options.rejects(sorted(batch.rejects, key=lambda r: (r.file, r.position)))
         size += sum(outcome.file.size for outcome in outcomes)
         options.progress(len(reads), len(files), size, step)
-    return reads, rejects
+    return reads
 
 
 def _with_evidence(
@@ -98,7 +112,7 @@ def _with_evidence(
 ) -> list[Finding]:
     by_id = {rule.id: rule for rule in rules}
     wanted = [Behind.of(finding, by_id[finding.rule_id]) for finding in findings]
-    how = Pass(wanted, options.admission, _columns(rules, options), engine.second_run()["preferred"])
+    how = Pass(wanted, options.admission, _columns(rules, options))
     return gather(findings, engine, reads, how, jobs=options.jobs, redact=options.redact, progress=options.progress)
 
 

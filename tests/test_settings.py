@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from detector.core.rule import size
 from detector.errors import SettingsError, UnreadablePathError
 from detector.settings import Settings, read_settings
 
@@ -34,6 +35,15 @@ def test_three_keys_suffice(tmp_path):
     assert read.response.mode == "plan"
     assert not read.response.armed
     assert [alert.kind for alert in read.alerts] == ["stdout"]
+
+
+def test_memory_is_a_size(tmp_path):
+    """Written with a unit; the default is the replay's."""
+    assert settings(tmp_path, MINIMAL).memory == size("256M") == 256 << 20
+    assert settings(tmp_path, MINIMAL + "memory: 2G\n").memory == 2 << 30
+    for wrong in ("100", "0M", "2T", "1.5G"):
+        (told,) = problems(tmp_path, MINIMAL + f'memory: "{wrong}"\n')
+        assert told == f"c.yaml:4:9: memory: expected a size such as 256M, got '{wrong}'"
 
 
 def test_the_contracts_example_is_understood(tmp_path):

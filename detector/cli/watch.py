@@ -84,14 +84,17 @@ def build(settings: Settings, *, say: Any, clock: Callable[[], float] = time.tim
     from detector.watches import watches
 
     rules = load_rules(settings.rules or shipped())
+    edges = _edges(settings, rules)
     lateness = LATENESS | {Log[name]: seconds for name, seconds in settings.lateness.items()}
     engine = Engine(
         rules,
         watches(gather=True),
         watermark=Watermark(lateness, settings.idle_after),
         horizon=settings.horizon,
+        memory=settings.memory,
+        shelf=edges.store,
     )
-    return Consumer(engine, rules, _edges(settings, rules), _orders(settings), say=say, clock=clock)
+    return Consumer(engine, rules, edges, _orders(settings), say=say, clock=clock)
 
 
 def _orders(settings: Settings) -> Orders:

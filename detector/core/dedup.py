@@ -13,6 +13,7 @@ import numpy as np
 
 from detector.core.access import I64, U64, AccessBatch, Index, Mask, Rows
 from detector.core.ids import Ids
+from detector.core.part import Spilling
 
 HOUR = 3600
 SEEN_BY_RULES = (
@@ -55,7 +56,7 @@ class Seen:
     def __init__(self, name: str = "seen", preferred: Ids | None = None) -> None:
         self._ids = Ids(name)
         self._preferred = preferred
-        self.contested = Ids(f"{name}-contested", once=False)
+        self.contested = Ids(f"{name}-contested" if preferred is None else f"{name}-contested-again", once=False)
         self.miscounted = False
 
     def __len__(self) -> int:
@@ -94,6 +95,10 @@ class Seen:
         """Let go of ids of records older than this (whole hours of event time)."""
         self._ids.forget_before(second // HOUR)
 
+    def spilling(self) -> list[Spilling]:
+        """What of its state may leave memory."""
+        return [self._ids, self.contested, *([] if self._preferred is None else [self._preferred])]
+
     def changes(self) -> dict[str, bytes | None]:
         """Parts of a checkpoint that came or went since the last call."""
         return self._ids.changes()
@@ -111,11 +116,13 @@ class Seen:
         return lost
 
     def refuses(self, ids: U64, rank: U64) -> Mask:
-        """Which rows are copies of an id of which a better one is preferred."""
+        """Which rows are worse copies of an id than the one that counts: for a later pass over the same records."""
+        best = self.contested if self._preferred is None else self._preferred
         order = np.argsort(ids)
-        lost = np.empty(len(ids), np.bool_)
-        lost[order] = self._lost(ids[order], rank[order])
-        return lost
+        contested, wanted = best.look_up(ids[order])
+        refused = np.empty(len(ids), np.bool_)
+        refused[order] = contested & (wanted != rank[order])
+        return refused
 
     def _judge(self, ids: U64, rank: U64, hour: I64, contest: bool) -> tuple[Mask, Mask]:
         """Which rows are copies and which differ, of rows sorted by id: of a new id the first row is kept."""

@@ -24,6 +24,7 @@ from detector.core.access import I64, AccessBatch, Log, Mask, Operation, Skip
 from detector.core.dedup import Seen, ranks
 from detector.core.finding import Finding
 from detector.core.ids import Ids
+from detector.core.part import Shelf, Spilling
 from detector.core.people import People
 from detector.core.rule import Rule
 from detector.core.view import BatchView
@@ -33,6 +34,10 @@ from detector.errors import StateError
 T = TypeVar("T")
 
 STATE_VERSION = 2
+MEMORY = 256 << 20
+"""Bytes of tallies, bounds and ids that are held in memory."""
+KEPT = ("copies/", "seen-contested/")
+"""Beginnings of the names of parts that a second run goes on using."""
 HORIZON = 48 * 3600
 """Seconds behind the watermark for which tallies, ids and identities are kept, so that late records are judged."""
 
@@ -42,6 +47,9 @@ class Holder(Protocol):
 
     def forget_before(self, second: int) -> None:
         """Let go of what only records before this second could change."""
+
+    def spilling(self) -> list[Spilling]:
+        """What of its state may leave memory."""
 
     def changes(self) -> dict[str, bytes | None]:
         """Checkpoint parts that came or went since the last call."""
@@ -103,6 +111,8 @@ class Engine:
 
     `best_copies` (replay): of differing copies of a record keep the best; `needs_second_run` then tells whether that
     takes a second run, made with what `second_run` gives as `preferred` and `copies`.
+
+    With a `shelf` tallies and ids hold about `memory` bytes at most, and the rest is read from the last checkpoint.
     """
 
     def __init__(
@@ -115,6 +125,8 @@ class Engine:
         best_copies: bool = False,
         preferred: Ids | None = None,
         copies: Seen | None = None,
+        memory: int = MEMORY,
+        shelf: Shelf | None = None,
     ) -> None:
         self.watermark = watermark or Watermark()
         self.people = People()
@@ -129,6 +141,12 @@ class Engine:
         self._horizon = horizon
         self._best_copies = best_copies
         self._forgotten = NEVER
+        self._memory, self._shelf = memory, shelf
+        self._spilling = [one for holder in self._holders() for one in holder.spilling()]
+        if shelf is not None:
+            for one in self._spilling:
+                one.lean_on(shelf, memory // 2 // len(self._spilling))
+            self._seen.spilling()[0].lean_on(shelf, memory // 2)
 
     @property
     def needs_second_run(self) -> bool:
@@ -152,8 +170,13 @@ class Engine:
             self._guard(watch, lambda watch=watch: watch.absorb(view, late), None)  # type: ignore[misc]
         return events
 
-    def distinct(self, batch: AccessBatch, seen: Seen) -> AccessBatch:
-        """The access events that `seen` has not met yet: for a later pass over records this engine has counted."""
+    def distinct(self, batch: AccessBatch, seen: Seen, columns: frozenset[str]) -> AccessBatch:
+        """The access events that `seen` has not met yet: for a later pass over records this engine has counted.
+
+        columns: those that the engine saw. Of copies that agree in them, those are shown that are best in all of the
+        batch's.
+        """
+        batch = batch.take(np.flatnonzero(~self._seen.refuses(batch.id, ranks(batch.cut(columns)))))
         duplicate = seen.judge(batch.id, ranks(batch), batch.time, best_of_batch=True).duplicate
         internal = self._internal_reads(batch)
         return batch.take(np.flatnonzero((batch.skip == Skip.no) & ~duplicate & ~internal))
@@ -179,10 +202,28 @@ class Engine:
 
     def changes(self) -> dict[str, bytes | None]:
         """Checkpoint parts that came (bytes) or went (None) since the last call."""
+        self._tidy()
         parts: dict[str, bytes | None] = {"engine": msgspec.msgpack.encode(self._state())}
         for holder in self._holders():
             parts |= holder.changes()
         return parts
+
+    def saved(self) -> None:
+        """What `changes` just gave lies on the shelf now: memory lets go of what is more than it may hold."""
+        for one, most in self._shares():
+            one.let_go(most)
+
+    def spill(self, save: Callable[[dict[str, bytes | None]], None]) -> None:
+        """Replay, which makes no checkpoints: save what may leave memory, if there is more than memory may hold."""
+        if self.held() > self._memory:
+            self._tidy()
+            for one in self._spilling:
+                save(one.changes())
+            self.saved()
+
+    def held(self) -> int:
+        """Bytes of tallies, bounds and ids in memory."""
+        return sum(one.held() for one in self._spilling)
 
     def restore(self, parts: Mapping[str, bytes]) -> None:
         """Go on where a checkpoint stopped. Raises StateError if it is of another version."""
@@ -203,6 +244,16 @@ class Engine:
         self._forgotten = state["forgotten"]
         for holder in self._holders():
             holder.restore(parts)
+
+    def _shares(self) -> list[tuple[Spilling, int]]:
+        """Where more is held than may be: what each part of the state may go on holding, half of it all together."""
+        every = [(one, one.held()) for one in self._spilling] if self._shelf is not None else []
+        total = sum(held for _, held in every)
+        return [(one, held * self._memory // 2 // total) for one, held in every] if total > self._memory else []
+
+    def _tidy(self) -> None:
+        for one, most in self._shares():
+            one.tidy(most)
 
     def _holders(self) -> list[Holder]:
         return [self._seen, self._copies, self._internal, self.people, *self._watches]

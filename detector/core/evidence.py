@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from detector.core.access import AccessBatch, text_hash
+from detector.core.access import U64, AccessBatch, text_hash
 from detector.core.finding import LIST_LIMIT, prefix_of
 from detector.core.times import iso
 
@@ -38,7 +38,7 @@ class Evidence:
     def __init__(self) -> None:
         self.requests = 0
         self.bytes = 0
-        self.objects: set[int] = set()
+        self._objects: list[U64] = []
         self.lists: dict[str, dict[str, int]] = {name: {} for name in (*LISTS, *DERIVED)}
         self.since: int | None = None
 
@@ -50,7 +50,7 @@ class Evidence:
         self.bytes += int(batch.bytes[rows].sum())
         first = int(batch.time[rows].min())
         self.since = first if self.since is None else min(self.since, first)
-        self.objects.update(np.unique(batch.object_hash(rows)).tolist())
+        self._take(np.unique(batch.object_hash(rows)))
         for name, column in LISTS.items():
             coded = batch.text[column]
             self._keep(name, (coded.values[c] for c in np.unique(coded.codes[rows]) if c >= 0))
@@ -59,6 +59,18 @@ class Evidence:
         who = [batch.principals[c] for c in np.unique(batch.who[rows])]
         self._keep("sessions", {p.session_shown for p in who})
         self._keep("roles", {p.role_shown for p in who})
+
+    def objects(self) -> U64:
+        """Hashes of the distinct objects, sorted."""
+        if len(self._objects) != 1:
+            self._objects = [np.unique(np.concatenate([np.zeros(0, np.uint64), *self._objects]))]
+        return self._objects[0]
+
+    def _take(self, hashes: U64) -> None:
+        """Hashes are kept as they come, and put together when the last have grown to as many as the first."""
+        self._objects.append(hashes)
+        if sum(map(len, self._objects[1:])) >= len(self._objects[0]):
+            self.objects()
 
     def _keep(self, name: str, texts: Iterable[str]) -> None:
         kept = self.lists[name]
@@ -70,7 +82,7 @@ class Evidence:
         """Take in evidence of other records."""
         self.requests += other.requests
         self.bytes += other.bytes
-        self.objects |= other.objects
+        self._take(other.objects())
         for name, kept in other.lists.items():
             self._keep(name, kept)
         if other.since is not None:
@@ -78,7 +90,7 @@ class Evidence:
 
     def to_json(self, redact: Redaction = "none", *, partial: bool = False) -> dict[str, Any]:
         """The finding's `evidence`. `partial`: gathered only from `since` on (the daemon), and says so."""
-        out: dict[str, Any] = {"requests": self.requests, "objects": len(self.objects), "bytes": self.bytes}
+        out: dict[str, Any] = {"requests": self.requests, "objects": len(self.objects()), "bytes": self.bytes}
         for name, kept in self.lists.items():
             out[name] = sorted(text[:TEXT_LIMIT] for text in kept)
         if partial and self.since is not None:
@@ -90,7 +102,7 @@ class Evidence:
         return {
             "requests": self.requests,
             "bytes": self.bytes,
-            "objects": np.fromiter(self.objects, np.uint64, len(self.objects)).tobytes(),
+            "objects": self.objects().tobytes(),
             "lists": self.lists,
             "since": self.since,
         }
@@ -100,7 +112,7 @@ class Evidence:
         """The evidence a snapshot describes."""
         evidence = cls()
         evidence.requests, evidence.bytes, evidence.since = state["requests"], state["bytes"], state["since"]
-        evidence.objects = set(np.frombuffer(state["objects"], np.uint64).tolist())
+        evidence._take(np.frombuffer(state["objects"], np.uint64))
         evidence.lists |= state["lists"]
         return evidence
 

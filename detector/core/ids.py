@@ -7,14 +7,15 @@ than one such partition, however many ids there are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
 
 from detector.core.access import I64, U64, Index, Mask
 from detector.core.bloom import FULL, Bloom
-from detector.core.runs import LARGE, Part, Run, Segments, concat
+from detector.core.part import Part, Run, Shelf
+from detector.core.runs import LARGE, Segments, concat
 from detector.core.window import by_value
 
 NEW = -1
@@ -31,18 +32,16 @@ WORST = np.uint64((1 << 64) - 1)
 _BOUNDS = np.arange(1, PARTITIONS, dtype=np.uint64) << np.uint64(_WIDTH)
 
 
-class Ids:
+class Ids(Segments):
     """Id → the smallest rank it was put in with. `once`: no id is ever put in twice."""
 
     def __init__(self, name: str, *, once: bool = True) -> None:
+        super().__init__(name, _merged)
         self._once = once
-        self._segments = Segments(name, _merged)
         self._filter = Bloom(SMALLEST)
+        self._largest = LARGEST
         self._forgotten = 0
         self._turn = 0
-
-    def __len__(self) -> int:
-        return len(self._segments)
 
     def look_up(self, ids: U64) -> tuple[Mask, U64]:
         """Which of these sorted ids are known, and their ranks."""
@@ -57,58 +56,66 @@ class Ids:
 
     def add(self, ids: U64, rank: U64, hour: I64) -> None:
         """Put in these ids, sorted and each once, seen in these hours of event time."""
-        self._segments.add(NEW, (ids, rank, hour.astype(np.int32)))
-        for part in [part for part in self._segments.parts(NEW, NEW) if len(part) >= LARGE]:
+        self.append(NEW, (ids, rank, hour.astype(np.int32)))
+        for part in [part for part in self.parts(NEW, NEW) if len(part) >= LARGE]:
             self._cut(part)
         self._filter.add(ids)
-        if self._filter.full and len(self._filter) < LARGEST:
+        if self._filter.full and len(self._filter) < self._largest:
             self._refill()
 
     def forget_before(self, hour: int) -> None:
         """Let go of what was put in for earlier hours. It is not found any more, and leaves memory by and by."""
         self._forgotten = hour
-        for part in list(self._segments.parts(NEW, NEW)):
+        for part in list(self.parts(NEW, NEW)):
             run = part.whole()
             kept = self._kept(run)
             if kept is not run:
-                self._segments.drop(NEW, part)
-                self._segments.add(NEW, kept)
+                self.drop(NEW, part)
+                self.append(NEW, kept)
         for partition in range(self._turn, PARTITIONS, CYCLE):
-            runs = [part.whole() for part in self._segments.parts(partition, partition)]
+            runs = [part.whole() for part in self.parts(partition, partition)]
             if runs:
-                self._segments.replace(partition, self._kept(_merged(runs)))
+                self.replace(partition, self._kept(_merged(runs)))
             first, last = partition << _WIDTH, (partition + 1 << _WIDTH) - 1
             self._filter.clear(first, last)
-            for part in [*self._segments.parts(NEW, NEW), *self._segments.parts(partition, partition)]:
+            for part in [*self.parts(NEW, NEW), *self.parts(partition, partition)]:
                 self._filter.add(part.span(first, last)[0])
         self._turn = (self._turn + 1) % CYCLE
 
-    def changes(self) -> dict[str, bytes | None]:
-        """Parts of a checkpoint that came or went since the last call."""
-        return self._segments.changes()
-
-    def restore(self, parts: Mapping[str, bytes]) -> None:
-        """Take in the parts of a checkpoint."""
-        self._segments.restore(parts)
+    def restore(self, parts: Mapping[str, bytes], each: Callable[[Run], object] = lambda _: None) -> None:
+        """Take in the parts of a checkpoint that are ours and show each; what is too much stays on the shelf."""
+        super().restore(parts, each)
         self._refill()
+
+    def lean_on(self, shelf: Shelf, room: int) -> None:
+        """From now on what is in a checkpoint may leave memory. `room`: bytes to hold, half of them for the filter."""
+        super().lean_on(shelf, room // 2)
+        self._largest = max(SMALLEST, 1 << max(room // 16, 1).bit_length() - 1)
+
+    def held(self) -> int:
+        """Bytes in memory."""
+        return super().held() + self._filter.nbytes
+
+    def tidy(self, most: int) -> None:
+        """Nothing is put together before its time: the next merge would read it again."""
 
     def _match(self, segment: int, ids: U64, rows: Index, known: Mask, rank: U64) -> None:
         """Note which of the sorted ids at these rows a segment holds, and their smallest ranks."""
         keys = ids[rows]
-        for part in self._segments.parts(segment, segment) if len(rows) else ():
-            hit, (_, ranks, hour) = part.find(keys)
-            lasting = hour >= self._forgotten
-            at = rows[hit[lasting]]
-            known[at] = True
-            rank[at] = np.minimum(rank[at], ranks[lasting])
+        for part in self.parts(segment, segment) if len(rows) else ():
+            for hit, (ranks, hour) in part.find(keys):
+                lasting = hour >= self._forgotten
+                at = rows[hit[lasting]]
+                known[at] = True
+                rank[at] = np.minimum(rank[at], ranks[lasting])
 
     def _cut(self, part: Part) -> None:
         run = part.whole()
-        self._segments.drop(NEW, part)
+        self.drop(NEW, part)
         ends = [0, *np.searchsorted(run[0], _BOUNDS).tolist(), len(run[0])]
         for partition, (first, end) in enumerate(pairwise(ends)):
             if first < end:
-                self._segments.add(partition, tuple(column[first:end] for column in run))
+                self.append(partition, tuple(column[first:end] for column in run))
 
     def _kept(self, run: Run) -> Run:
         lasting = run[2] >= self._forgotten
@@ -117,9 +124,9 @@ class Ids:
     def _refill(self) -> None:
         """A filter of the right size, of what is held now."""
         words = 1 << (len(self) * 4 // FULL).bit_length()
-        self._filter = Bloom(min(max(words, SMALLEST), LARGEST))
-        for part in self._segments.parts(NEW, PARTITIONS):
-            self._filter.add(part.whole()[0])
+        self._filter = Bloom(min(max(words, SMALLEST), self._largest))
+        for part in self.all_parts():
+            self._filter.add(part.keys())
 
 
 def _merged(runs: Sequence[Run]) -> Run:

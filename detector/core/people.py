@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from detector.core.finding import shown
+from detector.core.part import Spilling
 from detector.core.principal import Principal
 from detector.core.table import Table
 from detector.core.view import IDENTITY, SHOWN, BatchView
@@ -66,6 +67,10 @@ class People:
             for principal, _ in self._people.values():
                 self._learn_names(principal)
 
+    def spilling(self) -> list[Spilling]:
+        """What of its state may leave memory."""
+        return []
+
     def changes(self) -> dict[str, bytes | None]:
         """Parts of a checkpoint that changed since the last call."""
         parts: dict[int, list[tuple[int, Principal, int]]] = {number: [] for number in self._changed}
@@ -77,10 +82,9 @@ class People:
 
     def restore(self, parts: Mapping[str, bytes]) -> None:
         """Take in the parts of a checkpoint."""
-        for name, data in parts.items():
-            if name.startswith("people/"):
-                for who, principal, hour in msgspec.msgpack.decode(data, type=list[tuple[int, Principal, int]]):
-                    self._enter(who, principal, hour)
+        for name in (name for name in parts if name.startswith("people/")):
+            for who, principal, hour in msgspec.msgpack.decode(parts[name], type=list[tuple[int, Principal, int]]):
+                self._enter(who, principal, hour)
         self._note_hours(self._people)
         self._changed = set()
 

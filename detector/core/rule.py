@@ -32,6 +32,7 @@ DISTINCT_CAP = 100_000
 
 DISTINCT_MEASURES = frozenset({"objects", "prefixes", "source_ips", "source_nets", "buckets", "sessions", "roles"})
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+SIZES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 NOT_COUNTED = {"title", "description", "runbook", "severity", "stage", "respond", "exceptions"}
 """Fields of a rule that change nothing about what it counts."""
 MINUTE_BUCKETS_OVER = 3600
@@ -56,6 +57,15 @@ def seconds(value: object) -> int:
     return int(match[1]) * UNITS[match[2]]
 
 
+def size(value: object) -> int:
+    """An amount of memory such as `256M` in bytes."""
+    match = re.fullmatch(r"\s*(\d{1,9})\s*([KMG])\s*", value) if isinstance(value, str) else None
+    if match is None or not int(match[1]):
+        msg = f"expected a size such as 256M, got {value!r}"
+        raise ValueError(msg)
+    return int(match[1]) * SIZES[match[2]]
+
+
 def _digest(meaning: object) -> str:
     return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -72,6 +82,7 @@ def _number(value: object) -> object:
 
 
 Duration = Annotated[int, BeforeValidator(seconds)]
+Size = Annotated[int, BeforeValidator(size)]
 Number = Annotated[int | float, BeforeValidator(_number)]
 Texts = Annotated[
     tuple[Annotated[str, Field(min_length=1, max_length=1024)], ...], BeforeValidator(_texts), Field(min_length=1)

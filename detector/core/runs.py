@@ -1,26 +1,23 @@
 """Append-only columns cut into segments: what tallies and seen ids are kept in. Pure.
 
 Rules of this file
-- A run is a tuple of equally long arrays, sorted by the first, and never changes once it is in. Appending is cheap;
-  whoever reads looks at several runs.
+- A run never changes once it is in. Appending is cheap; whoever reads looks at several runs.
 - Runs of one segment are merged in tiers: only when `TIER` of about one size have come together, so that a row is
   rewritten once for every `TIER`-fold growth. What is large enough is merged no more: that bounds the work and memory
   of a merge.
 - A checkpoint therefore writes only what is new: `changes()` names the runs that came and went since the last call.
+- What the last checkpoint holds may leave memory; it is read from there, by ranges. What was not touched for longest
+  goes first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from detector.core.access import U64, Index
+from detector.core.part import Part, Run, Shelf, decode, encode
 
-Run = tuple[npt.NDArray[Any], ...]
 Merge = Callable[[Sequence[Run]], Run]
 
 TIER = 8
@@ -33,52 +30,6 @@ def concat(runs: Sequence[Run]) -> Run:
     return tuple(np.concatenate(columns) for columns in zip(*runs, strict=True)) if len(runs) > 1 else runs[0]
 
 
-def encode(run: Run) -> bytes:
-    """A run as bytes: a line with the types of its columns, then their content."""
-    return b"\n".join((" ".join(column.dtype.str for column in run).encode(), b"".join(c.tobytes() for c in run)))
-
-
-def decode(data: bytes) -> Run:
-    """The run that `encode` wrote."""
-    head = data.index(b"\n")
-    types = [np.dtype(name) for name in data[:head].decode().split()]
-    rows = (len(data) - head - 1) // sum(dtype.itemsize for dtype in types)
-    columns, at = [], head + 1
-    for dtype in types:
-        columns.append(np.frombuffer(data, dtype, rows, at))
-        at += rows * dtype.itemsize
-    return tuple(columns)
-
-
-@dataclass(slots=True, eq=False)
-class Part:
-    """A run and the name it has in a checkpoint."""
-
-    name: str
-    run: Run
-
-    def __len__(self) -> int:
-        return len(self.run[0])
-
-    def whole(self) -> Run:
-        """All its rows."""
-        return self.run
-
-    def span(self, first: int, last: int) -> Run:
-        """The rows whose first column is in `first` to `last`, both included."""
-        low = int(np.searchsorted(self.run[0], np.uint64(first)))
-        high = int(np.searchsorted(self.run[0], np.uint64(last), "right"))
-        return tuple(column[low:high] for column in self.run)
-
-    def find(self, keys: U64) -> tuple[Index, Run]:
-        """Which of these sorted keys are in the first column, and the rows of those (one each)."""
-        if not len(self):
-            return np.zeros(0, np.intp), self.run
-        at = np.minimum(np.searchsorted(self.run[0], keys), len(self) - 1)
-        hit = np.flatnonzero(self.run[0][at] == keys)
-        return hit, tuple(column[at[hit]] for column in self.run)
-
-
 class Segments:
     """Runs by segment. `name` heads the names of its parts in a checkpoint."""
 
@@ -89,14 +40,19 @@ class Segments:
         self._next = 0
         self._fresh: dict[str, Part] = {}
         self._gone: set[str] = set()
+        self._touched: dict[int, None] = {}
+        self._shelf: Shelf | None = None
+        self._room = 0
 
     def __len__(self) -> int:
         return sum(len(part) for parts in self._parts.values() for part in parts)
 
-    def add(self, segment: int, run: Run) -> None:
+    def append(self, segment: int, run: Run) -> None:
         """Append a run to a segment, and merge where enough of one size have come together."""
         if not len(run[0]):
             return
+        self._touched.pop(segment, None)
+        self._touched[segment] = None
         parts = self._parts.setdefault(segment, [])
         parts.append(self._enter(segment, run))
         while (tier := _tier(len(parts[-1]))) < _tier(LARGE):
@@ -114,6 +70,10 @@ class Segments:
         for segment in wanted:
             yield from self._parts.get(segment, ())
 
+    def all_parts(self) -> list[Part]:
+        """Every part, by segment."""
+        return [part for segment in sorted(self._parts) for part in self._parts[segment]]
+
     def segments(self) -> list[int]:
         """The segments that hold something, in order."""
         return sorted(self._parts)
@@ -123,18 +83,20 @@ class Segments:
         self._parts[segment].remove(part)
         self._leave([part])
         if not self._parts[segment]:
-            del self._parts[segment]
+            del self._parts[segment], self._touched[segment]
 
     def replace(self, segment: int, run: Run) -> None:
         """This run instead of all that the segment held."""
         self._leave(self._parts.pop(segment, ()))
-        self.add(segment, run)
+        self._touched.pop(segment, None)
+        self.append(segment, run)
 
     def drop_before(self, segment: int) -> bool:
         """Let go of all segments before this one; whether there were any."""
         old = [s for s in self._parts if s < segment]
         for s in old:
             self._leave(self._parts.pop(s))
+            del self._touched[s]
         return bool(old)
 
     def changes(self) -> dict[str, bytes | None]:
@@ -144,12 +106,54 @@ class Segments:
         self._fresh, self._gone = {}, set()
         return out
 
-    def restore(self, parts: Mapping[str, bytes]) -> None:
-        """Take in the parts of a checkpoint that are ours."""
+    def restore(self, parts: Mapping[str, bytes], each: Callable[[Run], object] = lambda _: None) -> None:
+        """Take in the parts of a checkpoint that are ours and show each; what is too much stays on the shelf."""
+        held = 0
         for name in sorted(name for name in parts if name.startswith(f"{self.name}/")):
             segment, number = name[len(self.name) + 1 :].split("/")
-            self._parts.setdefault(int(segment), []).append(Part(name, decode(parts[name])))
+            run = decode(parts[name])
+            part = Part(name, run)
+            self._parts.setdefault(int(segment), []).append(part)
+            self._touched.setdefault(int(segment))
             self._next = max(self._next, int(number, 16) + 1)
+            each(run)
+            if self._shelf is not None and held + part.nbytes > self._room:
+                part.leave(self._shelf)
+            held += part.nbytes
+
+    def lean_on(self, shelf: Shelf, room: int) -> None:
+        """From now on what is in a checkpoint may leave memory. `room`: bytes taken in at most when restoring."""
+        self._shelf, self._room = shelf, room
+
+    def held(self) -> int:
+        """Bytes in memory."""
+        return sum(part.nbytes for parts in self._parts.values() for part in parts)
+
+    def tidy(self, most: int) -> None:
+        """Before a checkpoint after which much has to leave: put together what will, so that it leaves as one."""
+        held = self.held()
+        for segment in list(self._touched):
+            if held <= most:
+                return
+            parts = self._parts[segment]
+            warm = [part for part in parts if not part.cold]
+            held -= sum(part.nbytes for part in warm)
+            if len(warm) > 1 and sum(map(len, warm)) <= LARGE * TIER:
+                parts[:] = [part for part in parts if part.cold]
+                parts.append(self._enter(segment, self._merge([part.whole() for part in warm])))
+                self._leave(warm)
+
+    def let_go(self, most: int) -> None:
+        """Right after a checkpoint: hold no more than so many bytes, if what is in it can be spared."""
+        held = self.held()
+        for segment in list(self._touched):
+            for part in sorted(self._parts[segment], key=len, reverse=True):
+                if held <= most or self._shelf is None:
+                    return
+                if part.name not in self._fresh:
+                    held -= part.nbytes
+                    part.leave(self._shelf)
+                    held += part.nbytes
 
     def _enter(self, segment: int, run: Run) -> Part:
         part = Part(f"{self.name}/{segment}/{self._next:x}", run)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from detector.core.access import I64, U64, Index
-from detector.core.runs import Run
+from detector.core.part import Run, Shelf
 from detector.core.table import SPREAD
 from detector.core.window import by_value, starts_of_runs
 
@@ -25,7 +25,7 @@ class _Places:
     """Totals of one stretch of time. `pairs`: put in so far."""
 
     def __init__(self) -> None:
-        self.totals = np.zeros(SMALLEST * GROWTH, np.int64)
+        self.totals = np.zeros(SMALLEST, np.int64)
         self.pairs = 0
 
     def add(self, mixed: U64, amounts: I64) -> None:
@@ -36,6 +36,11 @@ class _Places:
 
     def of(self, mixed: U64) -> I64:
         return self.totals[self._place(mixed)]
+
+    def fold(self) -> None:
+        """Make do with the fewest places."""
+        self.totals = self.totals.reshape(SMALLEST, -1).max(axis=1)
+        self.pairs = 0
 
     def _place(self, mixed: U64) -> Index:
         return (mixed >> np.uint64(65 - len(self.totals).bit_length())).astype(np.intp)
@@ -63,7 +68,10 @@ class Screen:
         group, bucket = group[starts], bucket[starts]
         mixed = _mixed(group, bucket)
         for stretch, rows in by_value(bucket // self._buckets):
-            self._stretches.setdefault(stretch, _Places()).add(mixed[rows], amounts[rows])
+            places = self._stretches[stretch] = (
+                self._stretches.pop(stretch) if stretch in self._stretches else _Places()
+            )
+            places.add(mixed[rows], amounts[rows])
         around = np.maximum(self._totals(group, bucket - 1), self._totals(group, bucket + 1))
         return group, bucket, self._totals(group, bucket) + around
 
@@ -76,6 +84,30 @@ class Screen:
         """Let go of what only bounds values before this second."""
         oldest = (second // self._width - 1) // self._buckets
         self._stretches = {stretch: places for stretch, places in self._stretches.items() if stretch >= oldest}
+
+    def lean_on(self, shelf: Shelf, room: int) -> None:
+        """It needs no shelf: bounds only become less tight."""
+
+    def changes(self) -> dict[str, bytes | None]:
+        """Bounds are no part of a checkpoint: they are made anew of what was counted."""
+        return {}
+
+    def tidy(self, most: int) -> None:
+        """Nothing has to be written."""
+
+    def held(self) -> int:
+        """Bytes in memory."""
+        return sum(places.totals.nbytes for places in self._stretches.values())
+
+    def let_go(self, most: int) -> None:
+        """Hold no more than so many bytes: what was not touched for longest is folded first."""
+        held = self.held()
+        for places in self._stretches.values():
+            if held <= most:
+                return
+            held -= places.totals.nbytes
+            places.fold()
+            held += places.totals.nbytes
 
     def _totals(self, group: U64, bucket: I64) -> I64:
         totals, mixed = np.zeros(len(group), np.int64), _mixed(group, bucket)

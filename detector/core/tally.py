@@ -7,17 +7,21 @@ add up in any order, so order, batching, restarts and sharding cannot change wha
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 
 from detector.core.access import I64, U64, Index
-from detector.core.runs import Run, Segments, concat
+from detector.core.part import Run
+from detector.core.runs import Segments, concat
 from detector.core.table import SPREAD
 from detector.core.window import by_value
 
 SEGMENT = 3600
 CODE_BITS = 20
+SLICE = 1 << 20
+"""Rows that are merged at a time, about, where an hour is looked at as a whole."""
 
 
 def merge_amounts(runs: Sequence[Run]) -> Run:
@@ -80,26 +84,25 @@ def _first(again: Index, rows: int) -> Index:
     return np.flatnonzero(first)
 
 
-class Tallies:
+class Tallies(Segments):
     """Per-second tallies of one rule."""
 
     def __init__(self, name: str, *, distinct: bool) -> None:
-        self._merge = merge_members if distinct else merge_amounts
-        self._segments = Segments(name, self._merge)
+        super().__init__(name, merge_members if distinct else merge_amounts)
 
     def add(self, group: U64, second: I64, who: U64, item: U64) -> list[Run]:
         """Count these rows. Returns them by hour, in the order of group and second, repeated rows put together."""
         runs = []
         for hour, rows in by_value(second // SEGMENT):
             run = self._merge([(group[rows], second[rows], who[rows], item[rows])])
-            self._segments.add(hour, run)
+            self.append(hour, run)
             runs.append(run)
         return runs
 
     def rows(self, group: int, first: int, last: int) -> tuple[I64, U64, U64]:
         """Seconds, credentials and items of one group from second `first` to `last`, by second."""
         parts = []
-        for part in self._segments.parts(first // SEGMENT, last // SEGMENT):
+        for part in self.parts(first // SEGMENT, last // SEGMENT):
             _, *columns = part.span(group, group)
             inside = slice(*np.searchsorted(columns[0], (first, last + 1)))
             parts.append(tuple(column[inside] for column in columns))
@@ -109,37 +112,22 @@ class Tallies:
         order = np.argsort(second, kind="stable")
         return second[order], who[order], item[order]
 
-    def everything(self, first: int, last: int) -> Run:
-        """All rows of all groups from second `first` to `last`, merged."""
-        runs = [part.whole() for part in self._segments.parts(first // SEGMENT, last // SEGMENT)]
-        if not runs:
-            return tuple(np.zeros(0, dtype) for dtype in (np.uint64, np.int64, np.uint64, np.uint64))
-        merged = self._merge(runs)
-        second = merged[1].astype(np.int64)
-        rows = (second >= first) & (second <= last)
-        return tuple(column[rows] for column in merged)
-
-    def runs(self) -> Iterator[Run]:
-        """All that is held, run by run."""
-        held = self._segments.segments()
-        return (part.whole() for part in self._segments.parts(held[0], held[-1])) if held else iter(())
-
-    def segments(self) -> list[int]:
-        """The hours (of event time) that hold something, in order."""
-        return self._segments.segments()
+    def slices(self, first: int, last: int) -> Iterator[Run]:
+        """All rows from second `first` to `last`, merged, as many groups at a time as memory bears."""
+        parts = list(self.parts(first // SEGMENT, last // SEGMENT))
+        count = 1 + sum(map(len, parts)) // SLICE
+        edges = [(1 << 64) * number // count for number in range(count + 1)]
+        for low, end in pairwise(edges):
+            runs = [run for part in parts if len((run := part.span(low, end - 1))[0])]
+            if runs:
+                merged = self._merge(runs)
+                rows = (merged[1] >= first) & (merged[1] <= last)
+                yield tuple(column[rows] for column in merged)
 
     def groups(self) -> set[int]:
         """All groups that hold something."""
-        return {group for run in self.runs() for group in np.unique(run[0]).tolist()}
+        return {group for part in self.all_parts() for group in np.unique(part.keys()).tolist()}
 
     def forget_before(self, second: int) -> bool:
         """Let go of whole segments before this second; whether there were any."""
-        return self._segments.drop_before(second // SEGMENT)
-
-    def changes(self) -> dict[str, bytes | None]:
-        """Parts of a checkpoint that came or went since the last call."""
-        return self._segments.changes()
-
-    def restore(self, parts: Mapping[str, bytes]) -> None:
-        """Take in the parts of a checkpoint."""
-        self._segments.restore(parts)
+        return self.drop_before(second // SEGMENT)

@@ -17,10 +17,10 @@ from detector.core.access import I64, U64, Log, Mask
 from detector.core.episode import CLOSED, Ledger, Tracked
 from detector.core.evidence import Slices
 from detector.core.finding import Finding, finding_id, group_key, principal_json
+from detector.core.part import Run, Spilling
 from detector.core.people import People
 from detector.core.principal import Principal
 from detector.core.rule import DISTINCT_CAP, DISTINCT_MEASURES, Exemption, Threshold
-from detector.core.runs import Run
 from detector.core.screen import Screen
 from detector.core.select import PRINCIPAL_FIELDS, Selector, glob
 from detector.core.tally import Tallies
@@ -120,6 +120,10 @@ class ThresholdWatch:
         """Kinds of log the rule reads; it closes on the slowest of them."""
         return self.selector.logs
 
+    def spilling(self) -> list[Spilling]:
+        """What of its state may leave memory."""
+        return [self._tallies, self._bounds]
+
     def changes(self) -> dict[str, bytes | None]:
         """Parts of a checkpoint that changed since the last call."""
         parts = self._tallies.changes()
@@ -134,9 +138,7 @@ class ThresholdWatch:
         state = msgspec.msgpack.decode(data) if data else {}
         if state.get("digest") != self.rule.digest():
             return
-        self._tallies.restore(parts)
-        for run in self._tallies.runs():
-            self._bounds.add(run)
+        self._tallies.restore(parts, self._bounds.add)
         self._keys = {group: tuple(key) for group, key in state["keys"]}
         self._ledger.restore(state["ledger"])
         self._newest = state["newest"]
@@ -178,7 +180,8 @@ class ThresholdWatch:
     def _near(self) -> set[tuple[int, int]]:
         """All (group, bucket) pairs in which a value may be at or above the threshold."""
         near: set[tuple[int, int]] = set()
-        for run in self._tallies.runs():
+        for part in self._tallies.all_parts():
+            run = part.whole()
             group, bucket = run[0], run[1] // self.rule.window
             starts = starts_of_runs(group, bucket)
             for one, at in zip(group[starts].tolist(), bucket[starts].tolist(), strict=True):

@@ -16,6 +16,7 @@ import numpy as np
 from detector.core.access import I64, U64, Log, Mask
 from detector.core.episode import CLOSED, Ledger, Tracked
 from detector.core.finding import Finding, finding_id, group_key, principal_json
+from detector.core.part import Run, Spilling
 from detector.core.people import People
 from detector.core.rule import DISTINCT_MEASURES, BaselineRule
 from detector.core.select import Selector
@@ -88,6 +89,10 @@ class BaselineWatch:
         """Kinds of log the rule reads; panes are sealed by the slowest of them."""
         return self.selector.logs
 
+    def spilling(self) -> list[Spilling]:
+        """What of its state may leave memory."""
+        return [self._tallies]
+
     def changes(self) -> dict[str, bytes | None]:
         """Parts of a checkpoint that changed since the last call."""
         parts = self._tallies.changes()
@@ -140,10 +145,17 @@ class BaselineWatch:
 
     def _panes(self, first: int, end: int) -> tuple[I64, U64, I64]:
         """(pane, group, value) of every active pane from `first` to `end`."""
-        group, second, _, item = self._tallies.everything(first, end - 1)
-        pane = second.astype(np.int64) // PANE_SECONDS * PANE_SECONDS
+        found = [self._counted(run) for run in self._tallies.slices(first, end - 1)]
+        if not found:
+            return np.zeros(0, np.int64), np.zeros(0, np.uint64), np.zeros(0, np.int64)
+        panes, groups, values = (np.concatenate(columns) for columns in zip(*found, strict=True))
+        return panes, groups, values
+
+    def _counted(self, run: Run) -> tuple[I64, U64, I64]:
+        group, second, _, item = run
+        pane = second // PANE_SECONDS * PANE_SECONDS
         order = np.lexsort((item, group, pane))
-        pane, groups, item = pane[order], group[order].astype(np.uint64), item[order]
+        pane, groups, item = pane[order], group[order], item[order]
         starts = starts_of_runs(pane, groups)
         weight = np.zeros(len(item), np.int64)
         if self._distinct:

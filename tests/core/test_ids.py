@@ -90,7 +90,9 @@ def test_what_is_forgotten_leaves_memory(small):
     for number in range(20):
         put(ids, range(number * 1000, number * 1000 + 1000), [1] * 1000, FIRST_HOUR + number)
     assert len(ids) == 20_000
-    assert len(ids._segments.segments()) == PARTITIONS
+    assert len(ids.segments()) == PARTITIONS
+    ids.forget_before(FIRST_HOUR + 19)
+    assert [n for n, rank in enumerate(ranks_of(ids, range(20_000))) if rank is not None] == list(range(19_000, 20_000))
     for _ in range(CYCLE):
         ids.forget_before(FIRST_HOUR + 19)
     assert len(ids) == 1000

@@ -6,10 +6,10 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from detector.core import runs, tally
+from detector.core import part, runs, screen, tally
 from detector.core.screen import Screen
 from detector.core.tally import Tallies, merge_amounts, merge_members
 
@@ -84,20 +84,68 @@ def test_tallies_hold_what_was_put_in(cuts, distinct):
                 assert int(item.sum()) == sum(row[3] for row in inside) % (1 << 64)
 
 
-@given(cuts=cuts_, width=st.sampled_from([10, 13, 300, 3600, 7200]))
-def test_a_bound_is_never_below_a_value(cuts, width):
-    """No value of a window that ends in a bucket is above the bucket's bound, however small the screen."""
-    screen, told = Screen(width, distinct=True), {}
-    for rows in cuts:
-        run = merge_members([columns(rows)])
-        group, bucket, bound = screen.add(run)
-        told |= dict(zip(zip(group.tolist(), bucket.tolist(), strict=True), bound.tolist(), strict=True))
-    everything = [row for rows in cuts for row in set(rows)]
-    for group, second, *_ in everything:
+@pytest.fixture
+def few_places(monkeypatch):
+    """So few places to begin with that every stream makes them grow."""
+    monkeypatch.setattr(screen, "SMALLEST", 2)
+    monkeypatch.setattr(screen, "GROWTH", 2)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
+@given(
+    cuts=cuts_,
+    width=st.sampled_from([10, 13, 300, 3600, 7200]),
+    distinct=st.booleans(),
+    room=st.lists(st.sampled_from([0, 50, 1 << 20]), min_size=6, max_size=6),
+)
+def test_a_bound_is_never_below_a_value(cuts, width, distinct, room, few_places):
+    """No value of a window that ends in a bucket is above the bucket's bound, grown and folded as memory wants."""
+    merge = merge_members if distinct else merge_amounts
+    bounds, rows_ = Screen(width, distinct=distinct), []
+    for most, rows in zip(room, cuts, strict=False):
+        rows_ += [(group, second, who, item % 7) for group, second, who, item in rows]
+        group, bucket, bound = bounds.add(merge([columns(rows_[-len(rows) :])]))
+        for one, at, told in zip(group.tolist(), bucket.tolist(), bound.tolist(), strict=True):
+            assert told >= max(bounds.bound(one, at), bounds.bound(one, at + 1))
+        bounds.let_go(most)
+    weight = dict.fromkeys(rows_, 1) if distinct else {}
+    for row in () if distinct else rows_:
+        weight[row[:3]] = weight.get(row[:3], 0) + row[3]
+    for group, second, *_ in weight:
         for t in (second, second + width - 1):
-            value = len([row for row in everything if row[0] == group and t - width < row[1] <= t])
-            assert screen.bound(group, t // width) >= value
-    assert told.keys() == {(row[0], row[1] // width) for row in everything}
+            inside = [value for row, value in weight.items() if row[0] == group and t - width < row[1] <= t]
+            assert bounds.bound(group, t // width) >= sum(inside)
+
+
+def test_bounds_are_tight_where_there_is_room():
+    """Groups with a few rows each are not taken for one with many: hardly any is looked at closely for nothing."""
+    bounds = Screen(300, distinct=True)
+    rng = np.random.default_rng(3)
+    groups = rng.integers(1, 1 << 64, 20_000, np.uint64)
+    for _ in range(3):
+        rows = (groups, T0 + rng.integers(0, 3000, 20_000), groups, rng.integers(0, 1 << 64, 20_000, np.uint64))
+        _, _, bound = bounds.add(merge_members([rows]))
+    assert (bound >= 20).mean() < 0.001
+
+
+def test_what_no_checkpoint_holds_yet_stays_in_memory():
+    """Only what was given out as a change and saved may leave: the rest is nowhere else."""
+    held = Tallies("t", distinct=True)
+    held.lean_on(Nothing(), 0)
+    held.add(*columns([(1, T0, 1, item) for item in range(100)]))
+    held.let_go(0)
+    assert len(held.rows(1, T0, T0)[0]) == 100
+    held.changes()
+    held.let_go(0)
+    with pytest.raises(KeyError):
+        held.rows(1, T0, T0)
+
+
+class Nothing:
+    """A shelf on which nothing lies."""
+
+    def get(self, name: str, first: int, end: int) -> bytes:
+        raise KeyError(name)
 
 
 def test_a_row_is_rewritten_rarely():
@@ -106,6 +154,6 @@ def test_a_row_is_rewritten_rarely():
     written = 0
     for number in range(1000):
         held.add(*columns([(number * 10 + i, T0, 1, i + 1) for i in range(10)]))
-        written += sum(len(runs.decode(part)[0]) for part in held.changes().values() if part is not None)
+        written += sum(len(part.decode(data)[0]) for data in held.changes().values() if data is not None)
     assert written <= 5 * 10_000
-    assert len(list(held.runs())) <= 4 * runs.TIER
+    assert len(held.all_parts()) <= 4 * runs.TIER

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from detector.errors import StateError
-from detector.local.sqlite import SqliteState
+from detector.local.sqlite import VERSION, SqliteState
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_a_refused_file_leaves_no_lock(path):
     change(path, "UPDATE meta SET value = '99' WHERE name = 'version'")
     with pytest.raises(StateError):
         SqliteState(path)
-    change(path, "UPDATE meta SET value = '1' WHERE name = 'version'")
+    change(path, f"UPDATE meta SET value = '{VERSION}' WHERE name = 'version'")
     state = SqliteState(path)
     assert dict(state.load()) == {"a": b"1"}
     state.close()
@@ -114,7 +114,7 @@ def test_a_refused_file_leaves_no_lock(path):
 
 HOLD = """
 import sys, time
-from detector.local.sqlite import SqliteState
+from detector.local.sqlite import VERSION, SqliteState
 state = SqliteState(sys.argv[1])
 print("held", flush=True)
 n = 0

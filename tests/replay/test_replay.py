@@ -107,6 +107,22 @@ def test_any_order_split_and_repetition_of_the_logs_gives_the_same_bytes(tmp_pat
     assert len(answers) == 1
 
 
+def test_memory_makes_no_difference_to_what_is_written(tmp_path):
+    """With next to no memory, and files in --tmp instead: the same output, byte for byte. No file is left."""
+    logs, tmp = tmp_path / "logs", tmp_path / "tmp"
+    for folder in (logs, tmp):
+        folder.mkdir()
+    theft(logs)
+    for name in ("y.json.gz", "x.json.gz"):
+        broken = put(logs / name, burst(name, 100, 60, T0))
+        broken.write_bytes(broken.read_bytes()[: broken.stat().st_size * 2 // 3])
+    for out, options in (("roomy", ()), ("tight", ("--memory", "64K", "--tmp", tmp, "--jobs", 2))):
+        run("replay", logs, "--out", tmp_path / out, "--no-report", *options, code=2)
+    for name in ("findings.jsonl", "rejected.jsonl"):
+        assert (tmp_path / "tight" / name).read_bytes() == (tmp_path / "roomy" / name).read_bytes() != b""
+    assert not list(tmp.iterdir())
+
+
 def test_a_broken_gzip_is_counted_up_to_its_break_and_named(tmp_path):
     """Exit status 2 with the file and what to do; its good part and every other file are in the output."""
     logs = tmp_path / "logs"
@@ -233,6 +249,7 @@ def test_inside_a_folder_such_a_file_is_listed_and_passed_over(tmp_path):
         (["--since", "yesterday"], "--since: expected a time such as"),
         (["--prefer", "x"], "--prefer: expected GLOB=cloudtrail"),
         (["--redact-keys", "all"], "--redact-keys: expected none, prefix or hash"),
+        (["--memory", "lots"], "--memory: expected a size such as 256M, got 'lots'"),
         (["--jobs", "0"], "--jobs"),
         (["--since", "2026-05-02", "--until", "2026-05-01"], "is not before --until"),
     ],

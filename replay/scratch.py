@@ -1,0 +1,72 @@
+"""What a replay's memory has no room for: parts of its state as files in a private folder, removed at the end.
+
+The folder is made when the first part is written, so that a replay which fits into memory writes nothing.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from detector.errors import EdgeError
+
+
+class Scratch:
+    """A shelf of files. `parent`: where the folder is made; None: where the system keeps temporary files."""
+
+    def __init__(self, parent: Path | None = None) -> None:
+        self._parent = parent
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._names: set[str] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._folder is not None:
+            self._folder.cleanup()
+
+    def save(self, parts: Mapping[str, bytes | None]) -> None:
+        """Write these parts; None deletes one. Raises EdgeError."""
+        try:
+            for name, content in parts.items():
+                if content is not None:
+                    self._path(name).write_bytes(content)
+                    self._names.add(name)
+                elif name in self._names:
+                    self._path(name).unlink()
+                    self._names.discard(name)
+        except OSError as error:
+            raise self._error(error) from error
+
+    def get(self, name: str, first: int, end: int) -> bytes:
+        """Bytes `first` to `end` (not included) of a part. Raises EdgeError."""
+        try:
+            with self._path(name).open("rb", buffering=0) as file:
+                file.seek(first)
+                found = file.read(end - first)
+        except OSError as error:
+            raise self._error(error) from error
+        if len(found) < end - first:
+            raise EdgeError(f"part {name} is cut short", where=str(self._parent or tempfile.gettempdir()))
+        return found
+
+    def clear(self, but: Iterable[str]) -> None:
+        """Delete all parts whose names begin with none of these."""
+        kept = tuple(but)
+        self.save({name: None for name in self._names if not name.startswith(kept)})
+
+    def _path(self, name: str) -> Path:
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="bucketwatch-", dir=self._parent)
+        return Path(self._folder.name, name.replace("/", "."))
+
+    def _error(self, error: OSError) -> EdgeError:
+        where = str(self._parent or tempfile.gettempdir())
+        remedy = "name a folder with more room with --tmp, or give it more --memory"
+        return EdgeError(f"cannot keep temporary files: {error.strerror}", where=where, remedy=remedy)
