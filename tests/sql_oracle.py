@@ -217,8 +217,8 @@ KNOWN = """
 """
 
 MEMBERS = {
-    "objects": "(bucket, key)",
-    "prefixes": "(bucket, regexp_extract(key, '^(.*/)?'))",
+    "objects": "CASE WHEN key IS NOT NULL THEN (bucket, key) END",
+    "prefixes": "CASE WHEN key IS NOT NULL THEN (bucket, regexp_extract(key, '^(.*/)?')) END",
     "source_ips": "address",
     "source_nets": "source_net",
     "buckets": "bucket",

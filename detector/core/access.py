@@ -183,9 +183,9 @@ class AccessBatch:
         return len(self.time)
 
     def object_hash(self, rows: Rows) -> U64:
-        """64-bit hash of (bucket, key) of the chosen rows: what `objects` counts."""
-        bucket, key = self.text["bucket"], self.text["key"]
-        return bucket.take(rows).hashes() * OBJECT_MIX + key.take(rows).hashes()
+        """64-bit hash of (bucket, key) of the chosen rows, 0 where there is no key: what `objects` counts."""
+        bucket, key = self.text["bucket"].take(rows), self.text["key"].take(rows)
+        return np.where(key.codes < 0, np.uint64(0), bucket.hashes() * OBJECT_MIX + key.hashes())
 
     def cut(self, columns: frozenset[str]) -> AccessBatch:
         """The batch as it would be if only these columns had been asked for."""

@@ -330,8 +330,9 @@ class Engine:
         if oldest <= 0 or oldest > FOREVER // 2 or hour <= self._forgotten:
             return
         self._forgotten = hour
+        reach = max((watch.rule.reach for watch in self._watches), default=0)
         for holder in self._holders():
-            holder.forget_before(oldest)
+            holder.forget_before(oldest - reach if holder is self.people else oldest)
 
     def _guard(self, watch: Watch, step: Callable[[], T], otherwise: T) -> T:
         """A rule that fails must not stop the others, and must not look like "no match": it is reported."""

@@ -50,7 +50,8 @@ class Evidence:
         self.bytes += int(batch.bytes[rows].sum())
         first = int(batch.time[rows].min())
         self.since = first if self.since is None else min(self.since, first)
-        self._take(np.unique(batch.object_hash(rows)))
+        objects = np.unique(batch.object_hash(rows))
+        self._take(objects[objects != 0])
         for name, column in LISTS.items():
             coded = batch.text[column]
             self._keep(name, (coded.values[c] for c in np.unique(coded.codes[rows]) if c >= 0))

@@ -263,6 +263,11 @@ class Threshold(_Rule):
         return _digest([exemption.model_dump(mode="json") for exemption in self.exceptions])
 
     @property
+    def reach(self) -> int:
+        """Seconds before a record that still matter to it: its own window, and those of the records within."""
+        return 2 * self.window
+
+    @property
     def granularity(self) -> int:
         """Seconds a bucket of time counts in: one second, or one minute for windows over an hour."""
         return 60 if self.window > MINUTE_BUCKETS_OVER else 1
@@ -280,6 +285,11 @@ class BaselineRule(_Rule):
     threshold: Annotated[Number, Field(gt=0, le=12)] = 3.0
     cooldown: Duration = 3600
     learn_role_days: Annotated[int, Field(ge=1)] = 20
+
+    @property
+    def reach(self) -> int:
+        """Seconds before a record that still matter to it: a day, and the cooldown."""
+        return 2 * max(UNITS["d"], self.cooldown)
 
     @model_validator(mode="after")
     def _no_revocation(self) -> BaselineRule:

@@ -99,15 +99,14 @@ class ThresholdWatch:
 
     def forget_before(self, second: int) -> None:
         """Let go of everything that only records before this second could change."""
-        oldest = second - 2 * self.rule.window
+        oldest = second - self.rule.reach
         if not self._tallies.forget_before(oldest):
             return
         self._bounds.forget_before(oldest)
         self._changed = True
         self._ledger.forget_before(oldest)
         for group in list(self._crossings):
-            if group not in self._ledger.groups:
-                del self._crossings[group]
+            self._forget_crossings(group, oldest)
         warm = {
             g
             for g in self._keys
@@ -115,6 +114,18 @@ class ThresholdWatch:
         }
         self._keys = {g: k for g, k in self._keys.items() if g in self._ledger.groups or g in warm}
         self._evidence = {g: e for g, e in self._evidence.items() if g in warm}
+
+    def _forget_crossings(self, group: int, oldest: int) -> None:
+        """What the ledger has let go must not be found again: seconds before `oldest` and before what it still has."""
+        kept = self._ledger.groups.get(group, ())
+        first = min([oldest, *(tracked.episode.opened_at for tracked in kept)])
+        lasting = {}
+        for bucket, (at, values) in self._crossings.pop(group).items():
+            late = at >= first
+            if late.any():
+                lasting[bucket] = at[late], values[late]
+        if lasting and kept:
+            self._crossings[group] = lasting
 
     def reads(self) -> tuple[Log, ...]:
         """Kinds of log the rule reads; it closes on the slowest of them."""
@@ -219,7 +230,9 @@ class ThresholdWatch:
 
     def _values(self, seconds: I64, items: U64, at: I64) -> F64:
         if self._distinct:
-            return np.minimum(distinct_at(seconds, items, at, self.rule.window), DISTINCT_CAP).astype(np.float64)
+            members = items != 0  # a record without an address, an object … is a matching record, but no member
+            found = distinct_at(seconds[members], items[members], at, self.rule.window)
+            return np.minimum(found, DISTINCT_CAP).astype(np.float64)
         return sums_at(seconds, items.astype(np.int64), at, self.rule.window).astype(np.float64)
 
     def _limits(self, at: I64, who: U64) -> F64:

@@ -79,10 +79,10 @@ class BatchView:
         return np.array([*table, 0], np.uint64)[self.batch.who]
 
     def of_prefixes(self) -> U64:
-        """Hash of (bucket, prefix of the key)."""
+        """Hash of (bucket, prefix of the key), 0 where there is no key."""
         keys = self.batch.text["key"]
         table = np.array([*(text_hash(prefix_of(v)) for v in keys.values), 0], np.uint64)
-        return self.text_hashes("bucket") * np.uint64(31) + table[keys.codes]
+        return np.where(keys.codes < 0, np.uint64(0), self.text_hashes("bucket") * np.uint64(31) + table[keys.codes])
 
     def nets(self) -> Column:
         """Source network of every row."""

@@ -22,13 +22,13 @@ TEXTS = (
 
 
 def rows(seed):
-    """Twelve odd records in a minute, and copies of some that differ."""
+    """Sixteen odd records in a minute, and copies of some that differ."""
     few = random.Random(seed).choice
-    for _ in range(12):
+    for _ in range(16):
         texts = {name: few([None, "a", "b/c", "10.0.0.1", "header"]) for name in TEXTS}
         texts |= {name: few([None, "GetObject", "ListObjects"]) for name in ("api", "log_operation")}
         yield Row(
-            few([Log.cloudtrail, Log.server_access]), T0 + few(range(60)), few(range(1, 12)), "1/r",
+            few([Log.cloudtrail, Log.server_access]), T0 + few(range(60)), few(range(1, 30)), "1/r",
             operation=few([Operation.read, Operation.copy, Operation.list]),
             outcome=few([Outcome.success, Outcome.denied]), bytes=few(range(3)), who=principal(few("ab")),
             has_arn=few([True, False]), **texts,
@@ -55,7 +55,7 @@ def test_every_field_of_a_where_is_looked_at_here():
 @pytest.mark.parametrize("look", LOOKS, ids=str)
 def test_a_rule_finds_the_same_with_only_its_own_columns(look):
     """Every measure, level and condition: the columns it says it needs give the findings that all columns give."""
-    chosen, some = rule(**({"threshold": 2} | look)), 0
+    chosen, some = rule(**({"threshold": 1} | look)), 0
     for seed in range(30):
         builder = BatchBuilder()
         for row in rows(seed):
@@ -64,7 +64,7 @@ def test_a_rule_finds_the_same_with_only_its_own_columns(look):
         found_of_all = found(chosen, whole)
         assert found(chosen, whole.cut(columns([chosen]))) == found_of_all
         some += len(found_of_all)
-    assert some or look["measure"] in {"bytes", "sessions", "roles"}
+    assert some
 
 
 def found(chosen, batch):

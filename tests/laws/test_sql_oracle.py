@@ -297,7 +297,6 @@ def test_the_end_of_a_burst_may_come_before_its_beginning(first):
 # --- what memory lets go
 
 
-@pytest.mark.xfail(reason="the ledger forgets a closed episode, the crossings of its group stay and open it anew")
 def test_what_was_closed_long_ago_is_not_opened_again():
     """A job that crosses every night is one finding a night: no night is told of twice, however many follow."""
     nights = [[(T0 + night * DAY + 60, fact) for fact in pair(night)] for night in range(6)]
@@ -310,7 +309,6 @@ def pair(night: int) -> list[Fact]:
     return [Fact(f"{night}/{n}", T0 + night * DAY + n) for n in range(2)]
 
 
-@pytest.mark.xfail(reason="identities are forgotten by the horizon alone, however long the rules' windows are")
 def test_who_it_was_is_known_until_the_window_has_passed():
     """A window longer than the horizon: the closed finding still shows the session's ARN."""
     chosen = grouped("requests", ["session"], 30 * DAY, 2)
@@ -319,7 +317,6 @@ def test_who_it_was_is_known_until_the_window_has_passed():
     assert watched(chosen, [[(fact.time + 60, fact)] for fact in facts], HORIZON) == episodes(chosen, facts)
 
 
-@pytest.mark.xfail(reason="a missing address is counted as one more member")
 def test_no_address_is_no_member():
     """Records without an address (access logs have such) do not add to the number of distinct addresses."""
     facts = [Fact("a", T0), Fact("b", T0 + 1, address=None)]
