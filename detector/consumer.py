@@ -36,6 +36,7 @@ from detector.core.rule import Rule
 from detector.core.select import watches_bucket
 from detector.core.watermark import NEVER
 from detector.errors import EdgeError, StateError
+from detector.logs.limits import LIMITS, Limits
 from detector.logs.read import read
 from detector.outbox import Edges, Entry, Outbox, Say
 from detector.response.plan import ResponsePolicy, plan
@@ -68,6 +69,7 @@ class Orders:
     response: ResponsePolicy = field(default_factory=ResponsePolicy)
     redact: Redaction = "none"
     protected_buckets: tuple[str, ...] = ()
+    limits: Limits = LIMITS
 
 
 class Consumer:
@@ -237,7 +239,7 @@ class Consumer:
         """Read a log file into the builder. A file that is more than a parser can bear must not stop the others."""
         mark = builder.mark()
         try:
-            reading = read(data, name, builder)
+            reading = read(data, name, builder, self.orders.limits)
         except Exception as error:  # noqa: BLE001  whatever it is, the file is quarantined and people are told
             builder.undo(mark)
             self._outbox.count("quarantined")

@@ -17,6 +17,7 @@ from detector.core.engine import MEMORY
 from detector.core.evidence import Redaction
 from detector.core.rule import Duration, Model, Size
 from detector.errors import Problem, SettingsError, UnreadablePathError
+from detector.logs.limits import LIMITS
 
 PREFIX = "BUCKETWATCH_"
 NOT_SETTINGS = frozenset({"BUCKETWATCH_REQUIRE_ALL"})
@@ -105,6 +106,14 @@ class Responding(Model):
     protected_roles: tuple[str, ...] = ()
 
 
+class Bounds(Model):
+    """How large one file, inflated, one record and one line may be (`detector.logs.limits`)."""
+
+    inflated: Size = LIMITS.inflated
+    record: Size = LIMITS.record
+    line: Size = LIMITS.line
+
+
 class Http(Model):
     """Where /metrics, /healthz and /readyz are served; port 0 takes a free one."""
 
@@ -129,6 +138,7 @@ class Settings(Model):
     idle_after: Duration = 3600
     horizon: Duration = 48 * 3600
     memory: Size = MEMORY
+    limits: Bounds = Bounds()
     redact_keys: Redaction = "none"
 
     @model_validator(mode="after")

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from detector.core.admit import Admission
     from detector.core.finding import Finding
+    from detector.logs.limits import Limits
     from replay.run import Result
 
 
@@ -35,6 +36,12 @@ def replay(
     memory: Annotated[
         str, typer.Option(help="What counting may hold in memory, such as 256M; the rest goes to files.")
     ] = "256M",
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME=SIZE: how large a file (inflated), a record or a line may be; inflated, record or line."
+        ),
+    ] = None,
     tmp: Annotated[
         Path | None, typer.Option(help="Folder for those files.", show_default="the system's temporary folder")
     ] = None,
@@ -67,6 +74,7 @@ def replay(
             redact_keys,  # type: ignore[arg-type]
             progress,
             _size("--memory", memory),
+            _limits(limit or []),
             tmp,
             rejected.take,
         )
@@ -103,6 +111,21 @@ def _time(option: str, text: str) -> int | None:
     if second is None:
         raise InputError(f"{option}: expected a time such as 2026-05-01T09:00:00Z or 2026-05-01, got '{text}'")
     return second
+
+
+def _limits(given: list[str]) -> Limits:
+    from dataclasses import fields
+
+    from detector.errors import InputError
+    from detector.logs.limits import Limits
+
+    names, chosen = [field.name for field in fields(Limits)], {}
+    for one in given:
+        name, _, amount = one.partition("=")
+        if name not in names:
+            raise InputError(f"--limit: expected {', '.join(names)} and a size, such as record=4M, got '{one}'")
+        chosen[name] = _size(f"--limit {name}", amount)
+    return Limits(**chosen)
 
 
 def _size(option: str, text: str) -> int:

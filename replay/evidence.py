@@ -21,6 +21,7 @@ from detector.core.projection import OF_EVIDENCE
 from detector.core.rule import Rule
 from detector.core.select import Selector
 from detector.core.view import BatchView
+from detector.logs.limits import LIMITS, Limits
 from replay.reader import FileRead, LogPath, Progress, batches, records
 
 
@@ -51,10 +52,11 @@ class Pass:
     wanted: Sequence[Behind]
     admission: Admission
     columns: frozenset[str]
+    limits: Limits = LIMITS
 
     def read(self, files: list[LogPath]) -> tuple[AccessBatch, list[FileRead]]:
         """The records behind the findings in these files, with all that evidence shows."""
-        batch, outcomes = records(files, self.columns | OF_EVIDENCE)
+        batch, outcomes = records(files, self.columns | OF_EVIDENCE, self.limits)
         return batch.take(self._matching(self.admission.apply(batch))), outcomes
 
     def _matching(self, batch: AccessBatch) -> Index:

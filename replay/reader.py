@@ -11,6 +11,7 @@ from pathlib import Path
 
 from detector.core.access import AccessBatch, BatchBuilder
 from detector.errors import InputError, UnreadablePathError
+from detector.logs.limits import LIMITS, Limits
 from detector.logs.read import read
 from detector.source import shown_name
 
@@ -79,10 +80,12 @@ def batches(files: list[LogPath], read_chunk: Chunk, jobs: int = 1) -> Iterator[
             yield done
 
 
-def records(files: list[LogPath], columns: frozenset[str]) -> tuple[AccessBatch, list[FileRead]]:
+def records(
+    files: list[LogPath], columns: frozenset[str], limits: Limits = LIMITS
+) -> tuple[AccessBatch, list[FileRead]]:
     """All records of these files with these columns."""
     builder = BatchBuilder(columns)
-    outcomes = [_read_file(file, builder) for file in files]
+    outcomes = [_read_file(file, builder, limits) for file in files]
     return builder.build(), outcomes
 
 
@@ -124,11 +127,11 @@ def _chunks(files: list[LogPath]) -> Iterator[list[LogPath]]:
         yield chunk
 
 
-def _read_file(file: LogPath, into: BatchBuilder) -> FileRead:
+def _read_file(file: LogPath, into: BatchBuilder, limits: Limits) -> FileRead:
     try:
         data = file.path.read_bytes()
     except OSError as error:
         reason = f"cannot be read: {error.strerror}"
         return FileRead(file, "", reason, reason)
-    reading = read(data, file.name, into)
+    reading = read(data, file.name, into, limits)
     return FileRead(file, reading.kind, reading.reason, reading.damage, into.first, into.last, reading.lacks)

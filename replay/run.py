@@ -22,6 +22,7 @@ from detector.core.projection import columns
 from detector.core.rule import BaselineRule, Rule
 from detector.core.select import ABSENT, asked
 from detector.core.times import iso
+from detector.logs.limits import LIMITS, Limits
 from detector.watches import watches
 from replay.evidence import Behind, Pass, gather
 from replay.reader import Chunk, FileRead, LogPath, Progress, batches, find, records
@@ -44,6 +45,7 @@ class Options:
     redact: Redaction = "none"
     progress: Progress = lambda *_: None
     memory: int = MEMORY
+    limits: Limits = LIMITS
     tmp: Path | None = None
     rejects: Callable[[list[Reject] | None], None] = lambda _: None
 
@@ -76,7 +78,7 @@ def _run(paths: Sequence[str], rules: Sequence[Rule], options: Options, scratch:
     chosen = [rule for rule in rules if options.model or not isinstance(rule, BaselineRule)]
     room: dict[str, Any] = {"memory": options.memory, "shelf": scratch}
     engine = Engine(chosen, watches(), best_copies=True, **room)
-    read = partial(records, columns=_columns(chosen, options))
+    read = partial(records, columns=_columns(chosen, options), limits=options.limits)
     reads = _feed(engine, files, read, options, "reading", scratch)
     if engine.needs_second_run:
         options.rejects(None)
@@ -112,7 +114,7 @@ def _with_evidence(
 ) -> list[Finding]:
     by_id = {rule.id: rule for rule in rules}
     wanted = [Behind.of(finding, by_id[finding.rule_id]) for finding in findings]
-    how = Pass(wanted, options.admission, _columns(rules, options))
+    how = Pass(wanted, options.admission, _columns(rules, options), options.limits)
     return gather(findings, engine, reads, how, jobs=options.jobs, redact=options.redact, progress=options.progress)
 
 

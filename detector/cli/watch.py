@@ -100,6 +100,7 @@ def build(settings: Settings, *, say: Any, clock: Callable[[], float] = time.tim
 def _orders(settings: Settings) -> Orders:
     from detector.consumer import Orders
     from detector.core.admit import Admission
+    from detector.logs.limits import Limits
     from detector.response.plan import ResponsePolicy
 
     response = settings.response
@@ -114,6 +115,7 @@ def _orders(settings: Settings) -> Orders:
         ),
         settings.redact_keys,
         settings.protected_buckets,
+        Limits(**settings.limits.model_dump()),
     )
 
 

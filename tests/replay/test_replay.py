@@ -367,3 +367,16 @@ def test_the_dandi_lines_agree_with_theirs(tmp_path):
     assert {f["group"]["source_ip"] for f in found} == {ip for one in oracle.values() for ip in one["ips"]}
     keys = {key for f in found for key in f["evidence"]["sample_keys"]}
     assert {key for key, one in oracle.items() if one["bytes_sent"] != ["0"]} <= keys
+
+
+def test_limits_are_the_users_to_set(tmp_path):
+    """A line past --limit line costs only itself and names the limit; a limit that does not exist is a mistake."""
+    request = '"GET /k HTTP/1.1" 200 - 1 1 1 1 "-" "a" -'
+    made = [f"o voice [01/May/2026:12:00:00 +0000] 192.0.2.7 - {number} REST.GET.OBJECT k {request}" for number in "12"]
+    (tmp_path / "a.log").write_text(f"{made[0]}\n{made[1]}{'x' * 1000}\n")
+    run("replay", tmp_path / "a.log", "--out", tmp_path / "out", "--limit", "line=1K", "--quiet")
+    (reject,) = lines(tmp_path / "out/rejected.jsonl")
+    assert (reject["position"], reject["reason"]) == (2, "line_too_long")
+    assert "limits.line is 1,024" in reject["detail"]
+    done = run("replay", tmp_path / "a.log", "--out", tmp_path / "out", "--limit", "lines=1K", code=2)
+    assert "--limit: expected inflated, record, line" in done.stderr
