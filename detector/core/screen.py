@@ -16,8 +16,10 @@ from detector.core.table import SPREAD
 from detector.core.window import by_value, starts_of_runs
 
 HOUR = 3600
-SMALLEST, LARGEST = 1 << 7, 1 << 20
+SMALLEST, LARGEST = 1 << 7, 1 << 18
 """Places of a stretch of time."""
+RECENT = 8
+"""Stretches that are never folded: where records keep coming, a loose bound makes work of every group."""
 GROWTH = 4
 
 
@@ -100,9 +102,9 @@ class Screen:
         return sum(places.totals.nbytes for places in self._stretches.values())
 
     def let_go(self, most: int) -> None:
-        """Hold no more than so many bytes: what was not touched for longest is folded first."""
+        """Hold no more than so many bytes, if folding what was not touched for longest is enough."""
         held = self.held()
-        for places in self._stretches.values():
+        for places in list(self._stretches.values())[: max(0, len(self._stretches) - RECENT)]:
             if held <= most:
                 return
             held -= places.totals.nbytes

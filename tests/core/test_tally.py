@@ -89,6 +89,7 @@ def few_places(monkeypatch):
     """So few places to begin with that every stream makes them grow."""
     monkeypatch.setattr(screen, "SMALLEST", 2)
     monkeypatch.setattr(screen, "GROWTH", 2)
+    monkeypatch.setattr(screen, "RECENT", 0)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
