@@ -43,7 +43,8 @@ def replay(
         ),
     ] = None,
     tmp: Annotated[
-        Path | None, typer.Option(help="Folder for those files.", show_default="the system's temporary folder")
+        Path | None,
+        typer.Option(help="Folder for what --memory has no room for.", show_default="the system's temporary folder"),
     ] = None,
     *,
     model: Annotated[bool, typer.Option("--model/--no-model", help="Judge baseline rules (the online model).")] = True,
