@@ -385,8 +385,8 @@ def test_a_file_the_parser_cannot_bear_is_quarantined(world, monkeypatch):
 
     real = loop.read
 
-    def bursting(data, name, builder):
-        reading = real(data, name, builder)
+    def bursting(data, name, builder, limits):
+        reading = real(data, name, builder, limits)
         if "a1" in name:
             raise OverflowError("too large")
         return reading
