@@ -69,21 +69,24 @@ clean:
 	rm -rf .venv .tools .bench .soak .ruff_cache .mypy_cache .pytest_cache .import_linter_cache .hypothesis dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# What an installation is made of. The kernel is compiled if there is a compiler.
+PROJECT := pyproject.toml uv.lock hatch_build.py detector/logs/_members.c
+
 # The demo leaves the test tools alone if they are there; the tests want exactly what the lock says.
-.venv/.demo: pyproject.toml uv.lock $(UV)
+.venv/.demo: $(PROJECT) $(UV)
 	$(SYNC) --no-dev --inexact
 	@touch $@
 
-.venv/.test: pyproject.toml uv.lock $(UV)
+.venv/.test: $(PROJECT) $(UV)
 	$(SYNC)
 	@touch .venv/.demo $@
 
-.bench/.venv/.synced: pyproject.toml uv.lock $(UV)
+.bench/.venv/.synced: $(PROJECT) $(UV)
 	@mkdir -p .bench && echo '*' > .bench/.gitignore
 	UV_PROJECT_ENVIRONMENT=.bench/.venv $(SYNC) --no-dev --group bench
 	@touch $@
 
-.soak/.venv/.synced: pyproject.toml uv.lock $(UV)
+.soak/.venv/.synced: $(PROJECT) $(UV)
 	@mkdir -p .soak && echo '*' > .soak/.gitignore
 	UV_PROJECT_ENVIRONMENT=.soak/.venv $(SYNC) --group soak
 	@touch $@

@@ -17,6 +17,8 @@ from bench.question import asked
 
 STAGES = (
     ("inflate.py", "", "inflate"),
+    ("members.py", "sliced", "walk (JSON → places of members)"),
+    ("members.py", "", "columns: texts of members"),
     ("documents.py", "", "decode (JSON → structs)"),
     ("read.py", "identify", "tell the kind of log"),
     ("read.py", "_identify_json", "tell the kind of log"),

@@ -104,11 +104,29 @@ class Column:
         code = self.codes[row]
         return None if code < 0 else self.values[code]
 
+    def texts(self) -> list[str | None]:
+        """The text of every row."""
+        texts: list[str | None] = [*self.values, None]
+        return [texts[code] for code in self.codes.tolist()]
+
+    def filled(self, text: str) -> Column:
+        """The column with this text in place of null."""
+        return Column(np.where(self.codes < 0, np.int32(len(self.values)), self.codes), [*self.values, text])
+
+    def are(self, text: str) -> Mask:
+        """The rows that hold this text."""
+        return np.array([*(value == text for value in self.values), False], np.bool_)[self.codes]
+
     def hashes(self) -> U64:
         """xxh64 of every row's text; 0 for null."""
         if not self._hashed:
             self._hashed.append(np.append(text_hashes(self.values), np.uint64(0)))
         return self._hashed[0][self.codes]
+
+    @classmethod
+    def null(cls, count: int) -> Column:
+        """A column of nothing."""
+        return cls(np.full(count, -1, np.int32), [])
 
     @classmethod
     def of(cls, texts: Sequence[str | None], *, distinct: bool = False) -> Column:

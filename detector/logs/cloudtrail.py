@@ -12,7 +12,7 @@ How a document falls into records is in `documents.py`, what a record looks like
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -21,7 +21,6 @@ import numpy.typing as npt
 from xxhash import xxh64_hexdigest
 
 from detector.core.access import (
-    ALL_DIFFERENT,
     I8,
     I64,
     MAX_BYTES,
@@ -43,13 +42,13 @@ from detector.core.access import (
     unresolved,
 )
 from detector.core.operation import classify
-from detector.core.times import epoch
 from detector.logs import documents
-from detector.logs.documents import BROKEN, UNCLOSED, Trouble
-from detector.logs.identity import account, decoded, who
+from detector.logs.documents import BROKEN, UNCLOSED, UNDECODABLE, Trouble
+from detector.logs.identity import account, decoded, nobody, who
 from detector.logs.limits import LIMITS
-from detector.logs.place import PLACE_COLUMNS, bucket_name, copy_source, kms_object, place
-from detector.logs.record import LINK, WHOLE, Additional, Parameters, Shape, shape
+from detector.logs.members import Decoded, Members, seconds
+from detector.logs.place import PLACE_COLUMNS, bucket_name, context_arn, copy_source, places
+from detector.logs.record import LINK, WHOLE, Shape, shape
 
 S3_SOURCES = frozenset(
     {"s3.amazonaws.com", "s3express.amazonaws.com", "s3-outposts.amazonaws.com", "s3-object-lambda.amazonaws.com"}
@@ -70,49 +69,41 @@ def parse(data: bytes, name: str, into: BatchBuilder, longest: int = LIMITS.reco
     Every record becomes a row or a reject of `into`; positions count records from 1. longest: bytes a record may have.
     Returns whether the document was whole (False: its JSON is broken somewhere; what could be read around it was).
     """
-    asked, whole = shape(into.columns), True
-    found = documents.records(data, asked, longest)
-    times = _times(found) if isinstance(found, list) else None
-    if times is None:
-        # Something is out of the ordinary. A record without an id is named by its whole content: all of it is needed.
-        asked = WHOLE
-    elif more := _missing(found, asked):
-        asked, times = shape(into.columns | more), None
-    if times is None:
-        found, times, whole = _one_by_one(documents.records(data, asked, longest), name, into)
-    if found:
-        into.extend(_columns(found, np.fromiter(times, np.int64, len(times)), asked, into))
+    if _at_once(data, into, longest):
+        return True
+    # Something is out of the ordinary. A record without an id is named by its whole content: all of it is needed.
+    records, times, whole = _one_by_one(documents.records(data, WHOLE, longest), name, into)
+    if records:
+        into.extend(_columns(Decoded(records, WHOLE), np.array(times, np.int64), WHOLE, into))
     return whole
 
 
-def _missing(records: Iterable[Any], asked: Shape) -> set[str]:
-    """What these records have to be decoded with all the same: members that few records need."""
-    apis, addresses = {record.eventName for record in records}, {record.sourceIPAddress for record in records}
-    copies = any(classify(api) is Operation.copy for api in apis)
-    linked = copies or any((address or "").startswith(INTERNAL) for address in addresses)
-    hidden = not asked.columns.intersection(PLACE_COLUMNS) and _hides_bucket(records)
+def _at_once(data: bytes, into: BatchBuilder, longest: int) -> bool:
+    """Add all records together, if every one is in order: has a time, an id, and texts where texts belong."""
+    asked = shape(into.columns)
+    try:
+        members = documents.members(data, asked, longest)
+        if members is not None and (more := _missing(members, asked)):
+            asked = shape(into.columns | more)
+            members = documents.members(data, asked, longest)
+        if members is None or not members.identified():
+            return False
+        time = members.times()
+        if time.min(initial=0) < 0:
+            return False
+        piece = _columns(members, time, asked, into)
+    except UNDECODABLE:  # a text that is none: shows when it is looked at
+        return False
+    into.extend(piece)
+    return True
+
+
+def _missing(members: Members, asked: Shape) -> set[str]:
+    """What these records have to be read with all the same: members that few records need."""
+    operation = _operation(members)
+    linked = (operation == Operation.copy).any() or members.begins("sourceIPAddress", INTERNAL).any()
+    hidden = not asked.columns.intersection(PLACE_COLUMNS) and _hides_bucket(members, operation)
     return ({LINK} if linked and LINK not in asked.columns else set()) | ({*PLACE_COLUMNS} if hidden else set())
-
-
-class _Times(dict[str | None, int | None]):
-    """Epoch seconds by text; None if it is no time."""
-
-    def __missing__(self, text: str | None) -> int | None:
-        if len(self) > 1 << 16:
-            self.clear()
-        second = self[text] = epoch(text)
-        return second
-
-
-_SECONDS = _Times()
-
-
-def _times(records: list[Any]) -> list[int] | None:
-    """Event times, or None if a record has none, or has no id: then the records have to be looked at one by one."""
-    times = [_SECONDS[record.eventTime] for record in records]
-    if None in times or not all([record.eventID for record in records]):  # noqa: C419  a list is faster
-        return None
-    return times  # type: ignore[return-value]
 
 
 def _one_by_one(found: Any, name: str, into: BatchBuilder) -> tuple[list[Any], list[int], bool]:
@@ -126,13 +117,13 @@ def _one_by_one(found: Any, name: str, into: BatchBuilder) -> tuple[list[Any], l
                 into.reject(name, position, *record)
             continue
         when = record.eventTime or record.timestamp
-        second, skip = _SECONDS[when], _skip(record.eventType, record.eventCategory)
-        if second is None and not skip:
+        second, skip = seconds(when), _skip(record.eventType, record.eventCategory)
+        if second < 0 and not skip:
             into.reject(name, position, "bad_event_time" if when else "no_event_time", when or "")
             continue
         record.eventID = _own_id(record, skip)
         records.append(record)
-        times.append(second or 0)
+        times.append(max(second, 0))
     return records, times, whole
 
 
@@ -158,33 +149,34 @@ def _skip(kind: str | None, category: str | None) -> Skip:
     return SKIPPED_TYPES.get(kind or "") or SKIPPED_CATEGORIES.get(category or "") or Skip.no
 
 
-def _columns(records: Any, time: I64, asked: Shape, into: BatchBuilder) -> AccessBatch:
+def _columns(members: Members, time: I64, asked: Shape, into: BatchBuilder) -> AccessBatch:
     """The records as columns. time: epoch seconds. What is no access event keeps its time, id and partition only."""
-    skip = _skips(records)
-    operation, access = _operations(records)
-    skip = np.where((skip == Skip.no) & ~access, np.int8(Skip.not_s3), skip)
-    ids = _ids(records, skip)
-    people = _people(records, into)
-    place_columns, unresolved_ = _places(records, operation, asked)
-    asked_texts = [name for name in TEXT_COLUMNS if name in into.columns]
-    text = {n: place_columns[n] if n in place_columns else _texts(n, records, operation, ids) for n in asked_texts}
+    count, columns = len(members), into.columns
+    skip, operation = _skips(members), _operation(members)
+    skip = np.where((skip == Skip.no) & ~_about_access(members, operation), np.int8(Skip.not_s3), skip)
+    people = _people(members, into)
+    texts, unresolved_ = _places(members, operation, asked)
+    renamed = _renamed(members, skip)
+    for name in TEXT_COLUMNS:
+        if name in columns and name not in texts:
+            texts[name] = _event_ids(members, renamed) if name == "event_id" else _text(name, members, operation)
     piece = AccessBatch(
         time=time,
-        id=text_hashes(ids),
-        link=_links(records, operation) if LINK in asked.columns else np.zeros(len(records), np.uint64),
+        id=_id_hashes(members, renamed),
+        link=_links(members, operation) if LINK in asked.columns else np.zeros(count, np.uint64),
         skip=skip,
-        log=np.full(len(records), Log.cloudtrail, np.int8),
+        log=np.full(count, Log.cloudtrail, np.int8),
         operation=operation,
-        outcome=_outcomes([record.errorCode for record in records]),
-        bytes=_bytes(records) if "bytes" in into.columns else np.zeros(len(records), np.int64),
+        outcome=_by_text(members.column("errorCode"), outcome, np.int8),
+        bytes=_bytes(members) if "bytes" in columns else np.zeros(count, np.int64),
         who=people >> 1,
         has_arn=(people & 1).astype(np.bool_),
         unresolved=unresolved_,
         principals=[],
         prints=np.zeros(0, np.uint64),
-        partition=_partitions(records) if "partition" in into.columns else Column.of([""] * len(records)),
-        text=text,
-        number={c: np.array(_NUMBERS[c](records), np.int64) for c in NUMBER_COLUMNS if c in into.columns},
+        partition=_partitions(members) if "partition" in columns else Column.of([""] * count),
+        text={name: texts[name] for name in TEXT_COLUMNS if name in columns},
+        number={name: _number(name, members) for name in NUMBER_COLUMNS if name in columns},
     )
     out = np.flatnonzero(skip != Skip.no)
     return _blanked(piece, out) if len(out) else piece
@@ -202,21 +194,24 @@ def _blanked(piece: AccessBatch, rows: Index) -> AccessBatch:
     return piece
 
 
-def _by_text(texts: Sequence[str | None], meaning: Callable[[str | None], int], dtype: type[np.generic]) -> Any:
+def _by_text(column: Column, meaning: Callable[[str | None], int], dtype: type[np.generic]) -> Any:
     """What every row's text means, looked up once for each distinct text."""
-    column = Column.of(texts)
     return np.array([*map(meaning, column.values), meaning(None)], dtype)[column.codes]
 
 
-def _skips(records: list[Any]) -> I8:
-    kinds = [record.eventType for record in records]
-    categories = [record.eventCategory for record in records]
-    if kinds.count(kinds[0]) == len(kinds) and categories.count(categories[0]) == len(categories):
-        return np.full(len(records), _skip(kinds[0], categories[0]), np.int8)
-    return np.array(list(map(_skip, kinds, categories)), np.int8)
+def _skips(members: Members) -> I8:
+    of_type = _by_text(members.column("eventType"), lambda kind: _skip(kind, None), np.int8)
+    of_category = _by_text(members.column("eventCategory"), lambda category: _skip(None, category), np.int8)
+    found: I8 = np.where(of_type == Skip.no, of_category, of_type)
+    return found
 
 
-_S3, _KMS = 1, 2
+def _operation(members: Members) -> I8:
+    """Class of every record's operation."""
+    found: I8 = _by_text(members.column("eventName"), lambda name: classify(name or ""), np.int8)
+    return found
+
+
 _ELSEWHERE = {
     "sts.amazonaws.com": Operation.assume,
     "cloudtrail.amazonaws.com": Operation.control,
@@ -224,69 +219,80 @@ _ELSEWHERE = {
 """What other services do about the right to access, and about its record; KMS calls count where S3 made them."""
 
 
-def _operations(records: list[Any]) -> tuple[I8, Mask]:
-    """Class of every record's operation, and whether it is about S3 access."""
-    sources = [record.eventSource for record in records]
-    operation: I8 = _by_text([record.eventName for record in records], lambda name: classify(name or ""), np.int8)
+def _about_access(members: Members, operation: I8) -> Mask:
+    """Whether each record is about S3 access."""
+    sources = members.column("eventSource")
     access: Mask = _by_text(sources, S3_SOURCES.__contains__, np.bool_)
     if not access.all():
-        elsewhere = _by_text(sources, lambda source: _ELSEWHERE.get(source or "", -1), np.int8)
+        access |= _by_text(sources, lambda source: _ELSEWHERE.get(source or "", -1), np.int8) == operation
         of_kms = _by_text(sources, lambda source: source == "kms.amazonaws.com", np.bool_)
-        of_kms[of_kms] = [kms_object(records[row]) is not None for row in np.flatnonzero(of_kms)]
-        access |= (elsewhere == operation) | of_kms
-    return operation, access
+        if of_kms.any():
+            access |= of_kms & [context_arn(given) is not None for given in members.values("s3_arn")]
+    return access
 
 
-def _ids(records: list[Any], skip: I8) -> list[str]:
-    """What names each record in all its copies."""
-    ids = [record.eventID for record in records]
-    for row in [row for row, one in enumerate(records) if one.sharedEventID or one.addendum]:
-        if skip[row] not in {Skip.aggregated, Skip.insight}:
-            addendum = records[row].addendum
-            ids[row] = records[row].sharedEventID or (addendum and addendum.originalEventID) or ids[row]
-    return ids
+def _renamed(members: Members, skip: I8) -> dict[int, str]:
+    """Row → what names a record in all its copies, where that is not its own id."""
+    shared, original = members.column("sharedEventID"), members.column("originalEventID")
+    if not shared.values and not original.values:
+        return {}
+    summary = (skip == Skip.aggregated) | (skip == Skip.insight)
+    rows = np.flatnonzero(((shared.codes >= 0) | (original.codes >= 0)) & ~summary).tolist()
+    names = {row: shared.text(row) or original.text(row) for row in rows}
+    return {row: name for row, name in names.items() if name}
 
 
-def _people(records: list[Any], into: BatchBuilder) -> npt.NDArray[np.int32]:
+def _id_hashes(members: Members, renamed: dict[int, str]) -> U64:
+    hashes = members.hashes()
+    if renamed:
+        hashes = hashes.copy()
+        hashes[list(renamed)] = text_hashes(list(renamed.values()))
+    return hashes
+
+
+def _event_ids(members: Members, renamed: dict[int, str]) -> Column:
+    column = members.column("eventID")
+    if not renamed:
+        return column
+    texts = column.texts()
+    for row, name in renamed.items():
+        texts[row] = name
+    return Column.of(texts, distinct=True)
+
+
+def _people(members: Members, into: BatchBuilder) -> npt.NDArray[np.int32]:
     """Who made each request, as `identity.who` says it."""
-    texts = list(map(bytes, [record.userIdentity for record in records]))
-    known = into.known
-    codes = list(map(known.get, texts))
-    if None in codes:
-        for row, code in enumerate(codes):
-            if code is None:
-                codes[row] = known.get(texts[row]) or who(texts[row], records[row].sourceIPAddress, into)
-    return np.fromiter(codes, np.int32, len(codes))
+    codes, texts = members.identities()
+    known = list(map(into.known.get, texts))
+    found = np.array([who(t, into) if code is None else code for t, code in zip(texts, known, strict=True)], np.int32)
+    people: npt.NDArray[np.int32] = found[codes]
+    for row in np.flatnonzero(people < 0).tolist() if people.min(initial=0) < 0 else ():
+        people[row] = nobody(texts[codes[row]], members.column("sourceIPAddress").text(row), into)
+    return people
 
 
-def _partitions(records: list[Any]) -> Column:
+def _partitions(members: Members) -> Column:
     """The delivery each record came by: account/region."""
-    accounts = [record.recipientAccountId for record in records]
-    if not all(accounts):
-        accounts = [one or account(bytes(r.userIdentity)) for one, r in zip(accounts, records, strict=True)]
-    regions = [record.awsRegion or "" for record in records]
-    if accounts.count(accounts[0]) == len(accounts) and regions.count(regions[0]) == len(regions):
-        return Column(np.zeros(len(records), np.int32), [f"{accounts[0]}/{regions[0]}"])
-    return Column.of([f"{owner}/{region}" for owner, region in zip(accounts, regions, strict=True)])
+    accounts, regions = members.column("recipientAccountId"), members.column("awsRegion")
+    if (accounts.codes < 0).any() or not all(accounts.values):
+        codes, texts = members.identities()
+        owners = [accounts.text(row) or account(texts[code]) for row, code in enumerate(codes.tolist())]
+        accounts = Column.of(owners)
+    places = len(regions.values) + 1
+    pairs, codes = np.unique(accounts.codes.astype(np.int64) * places + regions.codes + 1, return_inverse=True)
+    names = [(accounts.values[pair // places], ["", *regions.values][pair % places]) for pair in pairs.tolist()]
+    return Column(codes.astype(np.int32), [f"{owner}/{region}" for owner, region in names])
 
 
-def _links(records: list[Any], operation: I8) -> U64:
+def _links(members: Members, operation: I8) -> U64:
     """For a copy, or a read that AWS may have made for one, the hash of their common host id."""
-    links = np.zeros(len(records), np.uint64)
-    internal = [row for row, one in enumerate(records) if (one.sourceIPAddress or "").startswith(INTERNAL)]
-    reads = [row for row in internal if operation[row] == Operation.read]
-    for row in [*np.flatnonzero(operation == Operation.copy), *reads]:
-        additional = records[row].additionalEventData
-        if additional and additional.id2:
-            links[row] = text_hash(additional.id2)
+    links = np.zeros(len(members), np.uint64)
+    ids = members.column("id2")
+    made_for_copy = members.begins("sourceIPAddress", INTERNAL) & (operation == Operation.read)
+    for row in np.flatnonzero((operation == Operation.copy) | made_for_copy).tolist():
+        if common := ids.text(row):
+            links[row] = text_hash(common)
     return links
-
-
-def _outcomes(errors: list[str | None]) -> I8:
-    if errors.count(None) == len(errors):
-        return np.full(len(errors), Outcome.success, np.int8)
-    found: I8 = _by_text(errors, outcome, np.int8)
-    return found
 
 
 def outcome(error: str | None) -> Outcome:
@@ -298,81 +304,78 @@ def outcome(error: str | None) -> Outcome:
     return Outcome.error
 
 
-def _bytes(records: list[Any]) -> I64:
-    sizes = [(one.additionalEventData or _NO_ADDITIONAL).bytesTransferredOut for one in records]
-    return np.array([int(s) if s is not None and 0 <= s < MAX_BYTES else 0 for s in sizes], np.int64)
+def _bytes(members: Members) -> I64:
+    sizes = members.numbers("bytesTransferredOut")
+    return np.where((sizes >= 0) & (sizes < MAX_BYTES), sizes, 0).astype(np.int64)
 
 
-_NO_PARAMETERS, _NO_ADDITIONAL = Parameters(), Additional()
-
-
-def _hides_bucket(records: Iterable[Any]) -> bool:
+def _hides_bucket(members: Members, operation: I8) -> bool:
     """Whether an object was asked for by a name that is no bucket's: then only the resources show which it was."""
-    named = [(record.requestParameters or _NO_PARAMETERS).bucketName for record in records]
-    plain = {name: bool(name and bucket_name(name)) for name in set(named)}
-    if all(plain.values()):
-        return False
-    return any(
-        OF_OBJECTS[operation := classify(record.eventName)] and operation is not Operation.copy
-        for name, record in zip(named, records, strict=True)
-        if not plain[name]
-    )
+    hidden = _by_text(members.column("bucketName"), lambda name: not (name and bucket_name(name)), np.bool_)
+    return bool((hidden & OF_OBJECTS[operation] & (operation != Operation.copy)).any())
 
 
-def _places(records: list[Any], operation: I8, asked: Shape) -> tuple[dict[str, Column], Mask]:
+def _places(members: Members, operation: I8, asked: Shape) -> tuple[dict[str, Column], Mask]:
     """Where each access went to, in columns, if they are asked for; and which accesses to objects do not show it."""
-    if not asked.columns.intersection(PLACE_COLUMNS):
-        copies = operation == Operation.copy
-        nameless = np.zeros(len(records), np.bool_)
-        for row in np.flatnonzero(copies):
-            parameters = records[row].requestParameters or _NO_PARAMETERS
-            nameless[row] = copy_source(parameters.copy_source or "")[0] is None
-        return {}, unresolved(operation, nameless, copies)
-    places = list(map(place, records, operation.tolist()))
-    turned = dict(zip(PLACE_COLUMNS, zip(*places, strict=True), strict=True))
-    columns = {name: Column.of(texts, distinct=name in ALL_DIFFERENT) for name, texts in turned.items()}
-    return columns, unresolved(operation, columns["bucket"].codes < 0, columns["key"].codes >= 0)
+    if asked.columns.intersection(PLACE_COLUMNS):
+        columns = places(members, operation)
+        return columns, unresolved(operation, columns["bucket"].codes < 0, columns["key"].codes >= 0)
+    copies = operation == Operation.copy
+    sources = members.column("copy_source")
+    nameless = copies & _by_text(sources, lambda text: copy_source(text or "")[0] is None, np.bool_)
+    return {}, unresolved(operation, nameless, copies)
 
 
-def _texts(name: str, records: list[Any], operation: I8, ids: list[str]) -> Column:
+def _text(name: str, members: Members, operation: I8) -> Column:
     """A text column that is one member of the record, or little more."""
-    nothing: list[str | None] = [None] * len(records)
-    texts: list[str | None] = [*ids] if name == "event_id" else _TEXTS[name](records) if name in _TEXTS else nothing
     if name == "kms_key":
-        for row in np.flatnonzero(operation == Operation.decrypt):
-            texts[row] = texts[row] or _kms_key(records[row])
-    column = Column.of(texts, distinct=name in ALL_DIFFERENT)
-    return Column(column.codes, list(map(_agent, column.values))) if name == "user_agent" else column
+        return _kms_keys(members, operation)
+    if name not in _MEMBER:
+        return Column.null(len(members))
+    column = members.column(_MEMBER[name])
+    if name == "user_agent":
+        return Column(column.codes, list(map(_agent, column.values)))
+    if name == "auth":
+        return Column(column.codes, [_AUTH.get(text, "none") for text in column.values]).filled("none")
+    if name == "source_ip" and "" in column.values:
+        return Column.of([text or None for text in column.texts()])
+    return column
 
 
-_TEXTS: dict[str, Callable[[list[Any]], list[str | None]]] = {
-    "api": lambda records: [r.eventName for r in records],
-    "source_ip": lambda records: [r.sourceIPAddress or None for r in records],
-    "user_agent": lambda records: [r.userAgent for r in records],
-    "auth": lambda records: [_auth(r.additionalEventData) for r in records],
-    "request_id": lambda records: [r.requestID for r in records],
-    "region": lambda records: [r.awsRegion for r in records],
-    "vpc_endpoint": lambda records: [r.vpcEndpointId for r in records],
-    "tls": lambda records: [r.tlsDetails.tlsVersion if r.tlsDetails else None for r in records],
-    "sse": lambda records: [(r.additionalEventData or _NO_ADDITIONAL).SSEApplied for r in records],
-    "kms_key": lambda records: [p.keyId or p.sse_key for p in _parameters(records)],
-    "version_id": lambda records: [p.versionId for p in _parameters(records)],
+_MEMBER = {
+    "api": "eventName",
+    "source_ip": "sourceIPAddress",
+    "user_agent": "userAgent",
+    "auth": "AuthenticationMethod",
+    "request_id": "requestID",
+    "region": "awsRegion",
+    "vpc_endpoint": "vpcEndpointId",
+    "tls": "tlsVersion",
+    "sse": "SSEApplied",
+    "version_id": "versionId",
 }
-"""Text column → its texts; columns that CloudTrail never fills are null, `event_id` and places are made elsewhere."""
-
-_NUMBERS: dict[str, Callable[[list[Any]], list[int]]] = {
-    "status": lambda records: [-1] * len(records),
-    "signed_at": lambda records: [_signed_at(p.signed_at) if p.signed_at else -1 for p in _parameters(records)],
-    "signed_for": lambda records: [_whole(p.signed_for) for p in _parameters(records)],
-}
+"""Text column → the member it is; columns that CloudTrail never fills are null, the others are made elsewhere."""
 
 
-def _parameters(records: list[Any]) -> list[Any]:
-    return [record.requestParameters or _NO_PARAMETERS for record in records]
+def _number(name: str, members: Members) -> I64:
+    """A column of numbers; an access log's HTTP status is in no CloudTrail record."""
+    if name == "signed_at":
+        found: I64 = _by_text(members.column("signed_at"), seconds, np.int64)
+        return found
+    numbers = np.full(len(members), -1, np.int64)
+    rows = members.given("signed_for") if name == "signed_for" else []
+    if rows:
+        values = members.values("signed_for")
+        numbers[rows] = [_whole(values[row]) for row in rows]
+    return numbers
 
 
-def _auth(additional: Any) -> str:
-    return _AUTH.get(additional.AuthenticationMethod or "", "none") if additional else "none"
+def _kms_keys(members: Members, operation: I8) -> Column:
+    named, used = members.column("keyId").texts(), members.column("sse_key").texts()
+    texts = [one or other for one, other in zip(named, used, strict=True)]
+    for row in np.flatnonzero(operation == Operation.decrypt).tolist():
+        texts[row] = texts[row] or _kms_key(members.record(row))
+    return Column.of(texts)
 
 
 _AUTH = {"AuthHeader": "header", "QueryString": "query"}
@@ -385,11 +388,6 @@ def _agent(text: str) -> str:
 
 def _kms_key(record: Any) -> str | None:
     return next((one.ARN for one in record.resources or () if one.type == "AWS::KMS::Key"), None)
-
-
-def _signed_at(text: str) -> int:
-    second = epoch(text)
-    return -1 if second is None else second
 
 
 def _whole(value: str | int | None) -> int:

@@ -10,16 +10,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple, TypeVar, get_args, get_origin
 
 import msgspec
 
+from detector.logs.kernel import ARRAY, FILE, LINES
 from detector.logs.limits import LIMITS
+from detector.logs.members import Decoded, Members, sliced
 from detector.logs.record import Record, Resource, Shape
 
 BROKEN, UNCLOSED = "broken_json", "unclosed"
 TOO_DEEP, TOO_LONG, NOT_A_RECORD = "too_deep", "record_too_long", "not_a_record"
+NESTING = 500
 MAX_BREAKS = 1000
 """A file that is broken in more places is not read on."""
 
@@ -44,39 +47,45 @@ _IS_FILE = re.compile(rb'\s*\{\s*"Records"')
 _IS_ARRAY = re.compile(rb"\s*\[")
 
 
-def records(data: bytes, shape: Shape, longest: int = LIMITS.record) -> Iterable[Any]:
-    """All records of a document: `{"Records": […]}`, an array, lines, or single events, wrapped or not.
-
-    A list where the document was in order; else one by one, with a Trouble for what is no record, or longer than
-    `longest` bytes.
-    """
-    found = _at_once(data, shape, longest)
+def members(data: bytes, shape: Shape, longest: int = LIMITS.record) -> Members | None:
+    """The records of a document that is in order, in a plain form; None if they have to be read one by one."""
+    found = _members(data, shape, longest)
     if found is None:
         mended = _mended(data)
-        found = _at_once(mended, shape, longest) if mended != data else None
-        return _found(mended, shape, longest) if found is None else found
+        found = _members(mended, shape, longest) if mended != data else None
     return found
 
 
-def _at_once(data: bytes, shape: Shape, longest: int) -> list[Any] | None:
-    """The records of a document in one of the plain forms, or None: it has to be read record by record."""
+def records(data: bytes, shape: Shape, longest: int = LIMITS.record) -> Iterator[Any]:
+    """The records of a document of any form, one by one: `{"Records": […]}`, an array, lines, or single events, wrapped
+    or not. A Trouble stands for what is no record, or longer than `longest` bytes.
+    """
+    return _found(_mended(data), shape, longest)
+
+
+def _members(data: bytes, shape: Shape, longest: int) -> Members | None:
+    form = FILE if _IS_FILE.match(data) else ARRAY if _IS_ARRAY.match(data) else LINES
     try:
-        if len(data) > longest and any(len(memoryview(piece)) > longest for piece in _quickly(data)):
-            return None
-        if _IS_FILE.match(data):
-            records: list[Any] = shape.file.decode(data).Records
-        else:
-            records = shape.array.decode(data) if _IS_ARRAY.match(data) else shape.record.decode_lines(data)
+        found = sliced(data, shape, form, NESTING, longest) or _decoded(data, shape, form, longest)
+        names = found.column("eventName") if found else None
     except UNDECODABLE:
         return None
-    return records if all([record.eventName for record in records]) else None  # noqa: C419  a list is faster
+    return found if names and (names.codes >= 0).all() and all(names.values) else None
 
 
-def _quickly(data: bytes) -> list[msgspec.Raw]:
+def _decoded(data: bytes, shape: Shape, form: int, longest: int) -> Decoded | None:
+    if len(data) > longest and any(len(memoryview(piece)) > longest for piece in _quickly(data, form)):
+        return None
+    if form == FILE:
+        return Decoded(shape.file.decode(data).Records, shape)
+    return Decoded(shape.array.decode(data) if form == ARRAY else shape.record.decode_lines(data), shape)
+
+
+def _quickly(data: bytes, form: int) -> list[msgspec.Raw]:
     """The records of a document in one of the plain forms, as JSON text."""
-    if _IS_FILE.match(data):
+    if form == FILE:
         return _ENVELOPE.decode(data).Records
-    return _ELEMENTS.decode(data) if _IS_ARRAY.match(data) else _PIECES.decode_lines(data)
+    return _ELEMENTS.decode(data) if form == ARRAY else _PIECES.decode_lines(data)
 
 
 _LONE = re.compile(rb"\\u[dD][89a-fA-F]")

@@ -19,13 +19,18 @@ from detector.logs.record import Identity
 ANONYMOUS_ACCOUNTS = frozenset({"anonymous", "ANONYMOUS_PRINCIPAL"})
 
 
-def who(text: bytes, address: str | None, into: BatchBuilder) -> int:
-    """Who made a request, from the JSON of its `userIdentity`: twice the code, plus one where the ARN is named."""
+def who(text: bytes, into: BatchBuilder) -> int:
+    """Who made a request, from the JSON of its `userIdentity`: twice the code, plus one where the ARN is named; -1 if
+    it is nobody, and only the address tells it from others.
+    """
     principal, has_arn = named(text)
-    if principal is None:
-        return into.code(anonymous(address or None)) << 1 | has_arn
-    into.known[text] = code = into.code(principal) << 1 | has_arn
+    into.known[text] = code = -1 if principal is None else into.code(principal) << 1 | has_arn
     return code
+
+
+def nobody(text: bytes, address: str | None, into: BatchBuilder) -> int:
+    """An anonymous request, as `who` tells who made a request."""
+    return into.code(anonymous(address or None)) << 1 | named(text)[1]
 
 
 @lru_cache(maxsize=1 << 15)

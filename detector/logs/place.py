@@ -7,7 +7,10 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import unquote_plus
 
-from detector.core.access import Operation
+import numpy as np
+
+from detector.core.access import ALL_DIFFERENT, I8, Column, Operation
+from detector.logs.members import Members
 from detector.logs.record import Parameters, Resource
 
 OBJECT_RESOURCES = frozenset({"AWS::S3::Object", "AWS::S3Express::Object", "AWS::S3Outposts::Object"})
@@ -24,23 +27,38 @@ Place = tuple[str | None, str | None, str | None, str | None]
 PLACE_COLUMNS = ("bucket", "key", "destination", "access_point")
 
 
-def place(record: Any, operation: int) -> Place:
-    """What a record accessed: from the resources' ARNs, else from the parameters; for a copy its source.
+def places(members: Members, operation: I8) -> dict[str, Column]:
+    """Where each record went to, as columns. members: of a shape with resources and key.
 
-    record: of a shape with resources and key.
+    Usually the first of two resources is the object, under the name of the bucket that was asked for.
     """
+    bucket = members.column("bucketName")
+    plain = [f"arn:aws:s3:::{name}/" if bucket_name(name) and "/" not in name else "" for name in bucket.values]
+    key = members.rest("resources.0.ARN", Column(bucket.codes, plain))
+    usual = (key.codes >= 0) & (members.lengths("resources") == 2) & (operation != Operation.copy)
+    usual &= members.column("resources.0.type").are("AWS::S3::Object")
+    usual &= members.column("resources.1.type").are("AWS::S3::Bucket")
+    usual[members.given("s3_arn")] = False
+    nothing = Column.null(len(members))
+    columns = dict(zip(PLACE_COLUMNS, (bucket, key, nothing, nothing), strict=True))
+    if not usual.all():
+        found: list[Place] = list(zip(*(column.texts() for column in columns.values()), strict=True))
+        for row in np.flatnonzero(~usual).tolist():
+            found[row] = place(members.record(row), operation[row])
+        turned = dict(zip(PLACE_COLUMNS, zip(*found, strict=True), strict=True))
+        columns = {name: Column.of(texts, distinct=name in ALL_DIFFERENT) for name, texts in turned.items()}
+    return columns
+
+
+def place(record: Any, operation: int) -> Place:
+    """What a record accessed: from the resources' ARNs, else from the parameters; for a copy its source."""
     parameters: Any = record.requestParameters or _NO_PARAMETERS
     resources: list[Resource] = record.resources or []
-    if parameters.encryptionContext and (made_for := kms_object(record)):
+    context = parameters.encryptionContext
+    if context and (made_for := context_arn(context.s3_arn)):
         return *split_arn(made_for), None, None
     if operation == Operation.copy:
         return *copy_source(parameters.copy_source or ""), _addressed(resources, parameters)[0], None
-    named, key = parameters.bucketName, parameters.key
-    if named and key and len(resources) == 2:
-        of_object, of_bucket = resources
-        usual = of_object.type == "AWS::S3::Object" and of_bucket.type == "AWS::S3::Bucket"
-        if usual and f"arn:aws:s3:::{named}/{key}" == of_object.ARN:  # both say the same
-            return named, key, None, None
     return _addressed(resources, parameters)
 
 
@@ -98,8 +116,6 @@ def copy_source(text: str) -> tuple[str | None, str | None]:
     return bucket_name(bucket), key or None
 
 
-def kms_object(record: Any) -> str | None:
-    """ARN of the object or bucket that a KMS call was made for."""
-    parameters = record.requestParameters
-    arn = parameters.encryptionContext.s3_arn if parameters and parameters.encryptionContext else None
-    return (arn[0] if arn else None) if isinstance(arn, list) else arn
+def context_arn(given: str | list[str] | None) -> str | None:
+    """ARN of the object or bucket that a KMS call was made for, from its encryption context."""
+    return (given[0] if given else None) if isinstance(given, list) else given

@@ -160,6 +160,7 @@ class Shape:
     """
 
     columns: frozenset[str]
+    struct: type[msgspec.Struct]
     record: msgspec.json.Decoder[Any]
     array: msgspec.json.Decoder[Any]
     file: msgspec.json.Decoder[Any]
@@ -178,7 +179,7 @@ def shape(columns: frozenset[str]) -> Shape:
     record = _cut(Record, members, cut)
     array: Any = list[record]  # type: ignore[valid-type]  # a type made at run time
     file = msgspec.defstruct("File", [("Records", array)], gc=False)
-    return Shape(columns, msgspec.json.Decoder(record), msgspec.json.Decoder(array), msgspec.json.Decoder(file))
+    return Shape(columns, record, msgspec.json.Decoder(record), msgspec.json.Decoder(array), msgspec.json.Decoder(file))
 
 
 NO_IDENTITY = msgspec.Raw(b"null")

@@ -1,0 +1,574 @@
+/* CloudTrail JSON → where the wanted members of every record lie, and which of them are alike.
+
+   The kernel behind `members.py`, which says what goes in and what comes out; without it the same is done, slower, by
+   decoding every record into Python objects.
+
+   Rules of this file
+   - It reads what is ordinary. Whatever is in any way odd (broken JSON, a wanted member of another type, an escaped
+     name, a record too long or too deep) makes it return ODD, and the whole document is read in Python.
+   - It accepts no text that is no JSON. Texts are checked for control characters and escapes here, for UTF-8 by the
+     caller.
+   - It reads within [0, size) and writes within the buffers it was given; it keeps nothing. All loops are bounded by
+     `size`, recursion by `nesting`.
+*/
+#define PY_SSIZE_T_CLEAN
+#define Py_LIMITED_API 0x030b0000
+#include <Python.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
+#if !defined(__BYTE_ORDER__) || __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "written for little-endian machines; the Python way needs no compiler"
+#endif
+
+enum { ODD = -1, FULL = -2 };                                  /* FULL: more records than there is room for */
+enum { OBJECT, TEXT, RAW, NUMBER, ARRAY };                     /* kinds of a member */
+enum { FORM_FILE, FORM_ARRAY, FORM_LINES };                    /* {"Records": […]}, […], one object a line */
+enum { ENCODE = 1, HASH = 2, TIME = 4 };                       /* what is asked of a column */
+enum { DEEPEST = 512 };
+
+/* A member that is looked for. The children of a member follow one another. For the elements of an array `key_length`
+   is the index. column: -1 for objects; an array's column holds its length. */
+typedef struct {
+    int32_t kind, key_at, key_length, column, first_child, children;
+} Member;
+
+/* Where a value lies: [start, stop) of the document; start is -1 where there is none. A text with escapes in it has a
+   negative stop. */
+typedef struct {
+    int32_t start, stop;
+} Slice;
+
+typedef struct {
+    const uint8_t *data, *end;
+    const Member *members;
+    int32_t member_count, columns;
+    const uint8_t *keys;
+    Slice *slices; /* of column c, row r: slices[c * room + r] */
+    int64_t room, row;
+    int32_t nesting;
+    int64_t longest;
+} Walk;
+
+/* ---- JSON: each function reads on from `at`, and returns where it ended, or NULL if it did not find what it should ---- */
+
+typedef const uint8_t *Place;
+
+static inline Place space(Place at, Place end) {
+    while (at < end && *at <= ' ') {
+        if (*at != ' ' && *at != '\n' && *at != '\r' && *at != '\t') break;
+        at++;
+    }
+    return at;
+}
+
+static inline int is_hex(uint8_t c) { return (c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'f'); }
+
+static inline int is_digit(Place at, Place end) { return at < end && *at >= '0' && *at <= '9'; }
+
+/* The next quote, backslash or control character; `end` if there is none. */
+static inline Place end_of_run(Place at, Place end) {
+#ifdef __SSE2__
+    const __m128i quote = _mm_set1_epi8('"'), slash = _mm_set1_epi8('\\'), control = _mm_set1_epi8(0x1f);
+    for (; end - at >= 16; at += 16) {
+        __m128i x = _mm_loadu_si128((const __m128i *)at);
+        __m128i hit = _mm_or_si128(_mm_or_si128(_mm_cmpeq_epi8(x, quote), _mm_cmpeq_epi8(x, slash)),
+                                   _mm_cmpeq_epi8(_mm_min_epu8(x, control), x));
+        int mask = _mm_movemask_epi8(hit);
+        if (mask) return at + __builtin_ctz((unsigned)mask);
+    }
+#endif
+    while (at < end && *at != '"' && *at != '\\' && *at >= 0x20) at++;
+    return at;
+}
+
+/* A text with a backslash at `at`: after its closing quote. */
+static Place escaped_text(Place at, Place end) {
+    while (at < end && *at != '"') {
+        if (*at != '\\') return NULL; /* a control character */
+        int64_t length = end - at >= 2 && at[1] == 'u' ? 6 : 2;
+        if (end - at < length || !memchr("\"\\/bfnrtu", at[1], 9)) return NULL;
+        for (int i = 2; i < length; i++)
+            if (!is_hex(at[i])) return NULL;
+        at = end_of_run(at + length, end);
+    }
+    return at < end ? at + 1 : NULL;
+}
+
+/* From after an opening quote to after the closing one. escaped: whether there is a backslash in between. */
+static inline Place text(Place at, Place end, int *escaped) {
+    at = end_of_run(at, end);
+    *escaped = at < end && *at != '"';
+    if (!*escaped) return at < end ? at + 1 : NULL;
+    return escaped_text(at, end);
+}
+
+static Place digits(Place at, Place end) {
+    if (!is_digit(at, end)) return NULL;
+    while (is_digit(at, end)) at++;
+    return at;
+}
+
+static Place number(Place at, Place end) {
+    if (at < end && *at == '-') at++;
+    at = at < end && *at == '0' ? at + 1 : digits(at, end);
+    if (at && at < end && *at == '.') at = digits(at + 1, end);
+    if (at && at < end && (*at == 'e' || *at == 'E')) {
+        at++;
+        if (at < end && (*at == '+' || *at == '-')) at++;
+        at = digits(at, end);
+    }
+    return at;
+}
+
+static Place word(Place at, Place end, const char *expected, int length) {
+    return end - at < length || memcmp(at, expected, (size_t)length) ? NULL : at + length;
+}
+
+/* From after a member's opening quote to its value. */
+static inline Place to_value(Place at, Place end) {
+    at = space(at, end);
+    return at < end && *at == ':' ? space(at + 1, end) : NULL;
+}
+
+/* From after a member or an element to the next one, or after `closing`; `more` tells which. */
+static inline Place to_next(Place at, Place end, char closing, int *more) {
+    at = space(at, end);
+    if (at >= end) return NULL;
+    *more = *at == ',';
+    return *more ? space(at + 1, end) : *at == closing ? at + 1 : NULL;
+}
+
+/* Any value. left: how many levels it may have. */
+static Place value(Place at, Place end, int32_t left) {
+    int more, escaped;
+    if (at >= end) return NULL;
+    switch (*at) {
+    case '"':
+        return text(at + 1, end, &escaped);
+    case '{':
+        if (left <= 0) return NULL;
+        at = space(at + 1, end);
+        if (at < end && *at == '}') return at + 1;
+        do {
+            if (at >= end || *at != '"') return NULL;
+            at = text(at + 1, end, &escaped);
+            if (!at || !(at = to_value(at, end)) || at >= end) return NULL;
+            at = *at == '"' ? text(at + 1, end, &escaped) : value(at, end, left - 1);
+            if (!at || !(at = to_next(at, end, '}', &more))) return NULL;
+        } while (more);
+        return at;
+    case '[':
+        if (left <= 0) return NULL;
+        at = space(at + 1, end);
+        if (at < end && *at == ']') return at + 1;
+        do {
+            if (!(at = value(at, end, left - 1)) || !(at = to_next(at, end, ']', &more))) return NULL;
+        } while (more);
+        return at;
+    case 't':
+        return word(at, end, "true", 4);
+    case 'f':
+        return word(at, end, "false", 5);
+    case 'n':
+        return word(at, end, "null", 4);
+    default:
+        return number(at, end);
+    }
+}
+
+/* ---- wanted members ---- */
+
+static inline void put(Walk *w, const Member *member, int64_t start, int64_t stop) {
+    Slice *slice = &w->slices[member->column * w->room + w->row];
+    slice->start = (int32_t)start;
+    slice->stop = (int32_t)stop;
+}
+
+/* A member, and all below it, is not there: of a name that comes twice the last counts. */
+static void forget(Walk *w, const Member *member) {
+    if (member->column >= 0) put(w, member, -1, -1);
+    for (int32_t i = 0; i < member->children; i++) forget(w, &w->members[member->first_child + i]);
+}
+
+/* One of 64 marks of a name: most names that nobody wants have a mark that no wanted one has. */
+static inline uint64_t mark(Place name, int64_t length) {
+    return length ? 1ULL << ((length ^ name[0] * 5 ^ name[length - 1] * 11) & 63) : 1;
+}
+
+/* The member of this name. marks: of all children; hint: which of them is expected. */
+static inline const Member *called(const Walk *w, const Member *member, uint64_t marks, Place key, int64_t length,
+                                   int32_t *hint) {
+    const Member *children = w->members + member->first_child;
+    if (!(marks & mark(key, length))) return NULL;
+    for (int32_t i = *hint; i < member->children + *hint; i++) {
+        const Member *child = &children[i < member->children ? i : i - member->children];
+        if (child->key_length == length && !memcmp(w->keys + child->key_at, key, (size_t)length)) {
+            *hint = (int32_t)(child - children) + 1;
+            return child;
+        }
+    }
+    return NULL;
+}
+
+static Place wanted(Walk *w, const Member *member, Place at, int32_t left);
+
+static Place object(Walk *w, const Member *member, Place at, int32_t left) {
+    Place end = w->end;
+    uint64_t marks = 0;
+    int32_t hint = 0;
+    int more, escaped;
+    if (left <= 0 || at >= end || *at != '{') return NULL;
+    for (const Member *child = w->members + member->first_child, *last = child + member->children; child < last; child++)
+        marks |= mark(w->keys + child->key_at, child->key_length);
+    at = space(at + 1, end);
+    if (at < end && *at == '}') return at + 1;
+    do {
+        if (at >= end || *at != '"') return NULL;
+        Place key = at + 1;
+        at = text(key, end, &escaped);
+        if (!at || escaped) return NULL; /* an escaped name may be any */
+        const Member *child = called(w, member, marks, key, at - 1 - key, &hint);
+        if (!(at = to_value(at, end))) return NULL;
+        at = child ? wanted(w, child, at, left - 1) : value(at, end, left - 1);
+        if (!at || !(at = to_next(at, end, '}', &more))) return NULL;
+    } while (more);
+    return at;
+}
+
+static Place array(Walk *w, const Member *member, Place at, int32_t left) {
+    Place end = w->end;
+    int64_t length = 0;
+    int more = 1;
+    if (left <= 0 || at >= end || *at != '[') return NULL;
+    at = space(at + 1, end);
+    if (at < end && *at == ']') {
+        more = 0;
+        at++;
+    }
+    while (more) {
+        if (at >= end || *at != '{') return NULL;
+        at = length < member->children ? wanted(w, &w->members[member->first_child + length], at, left - 1)
+                                       : value(at, end, left - 1);
+        if (!at || !(at = to_next(at, end, ']', &more))) return NULL;
+        length++;
+    }
+    put(w, member, length, length);
+    return at;
+}
+
+/* A value that is looked for. */
+static Place wanted(Walk *w, const Member *member, Place at, int32_t left) {
+    Place start = at, end = w->end;
+    int escaped;
+    if (at >= end) return NULL;
+    if (member->children || *at == 'n') forget(w, member);
+    if (*at == 'n') return word(at, end, "null", 4);
+    switch (member->kind) {
+    case OBJECT:
+        return object(w, member, at, left);
+    case ARRAY:
+        return array(w, member, at, left);
+    case TEXT:
+        if (*at != '"' || !(at = text(at + 1, end, &escaped))) return NULL;
+        put(w, member, start + 1 - w->data, escaped ? -(at - 1 - w->data) : at - 1 - w->data);
+        return at;
+    case NUMBER:
+        at = number(at, end);
+        break;
+    default:
+        at = value(at, end, left);
+    }
+    if (at) put(w, member, start - w->data, at - w->data);
+    return at;
+}
+
+/* One record; the first member is the record itself. */
+static Place record(Walk *w, Place at) {
+    Place start = at;
+    forget(w, w->members);
+    at = object(w, w->members, at, w->nesting);
+    if (!at || at - start > w->longest) return NULL;
+    put(w, w->members, start - w->data, at - w->data);
+    w->row++;
+    return at;
+}
+
+/* The whole document: how many records it has, ODD or FULL. */
+static int64_t records(Walk *w, int form) {
+    Place end = w->end, at = space(w->data, end);
+    int more = 1, escaped;
+    if (form == FORM_FILE) {
+        if (at >= end || *at != '{') return ODD;
+        at = space(at + 1, end);
+        if (end - at < 9 || memcmp(at, "\"Records\"", 9) || !(at = text(at + 1, end, &escaped))) return ODD;
+        if (!(at = to_value(at, end))) return ODD;
+    }
+    if (form != FORM_LINES) {
+        if (at >= end || *at != '[') return ODD;
+        at = space(at + 1, end);
+        if (at < end && *at == ']') {
+            more = 0;
+            at++;
+        }
+    }
+    while (more && at < end) {
+        if (w->row >= w->room) return FULL;
+        if (!(at = record(w, at))) return ODD;
+        if (form == FORM_LINES) {
+            while (at < end && (*at == ' ' || *at == '\r' || *at == '\t')) at++;
+            if (at < end && *at != '\n') return ODD;
+            at = space(at, end);
+        } else if (!(at = to_next(at, end, ']', &more))) {
+            return ODD;
+        }
+    }
+    if (form != FORM_LINES && more) return ODD;
+    at = space(at, end);
+    if (form == FORM_FILE) {
+        if (at >= end || *at != '}') return ODD;
+        at = space(at + 1, end);
+    }
+    return at >= end ? w->row : ODD;
+}
+
+/* ---- columns ---- */
+
+/* XXH64, as its specification describes it (github.com/Cyan4973/xxHash, doc/xxhash_spec.md), for little-endian machines. */
+#define P1 0x9E3779B185EBCA87ULL
+#define P2 0xC2B2AE3D27D4EB4FULL
+#define P3 0x165667B19E3779F9ULL
+#define P4 0x85EBCA77C2B2AE63ULL
+#define P5 0x27D4EB2F165667C5ULL
+
+static inline uint64_t rotated(uint64_t x, int by) { return (x << by) | (x >> (64 - by)); }
+static inline uint64_t mixed(uint64_t sum, uint64_t lane) { return rotated(sum + lane * P2, 31) * P1; }
+
+static inline uint64_t word64(const uint8_t *at) {
+    uint64_t x;
+    memcpy(&x, at, 8);
+    return x;
+}
+
+static uint64_t xxh64(const uint8_t *at, int64_t length, uint64_t seed) {
+    const uint8_t *end = at + length;
+    uint64_t hash = seed + P5;
+    if (length >= 32) {
+        uint64_t sums[4] = {seed + P1 + P2, seed + P2, seed, seed - P1};
+        for (; end - at >= 32; at += 32)
+            for (int i = 0; i < 4; i++) sums[i] = mixed(sums[i], word64(at + 8 * i));
+        hash = rotated(sums[0], 1) + rotated(sums[1], 7) + rotated(sums[2], 12) + rotated(sums[3], 18);
+        for (int i = 0; i < 4; i++) hash = (hash ^ mixed(0, sums[i])) * P1 + P4;
+    }
+    hash += (uint64_t)length;
+    for (; end - at >= 8; at += 8) hash = rotated(hash ^ mixed(0, word64(at)), 27) * P1 + P4;
+    if (end - at >= 4) {
+        uint32_t x;
+        memcpy(&x, at, 4);
+        hash = rotated(hash ^ (x * P1), 23) * P2 + P3;
+        at += 4;
+    }
+    for (; at < end; at++) hash = rotated(hash ^ (*at * P5), 11) * P1;
+    hash = (hash ^ (hash >> 33)) * P2;
+    hash = (hash ^ (hash >> 29)) * P3;
+    return hash ^ (hash >> 32);
+}
+
+static inline int64_t length_of(Slice slice) { return llabs((long long)slice.stop) - slice.start; }
+
+/* Every row's code, in order of first appearance, and the row where each value came first; how many values there are.
+   table: zeroed, of 2^k > rows places: code + 1. */
+static int32_t encode(const uint8_t *data, const Slice *slices, int64_t rows, uint64_t seed, uint32_t *table,
+                      uint64_t mask, int32_t *codes, int32_t *firsts) {
+    int32_t count = 0;
+    for (int64_t row = 0; row < rows; row++) {
+        Slice one = slices[row];
+        if (one.start < 0) {
+            codes[row] = -1;
+            continue;
+        }
+        int64_t length = length_of(one);
+        const uint8_t *bytes = data + one.start;
+        if (row && codes[row - 1] >= 0) { /* as in the row before */
+            Slice last = slices[row - 1];
+            if (length_of(last) == length && !memcmp(data + last.start, bytes, (size_t)length)) {
+                codes[row] = codes[row - 1];
+                continue;
+            }
+        }
+        uint64_t place = xxh64(bytes, length, seed) & mask;
+        for (;; place = (place + 1) & mask) {
+            if (!table[place]) {
+                table[place] = (uint32_t)count + 1;
+                firsts[count] = (int32_t)row;
+                codes[row] = count++;
+                break;
+            }
+            Slice known = slices[firsts[table[place] - 1]];
+            if (length_of(known) == length && !memcmp(data + known.start, bytes, (size_t)length)) {
+                codes[row] = (int32_t)table[place] - 1;
+                break;
+            }
+        }
+    }
+    return count;
+}
+
+/* The number that these digits are, or -1. */
+static int64_t digits_of(Place at, int count) {
+    int64_t value = 0;
+    for (int i = 0; i < count; i++) {
+        if (at[i] < '0' || at[i] > '9') return -1;
+        value = 10 * value + (at[i] - '0');
+    }
+    return value;
+}
+
+/* Epoch seconds of "2026-05-01T09:00:00Z"; -1 for any other text. */
+static int64_t epoch(Place at, int64_t length) {
+    static const uint8_t lengths[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    if (length != 20 || at[4] != '-' || at[7] != '-' || at[10] != 'T' || at[13] != ':' || at[16] != ':' || at[19] != 'Z')
+        return -1;
+    int64_t year = digits_of(at, 4), month = digits_of(at + 5, 2), day = digits_of(at + 8, 2);
+    int64_t hour = digits_of(at + 11, 2), minute = digits_of(at + 14, 2), second = digits_of(at + 17, 2);
+    int leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    if (year < 1970 || year > 2199 || month < 1 || month > 12 || day < 1 || hour < 0 || hour > 23 || minute < 0 ||
+        minute > 59 || second < 0 || second > 59 || day > lengths[month - 1] + (leap && month == 2))
+        return -1;
+    int64_t before = year - 1, days = before * 365 + before / 4 - before / 100 + before / 400 - 719162 + day - 1;
+    for (int64_t m = 1; m < month; m++) days += lengths[m - 1] + (leap && m == 2);
+    return ((days * 24 + hour) * 60 + minute) * 60 + second;
+}
+
+static int columns(const Walk *w, const uint8_t *asked, uint64_t seed, int32_t *codes, int32_t *firsts,
+                   int32_t *counts, uint64_t *hashes, int64_t *times) {
+    uint64_t places = 16;
+    while (places < 2 * (uint64_t)w->row) places *= 2;
+    uint32_t *table = malloc(places * sizeof *table);
+    if (!table) return 0;
+    for (int32_t c = 0; c < w->columns; c++) {
+        const Slice *slices = w->slices + c * w->room;
+        if (asked[c] & ENCODE) {
+            memset(table, 0, places * sizeof *table);
+            counts[c] = encode(w->data, slices, w->row, seed, table, places - 1, codes + c * w->room, firsts + c * w->room);
+        }
+        if (asked[c] & HASH)
+            for (int64_t row = 0; row < w->row; row++)
+                hashes[row] = slices[row].start < 0 ? 0 : xxh64(w->data + slices[row].start, length_of(slices[row]), 0);
+        if (asked[c] & TIME)
+            for (int64_t row = 0; row < w->row; row++)
+                times[row] = slices[row].start < 0 ? -1 : epoch(w->data + slices[row].start, length_of(slices[row]));
+    }
+    free(table);
+    return 1;
+}
+
+/* ---- Python ---- */
+
+static int fits(const Walk *w, const Py_buffer *members, const Py_buffer *keys, const Py_buffer *asked) {
+    if (w->end - w->data > INT32_MAX || w->nesting > DEEPEST || w->member_count < 1 || w->room > INT32_MAX) return 0;
+    if (members->len % (Py_ssize_t)sizeof(Member) || w->members[0].column < 0) return 0;
+    for (int32_t i = 0; i < w->member_count; i++) {
+        const Member *m = &w->members[i];
+        if (m->column < -1 || m->column >= asked->len || (m->column < 0 && m->kind != OBJECT)) return 0;
+        if (m->children < 0 || (m->children && (m->first_child <= i || m->first_child + m->children > w->member_count)))
+            return 0;
+        if (m->key_length < 0 || m->key_at < 0 || (int64_t)m->key_at + m->key_length > keys->len) return 0;
+    }
+    return 1;
+}
+
+PyDoc_STRVAR(read_doc,
+"read(data, form, members, keys, asked, nesting, longest, seed, room, slices, codes, firsts, counts, hashes, times) -> int\n\n"
+"How many records there are; -1: the document is odd, -2: there is no room for all. See members.py.");
+
+static PyObject *py_read(PyObject *self, PyObject *arguments) {
+    (void)self;
+    Py_buffer data, members, keys, asked, slices, codes, firsts, counts, hashes, times;
+    int form;
+    Walk w = {0};
+    long long longest, room;
+    unsigned long long seed;
+    if (!PyArg_ParseTuple(arguments, "y*iy*y*y*iLKLw*w*w*w*w*w*", &data, &form, &members, &keys, &asked, &w.nesting,
+                          &longest, &seed, &room, &slices, &codes, &firsts, &counts, &hashes, &times))
+        return NULL;
+    int64_t found = ODD;
+    int done = 1;
+    w.data = data.buf;
+    w.end = w.data + data.len;
+    w.members = members.buf;
+    w.member_count = (int32_t)(members.len / (Py_ssize_t)sizeof(Member));
+    w.columns = (int32_t)asked.len;
+    w.keys = keys.buf;
+    w.slices = slices.buf;
+    w.room = room;
+    w.longest = longest;
+    int64_t cells = room * asked.len;
+    if (room < 0 || !fits(&w, &members, &keys, &asked) || slices.len < cells * (Py_ssize_t)sizeof(Slice) ||
+        codes.len < cells * 4 || firsts.len < cells * 4 || counts.len < asked.len * 4 || hashes.len < room * 8 || times.len < room * 8) {
+        PyErr_SetString(PyExc_ValueError, "the buffers do not fit together");
+        done = 0;
+    } else {
+        Py_BEGIN_ALLOW_THREADS
+        found = records(&w, form);
+        if (found > 0) done = columns(&w, asked.buf, seed, codes.buf, firsts.buf, counts.buf, hashes.buf, times.buf);
+        Py_END_ALLOW_THREADS
+        if (!done) PyErr_NoMemory();
+    }
+    PyBuffer_Release(&data);
+    PyBuffer_Release(&members);
+    PyBuffer_Release(&keys);
+    PyBuffer_Release(&asked);
+    PyBuffer_Release(&slices);
+    PyBuffer_Release(&codes);
+    PyBuffer_Release(&firsts);
+    PyBuffer_Release(&counts);
+    PyBuffer_Release(&hashes);
+    PyBuffer_Release(&times);
+    return done ? PyLong_FromLongLong(found) : NULL;
+}
+
+PyDoc_STRVAR(texts_doc,
+"texts(data, slices, as_bytes) -> list\n\n"
+"The texts (str, or bytes) that lie at these slices; None where there is none, or where a text has escapes in it.");
+
+static PyObject *py_texts(PyObject *self, PyObject *arguments) {
+    (void)self;
+    Py_buffer data, buffer;
+    int as_bytes;
+    if (!PyArg_ParseTuple(arguments, "y*y*p", &data, &buffer, &as_bytes)) return NULL;
+    const Slice *slices = buffer.buf;
+    Py_ssize_t count = buffer.len / (Py_ssize_t)sizeof(Slice);
+    PyObject *list = PyList_New(count);
+    for (Py_ssize_t i = 0; list && i < count; i++) {
+        Slice one = slices[i];
+        PyObject *item;
+        if (one.start < 0 || one.stop < one.start) {
+            item = Py_NewRef(Py_None);
+        } else if (one.stop > data.len) {
+            PyErr_SetString(PyExc_ValueError, "a slice ends behind the document");
+            item = NULL;
+        } else {
+            const char *at = (const char *)data.buf + one.start;
+            item = as_bytes ? PyBytes_FromStringAndSize(at, one.stop - one.start)
+                            : PyUnicode_DecodeUTF8(at, one.stop - one.start, "strict");
+        }
+        if (!item || PyList_SetItem(list, i, item)) Py_CLEAR(list);
+    }
+    PyBuffer_Release(&data);
+    PyBuffer_Release(&buffer);
+    return list;
+}
+
+static PyMethodDef methods[] = {
+    {"read", py_read, METH_VARARGS, read_doc},
+    {"texts", py_texts, METH_VARARGS, texts_doc},
+    {NULL, NULL, 0, NULL},
+};
+static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_members", NULL, 0, methods, NULL, NULL, NULL, NULL};
+
+PyMODINIT_FUNC PyInit__members(void) { return PyModule_Create(&module); }

@@ -1,0 +1,237 @@
+"""The members of a document's records as columns: found by the kernel, or decoded record by record. Pure.
+
+`Sliced` and `Decoded` answer alike. The kernel reads what is in order; any other document is decoded by `documents.py`,
+whose reading is the one that counts. A member is named as in `record.py`; those of the first two resources as
+`resources.0.ARN` and so on.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from operator import attrgetter
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from detector.core.access import I32, I64, U64, Column, Mask, intern, text_hashes
+from detector.core.times import epoch
+from detector.logs import kernel
+from detector.logs.kernel import ALL_DIFFERENT, HASHED, TIMED, Found, plan
+from detector.logs.record import NO_IDENTITY, Shape
+
+MOST_PREFIXES = 64
+"""Texts that begin otherwise are as good as null: whoever asks has to look at those one by one."""
+
+
+@lru_cache(maxsize=1 << 16)
+def seconds(text: str | None) -> int:
+    """Epoch seconds of a time; -1 if it is none."""
+    second = epoch(text)
+    return -1 if second is None else second
+
+
+class Decoded:
+    """Members of records that are decoded, as `record.shape` shapes them."""
+
+    def __init__(self, records: list[Any], shape: Shape) -> None:
+        self._records = records
+        self._paths = plan(shape.struct).paths
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def record(self, row: int) -> Any:
+        """A record as it is decoded."""
+        return self._records[row]
+
+    def column(self, member: str) -> Column:
+        """A member that is a text."""
+        return Column.of(self._all(member), distinct=member in ALL_DIFFERENT)
+
+    def rest(self, member: str, prefixes: Column) -> Column:
+        """What follows in a text after the prefix of its row; null if it does not begin so, or ends there."""
+        pairs = zip(self._all(member), prefixes.texts(), strict=True)
+        return Column.of(
+            [(prefix and text and text.startswith(prefix) and text[len(prefix) :]) or None for text, prefix in pairs]
+        )
+
+    def begins(self, member: str, text: str) -> Mask:
+        """The rows in which a text begins so."""
+        return np.array([one is not None and one.startswith(text) for one in self._all(member)], np.bool_)
+
+    def numbers(self, member: str) -> npt.NDArray[np.float64]:
+        """A member that is a number; NaN for null."""
+        return np.array([np.nan if one is None else one for one in self._all(member)], np.float64)
+
+    def values(self, member: str) -> list[Any]:
+        """A member of another type, row by row."""
+        return self._all(member)
+
+    def given(self, member: str) -> list[int]:
+        """The rows in which a member is not null."""
+        return [row for row, value in enumerate(self._all(member)) if value is not None]
+
+    def identities(self) -> tuple[I32, list[bytes]]:
+        """Who made the requests, as JSON text: each row's code, and the texts."""
+        return intern([bytes(record.userIdentity) for record in self._records])
+
+    def times(self) -> I64:
+        """Epoch seconds of every record; -1 where there is no time."""
+        return np.array([seconds(record.eventTime) for record in self._records], np.int64)
+
+    def identified(self) -> bool:
+        """Whether every record has an id."""
+        return all([record.eventID for record in self._records])  # noqa: C419  a list is faster
+
+    def hashes(self) -> U64:
+        """xxh64 of every record's id."""
+        return text_hashes([record.eventID for record in self._records])
+
+    def lengths(self, member: str) -> npt.NDArray[np.int32]:
+        """How many elements a list has; -1 for null."""
+        return np.array([-1 if one is None else len(one) for one in self._all(member)], np.int32)
+
+    def _all(self, member: str) -> list[Any]:
+        first, *more = self._paths[member]
+        values = list(map(attrgetter(str(first)), self._records))
+        for part in more:
+            if isinstance(part, int):
+                values = [one[part] if one is not None and len(one) > part else None for one in values]
+            else:
+                values = [None if one is None else getattr(one, part) for one in values]
+        return values
+
+
+class Sliced:
+    """Members of records as the kernel found them. What is wrong with a text in itself raises an error of
+    `documents.UNDECODABLE` when it is asked for.
+    """
+
+    def __init__(self, data: bytes, shape: Shape, found: Found) -> None:
+        self._data = data
+        self._shape = shape
+        self._plan = plan(shape.struct)
+        self._found = found
+        self._known: dict[str, Column] = {}
+
+    def __len__(self) -> int:
+        return self._found.rows
+
+    def record(self, row: int) -> Any:
+        """A record as it is decoded."""
+        start, stop = self._found.slices[0, row]
+        return self._shape.record.decode(self._data[start:stop])
+
+    def column(self, member: str) -> Column:
+        """A member that is a text."""
+        known = self._known.get(member)
+        if known is None:
+            at = self._plan.columns[member]
+            slices = self._found.slices[at, : len(self)]
+            if member in ALL_DIFFERENT:
+                known = Column.of(self._texts(slices), distinct=True)
+            else:
+                codes, firsts = self._coded(at)
+                known = Column(codes, self._texts(slices[firsts]))  # type: ignore[arg-type]  # a value is no null
+            self._known[member] = known
+        return known
+
+    def rest(self, member: str, prefixes: Column) -> Column:
+        """What follows in a text after the prefix of its row; null if it does not begin so, or ends there."""
+        slices = self._found.slices[self._plan.columns[member], : len(self)]
+        rest, length = np.full_like(slices, -1), slices[:, 1] - slices[:, 0]
+        document = np.frombuffer(self._data, np.uint8)
+        for code, text in enumerate(prefixes.values[:MOST_PREFIXES]):
+            prefix = np.frombuffer(text.encode(), np.uint8)
+            rows = np.flatnonzero((prefixes.codes == code) & (length > len(prefix)) & bool(text))
+            begins = document[slices[rows, :1] + np.arange(len(prefix), dtype=np.int32)]
+            rows = rows[(begins == prefix).all(axis=1)]
+            rest[rows] = slices[rows] + np.array([len(prefix), 0], np.int32)
+        return Column.of(self._texts(rest), distinct=True)
+
+    def begins(self, member: str, text: str) -> Mask:
+        """The rows in which a text begins so."""
+        at = self._plan.columns[member]
+        codes, firsts = self._coded(at)
+        starts, stops = self._found.slices[at, firsts].T
+        usual = (np.frombuffer(self._data, np.uint8)[starts] != ord(text[0])) & (stops >= 0)
+        if usual.all():
+            return np.zeros(len(self), np.bool_)
+        return np.array([*(value.startswith(text) for value in self.column(member).values), False], np.bool_)[codes]
+
+    def numbers(self, member: str) -> npt.NDArray[np.float64]:
+        """A member that is a number; NaN for null."""
+        texts = kernel.texts(self._data, self._found.slices[self._plan.columns[member], : len(self)], False)
+        return np.array([np.nan if one is None else float(one) for one in texts], np.float64)
+
+    def values(self, member: str) -> list[Any]:
+        """A member of another type, row by row."""
+        at, type_ = self._plan.columns[member], self._plan.types[member]
+        codes, firsts = self._coded(at)
+        decode = msgspec.json.Decoder(type_).decode
+        values = [*map(decode, kernel.texts(self._data, self._found.slices[at, firsts], True)), None]
+        return [values[code] for code in codes.tolist()]
+
+    def given(self, member: str) -> list[int]:
+        """The rows in which a member is not null."""
+        at = self._plan.columns[member]
+        return np.flatnonzero(self._found.codes[at, : len(self)] >= 0).tolist() if self._found.counts[at] else []
+
+    def identities(self) -> tuple[I32, list[bytes]]:
+        """Who made the requests, as JSON text: each row's code, and the texts."""
+        at = self._plan.columns["userIdentity"]
+        codes, firsts = self._coded(at)
+        texts = kernel.texts(self._data, self._found.slices[at, firsts], True)
+        if codes.min(initial=0) < 0:
+            codes, texts = np.where(codes < 0, np.int32(len(texts)), codes), [*texts, bytes(NO_IDENTITY)]
+        return codes, texts
+
+    def times(self) -> I64:
+        """Epoch seconds of every record; -1 where there is no time."""
+        times = self._found.times[: len(self)]
+        if times.min(initial=0) < 0:
+            column = self.column(TIMED)
+            for row in np.flatnonzero(times < 0).tolist():
+                times[row] = seconds(column.text(row))
+        return times
+
+    def identified(self) -> bool:
+        """Whether every record has an id."""
+        slices = self._found.slices[self._plan.columns[HASHED], : len(self)]
+        return bool(((slices[:, 0] >= 0) & (slices[:, 0] != slices[:, 1])).all())
+
+    def hashes(self) -> U64:
+        """xxh64 of every record's id."""
+        escaped = (self._found.slices[self._plan.columns[HASHED], : len(self), 1] < 0).any()
+        return text_hashes(self.column(HASHED).values) if escaped else self._found.hashes[: len(self)]
+
+    def lengths(self, member: str) -> npt.NDArray[np.int32]:
+        """How many elements a list has; -1 for null."""
+        return self._found.slices[self._plan.columns[member], : len(self), 0]
+
+    def _coded(self, at: int) -> tuple[I32, npt.NDArray[np.int32]]:
+        """A column's codes, and the rows in which its values come first."""
+        return self._found.codes[at, : len(self)], self._found.firsts[at, : self._found.counts[at]]
+
+    def _texts(self, slices: npt.NDArray[np.int32]) -> list[str | None]:
+        """The texts that lie there."""
+        found: list[str | None] = kernel.texts(self._data, slices, False)
+        for row in np.flatnonzero(slices[:, 1] < -1):
+            found[row] = self._unescaped(*slices[row].tolist())
+        return found
+
+    def _unescaped(self, start: int, stop: int) -> str:
+        """A text with escapes in it, whose end is negative."""
+        found: str = msgspec.json.decode(self._data[start - 1 : 1 - stop], type=str)
+        return found
+
+
+Members = Sliced | Decoded
+
+
+def sliced(data: bytes, shape: Shape, form: int, nesting: int, longest: int) -> Sliced | None:
+    """The members of a document, if there is a kernel and the document is in order."""
+    found = kernel.found(data, plan(shape.struct), form, nesting, longest) if kernel.BUILT else None
+    return Sliced(data, shape, found) if found else None
