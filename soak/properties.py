@@ -13,9 +13,10 @@ import json
 from collections.abc import Callable
 from functools import cache
 from typing import Any, NoReturn
+from unittest.mock import patch
 
 from detector.core.access import BatchBuilder, Reject
-from detector.logs import server_access
+from detector.logs import kernel, server_access
 from detector.logs.documents import MAX_BREAKS
 from detector.logs.envelope import Accept, Parsed, notices
 from detector.logs.inflate import GZIP_MAGIC, inflate
@@ -111,7 +112,16 @@ def record_by_record(content: bytes) -> Content | None:
     return Content(Reading(CLOUDTRAIL), found, rejects)
 
 
-ALIKE: dict[str, tuple[Reader, ...]] = {SERVER_ACCESS: (line_by_line,), CLOUDTRAIL: (record_by_record,)}
+def without_the_kernel(content: bytes) -> Content:
+    """Every record decoded."""
+    with patch.object(kernel, "BUILT", new=False):
+        return content_of(content)
+
+
+ALIKE: dict[str, tuple[Reader, ...]] = {
+    SERVER_ACCESS: (line_by_line,),
+    CLOUDTRAIL: (record_by_record, without_the_kernel),
+}
 """Kind of log → other ways to read its inflated content. None: this way says nothing about such a file."""
 
 

@@ -66,11 +66,13 @@ def records(data: bytes, shape: Shape, longest: int = LIMITS.record) -> Iterator
 def _members(data: bytes, shape: Shape, longest: int) -> Members | None:
     form = FILE if _IS_FILE.match(data) else ARRAY if _IS_ARRAY.match(data) else LINES
     try:
-        found = sliced(data, shape, form, NESTING, longest) or _decoded(data, shape, form, longest)
-        names = found.column("eventName") if found else None
+        found: Members | None = sliced(data, shape, form, NESTING, longest)
+        if found is None:
+            found = _decoded(data, shape, form, longest)
+        names = found.column("eventName") if found is not None else None
     except UNDECODABLE:
         return None
-    return found if names and (names.codes >= 0).all() and all(names.values) else None
+    return found if names is not None and (names.codes >= 0).all() and all(names.values) else None
 
 
 def _decoded(data: bytes, shape: Shape, form: int, longest: int) -> Decoded | None:

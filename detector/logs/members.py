@@ -139,7 +139,10 @@ class Sliced:
         return known
 
     def rest(self, member: str, prefixes: Column) -> Column:
-        """What follows in a text after the prefix of its row; null if it does not begin so, or ends there."""
+        """What follows in a text after the prefix of its row; null if it does not begin so, or ends there.
+
+        Also null where that cannot be told at a glance: a text with escapes, the 65th prefix.
+        """
         slices = self._found.slices[self._plan.columns[member], : len(self)]
         rest, length = np.full_like(slices, -1), slices[:, 1] - slices[:, 0]
         document = np.frombuffer(self._data, np.uint8)

@@ -1,0 +1,344 @@
+"""The kernel and the decoder say the same of every document; what the kernel is unsure of it leaves to the decoder."""
+
+from __future__ import annotations
+
+import json
+import os
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+import xxhash
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detector.core.access import COLUMNS, BatchBuilder, Column
+from detector.core.times import epoch, iso
+from detector.logs import documents, kernel
+from detector.logs.documents import UNDECODABLE, members
+from detector.logs.members import Decoded, Sliced, sliced
+from detector.logs.record import WHOLE, shape
+from tests.real_logs import REAL_LOGS, needs_real_logs
+from tests.records import assumed_role, copy_object, file_of, iam_user, kms_decrypt, numbered, record, taken
+
+REQUIRED = os.environ.get("BUCKETWATCH_REQUIRE_ALL") == "1"
+pytestmark = pytest.mark.skipif(
+    not kernel.BUILT and not REQUIRED, reason="the kernel is not built: needs a C compiler and Python's headers"
+)
+NARROW = shape(frozenset())
+DEEP, LONG = 500, 1 << 24
+COLUMN = [name for name, kind in kernel.plan(WHOLE.struct).types.items() if kind == str | None]
+
+
+def by_kernel(data, asked=WHOLE, form=kernel.FILE, nesting=DEEP, longest=LONG):
+    """What the kernel makes of a document; None if it leaves it to the decoder."""
+    return sliced(data, asked, form, nesting, longest)
+
+
+def decoded(data, asked=WHOLE):
+    return Decoded(asked.file.decode(data).Records, asked)
+
+
+def answers(found, asked=WHOLE):
+    """Everything that can be asked of members."""
+    plan = kernel.plan(asked.struct)
+    texts = [name for name, kind in plan.types.items() if kind == str | None]
+    codes, people = found.identities()
+    return {
+        "count": len(found),
+        "texts": {name: found.column(name).texts() for name in texts},
+        "who": [people[code] for code in codes],
+        "times": found.times().tolist(),
+        "identified": found.identified(),
+        "hashes": found.hashes().tolist() if found.identified() else [],
+        "values": {name: found.values(name) for name in ("signed_for", "s3_arn") if name in plan.types},
+        "given": {name: list(found.given(name)) for name in ("signed_for", "s3_arn") if name in plan.types},
+        "numbers": {n: repr(found.numbers(n).tolist()) for n in ("bytesTransferredOut",) if n in plan.types},
+        "lengths": found.lengths("resources").tolist() if "resources" in plan.types else [],
+        "begins": found.begins("sourceIPAddress", "AWS Internal").tolist(),
+        "records": [found.record(row) for row in range(len(found))],
+    }
+
+
+def prefixes(found):
+    bucket = found.column("bucketName")
+    return Column(bucket.codes, [f"arn:aws:s3:::{name}/" for name in bucket.values])
+
+
+def both(data, asked=WHOLE, form=kernel.FILE):
+    """The kernel's answers, which are the decoder's."""
+    found = by_kernel(data, asked, form)
+    assert found is not None
+    with patch.object(kernel, "BUILT", new=False):
+        other = members(data, asked)
+    assert isinstance(other, Decoded)
+    assert answers(found, asked) == answers(other, asked)
+    if "resources" in kernel.plan(asked.struct).types:
+        rest, expected = (one.rest("resources.0.ARN", prefixes(one)).texts() for one in (found, other))
+        assert rest == expected or (b"\\" in data and all(a in {b, None} for a, b in zip(rest, expected, strict=True)))
+    return answers(found, asked)
+
+
+def test_it_is_built():
+    assert kernel.BUILT, "install a C compiler and Python's headers (on Debian: gcc libc6-dev python3-dev)"
+
+
+TEXT = st.one_of(st.text(max_size=40), st.sampled_from(["", "AWS Internal", 'a"b\\c', "\x00\x1f", "é€😀", "a" * 33]))
+VALUE = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), TEXT),
+    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(TEXT, inner, max_size=4)),
+    max_leaves=8,
+)
+CONTEXT = st.fixed_dictionaries({}, optional={"aws:s3:arn": st.one_of(TEXT, st.lists(TEXT, max_size=2))})
+SENT = st.one_of(st.none(), st.integers(), st.floats(-9, 9))
+PARAMETERS = st.fixed_dictionaries(
+    {},
+    optional={
+        "bucketName": st.sampled_from(["ml-voice", "other", "", "arn:aws:s3:us-east-1:1:accesspoint/x"]),
+        "key": TEXT,
+        "x-amz-copy-source": TEXT,
+        "X-Amz-Date": TEXT,
+        "X-Amz-Expires": st.one_of(st.integers(0, 1 << 40), TEXT),
+        "encryptionContext": st.fixed_dictionaries(
+            {}, optional={"aws:s3:arn": st.one_of(TEXT, st.lists(TEXT, max_size=2))}
+        ),
+        "other": VALUE,
+    },
+)
+RESOURCE = st.fixed_dictionaries(
+    {},
+    optional={
+        "type": st.sampled_from(["AWS::S3::Object", "AWS::S3::Bucket", "x"]),
+        "ARN": st.sampled_from(["arn:aws:s3:::ml-voice/raw/é.wav", "arn:aws:s3:::ml-voice/", "arn:aws:s3:::ml-voice"]),
+        "accountId": TEXT,
+    },
+)
+RECORD = st.fixed_dictionaries(
+    {"eventName": st.sampled_from(["GetObject", "PutObject", 'odd"name'])},
+    optional={
+        "eventTime": st.one_of(st.integers(0, 1 << 33).map(iso), TEXT),
+        "eventID": TEXT,
+        "userIdentity": st.one_of(st.none(), st.sampled_from([assumed_role(), iam_user()]), VALUE),
+        "sourceIPAddress": TEXT,
+        "requestParameters": st.one_of(st.none(), PARAMETERS),
+        "additionalEventData": st.one_of(st.none(), st.fixed_dictionaries({"bytesTransferredOut": SENT})),
+        "resources": st.one_of(st.none(), st.lists(RESOURCE, max_size=3)),
+        "addendum": st.one_of(st.none(), st.fixed_dictionaries({}, optional={"originalEventID": TEXT})),
+        "errorCode": st.one_of(st.none(), TEXT),
+        "responseElements": VALUE,
+    },
+)  # fmt: skip
+SPACED = st.sampled_from([(",", ":"), (", ", ": "), (" ,\n", "\t:\r\n ")])
+
+
+@given(st.lists(RECORD, max_size=5), SPACED, st.booleans())
+def test_of_any_document_in_order_both_say_the_same(records, separators, escaped):
+    data = json.dumps({"Records": records}, separators=separators, ensure_ascii=escaped).encode()
+    both(data)
+    both(data, NARROW)
+    both(json.dumps(records, separators=separators).encode(), form=kernel.ARRAY)
+    both("".join(f"{json.dumps(one)} \r\n" for one in records).encode(), form=kernel.LINES)
+
+
+KINDS = [
+    record(),
+    copy_object("ml-voice/a.wav"),
+    kms_decrypt({"aws:s3:arn": "arn:aws:s3:::ml-voice/a"}),
+    record(userIdentity=None, errorCode="AccessDenied"),
+]
+DOCUMENT = file_of(KINDS)
+PLACE = st.integers(0, len(DOCUMENT) - 1)
+EDIT = st.tuples(
+    PLACE, st.integers(0, 12), st.sampled_from([*(bytes([n]) for n in range(256)), b"null", b"\\u0041", b"[["])
+)
+
+
+@given(st.lists(EDIT, min_size=1, max_size=4), st.sampled_from([WHOLE, NARROW]))
+def test_what_the_decoder_refuses_the_kernel_never_reads(edits, asked):
+    """Bytes of a good document are replaced: what both read they read alike."""
+    data = DOCUMENT
+    for at, length, put in edits:
+        data = data[:at] + put + data[at + length :]
+    found = by_kernel(data, asked)
+    if found is None:
+        return
+    try:
+        seen = answers(found, asked)
+    except UNDECODABLE:
+        return
+    try:
+        expected = answers(decoded(data, asked), asked)
+    except UNDECODABLE:
+        data.decode()  # the decoder looks at texts that nobody wants: these may be no UTF-8
+        raise
+    assert seen == expected
+
+
+def test_a_cut_document_is_left_to_the_decoder():
+    assert all(by_kernel(DOCUMENT[:at]) is None for at in range(len(DOCUMENT) - 1))
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        b'{"Records":[{"eventName":"a"}]} x',
+        b'{"Records":[{"eventName":"a"},]}',
+        b'{"Records":[{"eventName":"a",}]}',
+        b'{"Records":[{"eventName":"a" "b":1}]}',
+        b'{"Records":[{"eventName":"a","n":01}]}',
+        b'{"Records":[{"eventName":"a","n":1.}]}',
+        b'{"Records":[{"eventName":"a","n":NaN}]}',
+        b'{"Records":[{"eventName":"a","n":tru}]}',
+        b'{"Records":[{"eventName":"a","n":"\x01"}]}',
+        b'{"Records":[{"eventName":"a","n":"\\x"}]}',
+        b'{"Records":[{"eventName":"a","n":"\\u12g4"}]}',
+        b'{"Records":[{"eventName":"a","n":[1}]}',
+        b'{"Records":[{"eventName":5}]}',
+        b'{"Records":[{"event\\u004eame":"a"}]}',
+        b'{"Records":[{"eventName":"a","requestParameters":[]}]}',
+        b'{"Records":[{"eventName":"a","resources":["x"]}]}',
+        b'{"Records":[null]}',
+        b'{"Records":{}}',
+        b'{"Records":[]',
+        b'{"Record":[]}',
+        b"\xef\xbb\xbf" + b'{"Records":[]}',
+    ],
+)  # fmt: skip
+def test_what_is_odd_is_left_to_the_decoder(spoilt):
+    assert by_kernel(spoilt) is None
+
+
+def test_of_a_name_that_comes_twice_the_last_counts():
+    first = {"bucketName": "ml-voice", "key": "a", "encryptionContext": {"aws:s3:arn": "x"}}
+    text = json.dumps(record(requestParameters=first))
+    again = text[:-1] + ', "eventName": "PutObject", "requestParameters": {"key": "b"}, "userIdentity": null}'
+    found = both(f'{{"Records": [{again}]}}'.encode())
+    assert (found["texts"]["eventName"], found["texts"]["bucketName"], found["texts"]["key"]) == (
+        ["PutObject"],
+        [None],
+        ["b"],
+    )
+    assert found["values"]["s3_arn"] == [None]
+
+
+@pytest.mark.parametrize(("levels", "most", "read"), [(3, 3, True), (4, 3, False), (500, 500, True), (501, 500, False)])
+def test_levels_are_counted_with_the_record_itself(levels, most, read):
+    deep = '{"eventName":"a","x":' + "[" * (levels - 1) + "]" * (levels - 1) + "}"
+    assert (by_kernel(f'{{"Records":[{deep}]}}'.encode(), nesting=most) is not None) is read
+
+
+def test_a_record_that_is_too_long_is_left_to_the_decoder():
+    one = json.dumps(record()).encode()
+    data = b'{"Records":[' + one + b"]}"
+    assert by_kernel(data, longest=len(one)) is not None
+    assert by_kernel(data, longest=len(one) - 1) is None
+
+
+def test_many_short_records_after_long_ones_are_all_read():
+    """The room for records is guessed from the beginning of a document."""
+    long, short = (
+        record(responseElements="x" * 80_000),
+        {"eventName": "GetObject", "eventID": "e" * 40, "eventTime": iso(0)},
+    )
+    found = both(file_of([long, *[short] * 5_000]), NARROW)
+    assert found["count"] == 5_001
+
+
+def test_records_too_short_to_be_any_are_left_to_the_decoder():
+    assert by_kernel(b"[" + b"{}," * 100_000 + b"{}]", form=kernel.ARRAY) is None
+
+
+@given(st.text(alphabet="abcdefghij", max_size=100))
+def test_ids_are_hashed_as_everywhere(name):
+    found = by_kernel(file_of([record(eventID=name)]))
+    assert found.hashes().tolist() == [xxhash.xxh64_intdigest(name.encode())]
+
+
+@given(
+    st.one_of(
+        st.integers(-1, 1 << 33).map(lambda second: iso(max(second, 0))),
+        st.from_regex(r"(19|20|21|00)\d\d-[01]\d-[0-3]\d[T ][0-2]\d:[0-6]\d:[0-6]\d(Z|\+01:00|\.5Z)", fullmatch=True),
+    )
+)
+def test_times_are_read_as_everywhere(text):
+    expected = epoch(text)
+    assert by_kernel(file_of([record(eventTime=text)])).times().tolist() == [-1 if expected is None else expected]
+
+
+def test_alike_texts_are_one_value_and_codes_come_in_order():
+    records = [record(eventName=name) for name in ["b", "a", "b", "c", "a"]]
+    column = by_kernel(file_of(records)).column("eventName")
+    assert (column.values, column.codes.tolist()) == (["b", "a", "c"], [0, 1, 0, 2, 1])
+
+
+def test_ten_thousand_different_texts_are_told_apart():
+    names = [f"name-{n * 7919 % 10_000}" for n in range(10_000)]
+    assert by_kernel(file_of([record(eventName=name) for name in names])).column("eventName").texts() == names
+
+
+def test_buffers_that_do_not_fit_are_refused():
+    from detector.logs import _members
+
+    how = kernel.plan(NARROW.struct)
+    columns = len(how.asked)
+    fitting = [
+        np.zeros((columns, 4, 2), np.int32), np.zeros((columns, 4), np.int32), np.zeros((columns, 4), np.int32),
+        np.zeros(columns, np.int32), np.zeros(4, np.uint64), np.zeros(4, np.int64),
+    ]  # fmt: skip
+    data = file_of([record()])
+
+    def read(members=how.members, asked=how.asked, room=4, buffers=fitting):
+        return _members.read(data, kernel.FILE, members, how.keys, asked, 64, LONG, 0, room, *buffers)
+
+    assert read() == 1
+    for at in range(len(fitting)):
+        short = [*fitting[:at], fitting[at].reshape(-1)[:-1].copy(), *fitting[at + 1 :]]
+        with pytest.raises(ValueError, match="do not fit"):
+            read(buffers=short)
+    with pytest.raises(ValueError, match="do not fit"):
+        read(room=5)
+    with pytest.raises(ValueError, match="do not fit"):
+        read(asked=how.asked[:-1])
+    for column, wrong in ((4, 10_000), (5, 10_000), (5, -1), (3, 10_000), (3, -1), (1, 10_000), (2, 10_000)):
+        members = how.members.copy()
+        members[0, column] = wrong
+        with pytest.raises(ValueError, match="do not fit"):
+            read(members=members)
+    cycle = how.members.copy()
+    cycle[0, 4] = 0
+    with pytest.raises(ValueError, match="do not fit"):
+        read(members=cycle)
+    with pytest.raises(ValueError, match="behind the document"):
+        _members.texts(b"abc", np.array([[0, 4]], np.int32), False)
+
+
+def parsed(data, columns=COLUMNS):
+    into = BatchBuilder(columns)
+    from detector.logs.cloudtrail import parse
+
+    whole = parse(data, "file", into)
+    return *taken(into), whole
+
+
+@needs_real_logs
+def test_all_real_cloudtrail_logs_are_read_alike_with_and_without_it():
+    from detector.logs.inflate import inflate
+
+    files = [path for path in sorted(REAL_LOGS.rglob("*")) if path.suffix in {".json", ".gz"} and path.is_file()]
+    by_the_kernel = 0
+    for path in files:
+        data = inflate(path.read_bytes()).data
+        if data.lstrip()[:1] not in (b"{", b"["):
+            continue
+        found = parsed(data)
+        by_the_kernel += isinstance(documents.members(data, WHOLE), Sliced)
+        with patch.object(kernel, "BUILT", new=False):
+            assert parsed(data) == found, path
+    assert by_the_kernel
+
+
+def test_generated_traffic_is_read_by_the_kernel_alone():
+    data = file_of(numbered(50))
+    assert isinstance(members(data, WHOLE), Sliced)
+    with patch.object(kernel, "BUILT", new=False):
+        assert isinstance(members(data, WHOLE), Decoded)
