@@ -10,10 +10,13 @@ access log format" (requester).
 
 from __future__ import annotations
 
-import hashlib
 from functools import lru_cache
+from hashlib import blake2b
 from typing import NamedTuple
 
+import msgspec
+
+_ENCODE = msgspec.msgpack.Encoder().encode
 ANONYMOUS = "anonymous"
 UNKNOWN = "unknown"
 IDENTITY_CENTER_NAME = "AWSReservedSSO_"
@@ -52,8 +55,11 @@ def fingerprint(parts: tuple[object, ...]) -> int:
 
     A fast hash would let a thief name a session so that it falls together with somebody else's.
     """
-    text = "".join("-" if part is None else f"{len(told := str(part))}:{told}" for part in parts)
-    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).digest(), "little")
+    try:
+        text = _ENCODE(parts)
+    except UnicodeEncodeError:  # a lone surrogate
+        text = _ENCODE(str(parts).encode("utf-8", "backslashreplace"))
+    return int.from_bytes(blake2b(text, digest_size=8).digest(), "little")
 
 
 def role_session(

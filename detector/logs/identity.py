@@ -6,7 +6,6 @@ Source: AWS CloudTrail user guide, "CloudTrail userIdentity element".
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
 import msgspec
 
@@ -72,19 +71,19 @@ def _principal(identity: Identity) -> Principal:
     if kind == "AWSService" or (invoked_by and not (principal_id or arn or other_id or any(issued_by))):
         return service(invoked_by or principal_id or UNKNOWN, account, kind or "AWSService")
     owner = account or (account_of_arn(arn) if arn else None) or UNKNOWN
-    extra: dict[str, Any] = {
-        "principal_id": principal_id,
-        "access_key": identity.accessKeyId or None,
-        "issued_at": epoch(created) if created else None,
-        "source_identity": (context.sourceIdentity if context else None) or None,
-        "mfa": None if mfa is None else mfa in (True, "true"),
-        "invoked_by": invoked_by,
-        "identity_center_user": on_behalf_of or None,
-    }
+    extra = (
+        principal_id,
+        identity.accessKeyId or None,
+        epoch(created) if created else None,
+        (context.sourceIdentity if context else None) or None,
+        None if mfa is None else mfa in (True, "true"),
+        invoked_by,
+        on_behalf_of or None,
+    )
     if kind == "AssumedRole" or (kind == "AWSAccount" and (principal_id or "").startswith("AROA")):
         session, session_shown, role, role_shown, name = role_session(principal_id, arn, *issued_by, owner)
-        return Principal(kind, session, session_shown, role, role_shown, owner, session_name=name, **extra)
+        return Principal(kind, session, session_shown, role, role_shown, owner, name, *extra)
     name = arn or principal_id or other_id or f"{owner}:{kind or UNKNOWN}"
     if kind == "Role" and principal_id:
-        return Principal(kind, principal_id, name, principal_id.partition(":")[0], name, owner, **extra)
-    return Principal(kind or UNKNOWN, name, name, name, name, owner, **extra)
+        return Principal(kind, principal_id, name, principal_id.partition(":")[0], name, owner, None, *extra)
+    return Principal(kind or UNKNOWN, name, name, name, name, owner, None, *extra)
