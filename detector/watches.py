@@ -8,14 +8,14 @@ from detector.core.rule import BaselineRule, Rule
 from detector.core.threshold import ThresholdWatch
 
 
-def watches(*, gather: bool = False) -> MakeWatch:
-    """A maker of watches. `gather`: collect evidence while counting (the daemon; replay has a second pass)."""
+def watches(*, gather: bool = False, once: bool = False) -> MakeWatch:
+    """A maker of watches. `gather`, `once`: as in ThresholdWatch."""
 
     def make(rule: Rule, people: People) -> Watch:
         if isinstance(rule, BaselineRule):
             from detector.model.watch import BaselineWatch
 
             return BaselineWatch(rule, people)
-        return ThresholdWatch(rule, people, gather=gather)
+        return ThresholdWatch(rule, people, gather=gather, once=once)
 
     return make

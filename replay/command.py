@@ -211,7 +211,7 @@ def _leave(result: Result, *, fail_on_finding: bool) -> None:
     if result.damaged:
         listed = "\n".join(f"{read.file.name}: {read.damage}" for read in result.damaged[:20])
         raise InputError(
-            f"{len(result.damaged)} damaged files, read as far as possible:\n{listed}",
+            f"{result.summary['files_damaged_count']} damaged files, read as far as possible:\n{listed}",
             remedy="fetch them again; what could be read is in the output, the rest in rejected.jsonl",
         )
     if fail_on_finding and result.findings:

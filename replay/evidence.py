@@ -6,12 +6,13 @@ that evidence shows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from detector.core.access import AccessBatch, Index, Mask, Skip
+from detector.core.access import U64, AccessBatch, Index, Mask, Skip
 from detector.core.admit import Admission
 from detector.core.dedup import Seen
 from detector.core.engine import Engine
@@ -20,9 +21,14 @@ from detector.core.finding import Finding
 from detector.core.projection import OF_EVIDENCE
 from detector.core.rule import Rule
 from detector.core.select import Selector
+from detector.core.sighting import Sightings
+from detector.core.table import SPREAD
 from detector.core.view import BatchView
 from detector.logs.limits import LIMITS, Limits
-from replay.reader import FileRead, LogPath, Progress, batches, records
+from replay.files import Files, LogPath
+from replay.reader import FileRead, Progress, batches, records
+
+Save = Callable[[dict[str, bytes | None]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +45,6 @@ class Behind:
         grain = 60 if finding.window_seconds > 3600 else 1
         after = finding.opened_at - finding.window_seconds + grain - 1
         return cls(rule, finding.group_id, after, finding.last_at + grain - 1)
-
-    def reaches(self, read: FileRead) -> bool:
-        """Whether a file has records of this time."""
-        return read.first is not None and read.last is not None and read.first <= self.until and read.last > self.after
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,33 +84,57 @@ def matches(batch: AccessBatch, wanted: Sequence[Behind]) -> Iterator[tuple[int,
 def gather(
     findings: Sequence[Finding],
     engine: Engine,
-    reads: Sequence[FileRead],
+    files: Files,
     how: Pass,
     *,
     jobs: int,
     redact: Redaction,
     progress: Progress,
+    save: Save,
 ) -> list[Finding]:
-    """The findings with their evidence. how.wanted: one for each of them."""
-    seen = Seen()
-    evidence = _gathered(engine, reads, how, seen, jobs, progress)
+    """The findings with their evidence. how.wanted: one for each of them. files: those that reach into their time."""
+    pass_ = partial(_gathered, engine, files, how, jobs=jobs, progress=progress, save=save)
+    seen = Seen("shown")
+    evidence = pass_(seen, Sightings("objects"))
     if seen.miscounted:  # of differing copies a worse one was shown: now the best ones are known
-        evidence = _gathered(engine, reads, how, Seen(preferred=seen.contested), jobs, progress)
-    return [f.with_evidence(e.to_json(redact)) for f, e in zip(findings, evidence, strict=True)]
+        evidence = pass_(Seen("shown-again", seen.contested), Sightings("objects-again"))
+    return [
+        finding.with_evidence(one.to_json(redact) | {"objects": objects})
+        for finding, (one, objects) in zip(findings, evidence, strict=True)
+    ]
 
 
 def _gathered(
-    engine: Engine, reads: Sequence[FileRead], how: Pass, seen: Seen, jobs: int, progress: Progress
-) -> list[Evidence]:
-    evidence = [Evidence() for _ in how.wanted]
-    files = [read.file for read in reads if any(behind.reaches(read) for behind in how.wanted)]
+    engine: Engine,
+    files: Files,
+    how: Pass,
+    seen: Seen,
+    objects: Sightings,
+    *,
+    jobs: int,
+    progress: Progress,
+    save: Save,
+) -> list[tuple[Evidence, int]]:
+    """Evidence of each of the wanted, and its number of distinct objects."""
+    engine.lean_on_shelf(*seen.spilling(), objects)
+    evidence = [Evidence(partial(_add_objects, objects, number)) for number in range(len(how.wanted))]
     size = done = 0
     for batch, outcomes in batches(files, how.read, jobs):
         distinct = engine.distinct(batch, seen, how.columns)
         if len(distinct):
             for number, mask in matches(distinct, how.wanted):
                 evidence[number].add(distinct, np.flatnonzero(mask))
+        engine.spill(save)
         done += len(outcomes)
         size += sum(outcome.file.size for outcome in outcomes)
         progress(done, len(files), size, "evidence")
-    return evidence
+    counts = np.zeros(len(evidence), np.int64)
+    for _, number, *_ in objects.merged():
+        counts += np.bincount(number.astype(np.int64), minlength=len(counts))
+    return list(zip(evidence, counts.tolist(), strict=True))
+
+
+def _add_objects(objects: Sightings, number: int, hashes: U64) -> None:
+    """Take note of objects behind a finding: by a hash of both, tied to its number."""
+    tie = np.full(len(hashes), number, np.uint64)
+    objects.add(hashes + tie * SPREAD, tie, np.zeros(len(hashes), np.int64))

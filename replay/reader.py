@@ -1,38 +1,25 @@
-"""Finds log files under paths and reads them as batches, in file-name order, many small files to a batch."""
+"""Reads log files as batches, in their order, many small files to a batch, and keeps what came of each."""
 
 from __future__ import annotations
 
-import glob
+from array import array
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 
-from detector.core.access import AccessBatch, BatchBuilder
-from detector.errors import InputError, UnreadablePathError
+import numpy as np
+
+from detector.core.access import AccessBatch, BatchBuilder, Mask
+from detector.core.watermark import NEVER
 from detector.logs.limits import LIMITS, Limits
 from detector.logs.read import read
-from detector.source import shown_name
+from replay.files import LogPath
 
-BATCH_RECORDS = 50_000
 CHUNK_FILES = 64
 CHUNK_BYTES = 16 << 20
-PASSED_OVER = (".part", ".tmp")
-
-
-@dataclass(frozen=True, slots=True)
-class LogPath:
-    """A file to read. `outright`: the user named this very file, not a folder or a glob."""
-
-    path: Path
-    size: int
-    outright: bool = False
-
-    @property
-    def name(self) -> str:
-        """As it is shown, and filed under in rejected.jsonl."""
-        return shown_name(self.path.as_posix())
+LISTED = 10_000
+"""Files with a fault that are told by name; more are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +35,50 @@ class FileRead:
     lacks: tuple[str, ...] = ()
 
 
-def find(paths: Iterable[str]) -> list[LogPath]:
-    """The files under these paths (file, folder or glob), each once. Raises UnreadablePathError or InputError."""
-    found: dict[Path, LogPath] = {}
-    for text in paths:
-        for file in _expand(text):
-            known = found.get(file.path.resolve())
-            if known is None or file.outright:
-                found[file.path.resolve()] = file
-    if not found:
-        raise InputError("no files here", where=", ".join(paths), remedy="name a folder or file with logs in it")
-    return sorted(found.values(), key=lambda file: file.name)
+class Reads:
+    """What came of all files: of each when its records begin and end; of those with a fault the first `LISTED`.
+
+    kept, size: how many were logs, and their bytes. unknown: files that the user named outright and that are no log.
+    lacks: what some Parquet files lacked.
+    """
+
+    def __init__(self) -> None:
+        self._first, self._last = array("q"), array("q")
+        self.kept = self.size = self.ignored_count = self.damaged_count = 0
+        self.ignored: list[FileRead] = []
+        self.damaged: list[FileRead] = []
+        self.unknown: list[FileRead] = []
+        self.lacks: set[tuple[str, ...]] = set()
+
+    def __len__(self) -> int:
+        return len(self._first)
+
+    def add(self, read: FileRead) -> None:
+        """Take note of the next file."""
+        self._first.append(NEVER if read.first is None else read.first)
+        self._last.append(NEVER if read.last is None else read.last)
+        if read.kind:
+            self.kept += 1
+            self.size += read.file.size
+            self.lacks.add(read.lacks)
+        else:
+            self.ignored_count += 1
+            _list(self.ignored, read)
+        if read.damage:
+            self.damaged_count += 1
+            _list(self.damaged, read)
+        if read.file.outright and not read.kind:
+            self.unknown.append(read)
+
+    def within(self, after: int, until: int) -> Mask:
+        """Which files have records with `after < time <= until`."""
+        first, last = np.frombuffer(self._first, np.int64), np.frombuffer(self._last, np.int64)
+        return (first <= until) & (last > after)
+
+
+def _list(listed: list[FileRead], read: FileRead) -> None:
+    if len(listed) < LISTED:
+        listed.append(read)
 
 
 Progress = Callable[[int, int, int, str], None]
@@ -66,7 +86,7 @@ Progress = Callable[[int, int, int, str], None]
 Chunk = Callable[[list[LogPath]], tuple[AccessBatch, list[FileRead]]]
 
 
-def batches(files: list[LogPath], read_chunk: Chunk, jobs: int = 1) -> Iterator[tuple[AccessBatch, list[FileRead]]]:
+def batches(files: Iterable[LogPath], read_chunk: Chunk, jobs: int = 1) -> Iterator[tuple[AccessBatch, list[FileRead]]]:
     """The files' records in batches of many files, in order, with what came of each file. `jobs`: reading processes."""
     chunks = _chunks(files)
     if jobs == 1:
@@ -89,32 +109,7 @@ def records(
     return builder.build(), outcomes
 
 
-def _expand(text: str) -> list[LogPath]:
-    if text.startswith("s3://"):
-        raise InputError(
-            "reading from S3 is not in this version",
-            where=text,
-            remedy="copy it first: aws s3 sync, then name the folder",
-        )
-    path = Path(text)
-    if path.is_dir():
-        files = [LogPath(p, p.stat().st_size) for p in path.rglob("*") if p.is_file() and not _passed_over(p, path)]
-        if not files:
-            raise InputError("an empty folder: no log files in it", where=text, remedy="name a folder with logs in it")
-        return files
-    if path.exists():
-        return [LogPath(path, path.stat().st_size, outright=True)]
-    matches = [Path(match) for match in glob.glob(text, recursive=True)]  # noqa: PTH207  an absolute glob if glob.has_magic(text) else []
-    if not matches:
-        raise UnreadablePathError("no such file or folder", where=text, remedy="check the path, or quote a glob")
-    return [LogPath(match, match.stat().st_size) for match in sorted(matches) if match.is_file()]
-
-
-def _passed_over(path: Path, root: Path) -> bool:
-    return path.suffix in PASSED_OVER or any(part.startswith(".") for part in path.relative_to(root).parts)
-
-
-def _chunks(files: list[LogPath]) -> Iterator[list[LogPath]]:
+def _chunks(files: Iterable[LogPath]) -> Iterator[list[LogPath]]:
     chunk: list[LogPath] = []
     size = 0
     for file in files:

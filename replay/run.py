@@ -13,6 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from detector.core.access import Log, Reject
 from detector.core.admit import Admission
 from detector.core.engine import KEPT, MEMORY, Engine
@@ -22,10 +24,12 @@ from detector.core.projection import columns
 from detector.core.rule import BaselineRule, Rule
 from detector.core.select import ABSENT, asked
 from detector.core.times import iso
+from detector.core.watermark import FOREVER
 from detector.logs.limits import LIMITS, Limits
 from detector.watches import watches
 from replay.evidence import Behind, Pass, gather
-from replay.reader import Chunk, FileRead, LogPath, Progress, batches, find, records
+from replay.files import Files, find
+from replay.reader import Chunk, FileRead, Progress, Reads, batches, records
 from replay.scratch import Scratch
 
 CLOSED = "closed"
@@ -35,7 +39,7 @@ CLOSED = "closed"
 class Options:
     """How to replay. `progress` is called with (files done, files in all, bytes done, step).
 
-    memory: bytes of tallies and ids held in memory. tmp: where the rest goes; None: the system's temporary folder.
+    memory: bytes of the engine's state held in memory. tmp: where the rest goes; None: the system's temporary folder.
     rejects: is given the rejected records of each batch, in the order of files; None when all comes once more.
     """
 
@@ -54,8 +58,8 @@ class Options:
 class Result:
     """What came of a replay.
 
-    damaged: files read in part. unknown: files that the user named and that are no known log. failures: rule id → why
-    it failed (a failed rule is never "no match").
+    damaged: files read in part, the first of them. unknown: files that the user named and that are no known log.
+    failures: rule id → why it failed (a failed rule is never "no match").
     """
 
     findings: list[Finding]
@@ -76,33 +80,32 @@ def _run(paths: Sequence[str], rules: Sequence[Rule], options: Options, scratch:
     began = time.monotonic()
     files = find(paths)
     chosen = [rule for rule in rules if options.model or not isinstance(rule, BaselineRule)]
-    room: dict[str, Any] = {"memory": options.memory, "shelf": scratch}
-    engine = Engine(chosen, watches(), best_copies=True, **room)
+    make = partial(
+        Engine, chosen, watches(once=True), horizon=FOREVER, best_copies=True, memory=options.memory, shelf=scratch
+    )
+    engine = make()
     read = partial(records, columns=_columns(chosen, options), limits=options.limits)
     reads = _feed(engine, files, read, options, "reading", scratch)
     if engine.needs_second_run:
         options.rejects(None)
         scratch.clear(but=KEPT)
-        engine = Engine(chosen, watches(), best_copies=True, **room, **engine.second_run())
+        engine = make(**engine.second_run())
         reads = _feed(engine, files, read, options, "reading again", scratch)
     closed = [finding for finding in engine.finish() if finding.state == CLOSED]
-    findings = _with_evidence(closed, chosen, engine, reads, options) if closed else []
+    findings = _with_evidence(closed, chosen, engine, files, reads, options, scratch) if closed else []
     findings.sort(key=lambda f: (f.opened_at, f.finding_id))
-    damaged = [r for r in reads if r.damage]
-    unknown = [r for r in reads if r.file.outright and not r.kind]
     summary = _summary(engine, rules, options, reads, findings) | {"wall_seconds": round(time.monotonic() - began, 3)}
-    return Result(findings, summary, damaged, unknown, engine.failures)
+    return Result(findings, summary, reads.damaged, reads.unknown, engine.failures)
 
 
-def _feed(
-    engine: Engine, files: list[LogPath], read: Chunk, options: Options, step: str, scratch: Scratch
-) -> list[FileRead]:
-    reads: list[FileRead] = []
+def _feed(engine: Engine, files: Files, read: Chunk, options: Options, step: str, scratch: Scratch) -> Reads:
+    reads = Reads()
     size = 0
     for batch, outcomes in batches(files, read, options.jobs):
         engine.process(options.admission.apply(batch), now=1 << 40)
         engine.spill(scratch.save)
-        reads += outcomes
+        for outcome in outcomes:
+            reads.add(outcome)
         options.rejects(sorted(batch.rejects, key=lambda r: (r.file, r.position)))
         size += sum(outcome.file.size for outcome in outcomes)
         options.progress(len(reads), len(files), size, step)
@@ -110,12 +113,29 @@ def _feed(
 
 
 def _with_evidence(
-    findings: list[Finding], rules: Sequence[Rule], engine: Engine, reads: list[FileRead], options: Options
+    findings: list[Finding],
+    rules: Sequence[Rule],
+    engine: Engine,
+    files: Files,
+    reads: Reads,
+    options: Options,
+    scratch: Scratch,
 ) -> list[Finding]:
     by_id = {rule.id: rule for rule in rules}
     wanted = [Behind.of(finding, by_id[finding.rule_id]) for finding in findings]
     how = Pass(wanted, options.admission, _columns(rules, options), options.limits)
-    return gather(findings, engine, reads, how, jobs=options.jobs, redact=options.redact, progress=options.progress)
+    reaching = np.logical_or.reduce([reads.within(behind.after, behind.until) for behind in wanted])
+    concerned = files.only(np.flatnonzero(reaching))
+    return gather(
+        findings,
+        engine,
+        concerned,
+        how,
+        jobs=options.jobs,
+        redact=options.redact,
+        progress=options.progress,
+        save=scratch.save,
+    )
 
 
 def _columns(rules: Sequence[Rule], options: Options) -> frozenset[str]:
@@ -123,14 +143,16 @@ def _columns(rules: Sequence[Rule], options: Options) -> frozenset[str]:
 
 
 def _summary(
-    engine: Engine, rules: Sequence[Rule], options: Options, reads: list[FileRead], findings: list[Finding]
+    engine: Engine, rules: Sequence[Rule], options: Options, reads: Reads, findings: list[Finding]
 ) -> dict[str, Any]:
     books = engine.books
     return {
-        "files": sum(1 for r in reads if r.kind),
-        "files_ignored": [{"file": r.file.name, "reason": r.reason} for r in reads if not r.kind],
-        "files_damaged": [{"file": r.file.name, "reason": r.damage} for r in reads if r.damage],
-        "bytes_read": sum(r.file.size for r in reads if r.kind),
+        "files": reads.kept,
+        "files_ignored": [{"file": r.file.name, "reason": r.reason} for r in reads.ignored],
+        "files_ignored_count": reads.ignored_count,
+        "files_damaged": [{"file": r.file.name, "reason": r.damage} for r in reads.damaged],
+        "files_damaged_count": reads.damaged_count,
+        "bytes_read": reads.size,
         "records": books.records,
         "access_events": books.access_events,
         "duplicates": books.duplicates,
@@ -143,7 +165,7 @@ def _summary(
         "last_event_time": None if books.last_event_time is None else iso(books.last_event_time),
         "principals": engine.people.sessions(),
         "findings": len(findings),
-        "rules_not_evaluated": not_evaluated(rules, engine.logs_seen, (r.lacks for r in reads), model=options.model),
+        "rules_not_evaluated": not_evaluated(rules, engine.logs_seen, reads.lacks, model=options.model),
         "rules_failed": dict(sorted(engine.failures.items())),
     }
 

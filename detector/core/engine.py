@@ -33,9 +33,9 @@ from detector.errors import StateError
 
 T = TypeVar("T")
 
-STATE_VERSION = 2
+STATE_VERSION = 3
 MEMORY = 256 << 20
-"""Bytes of tallies, bounds and ids that are held in memory."""
+"""Bytes of tallies, bounds, ids and credentials that are held in memory."""
 KEPT = ("copies/", "seen-contested/")
 """Beginnings of the names of parts that a second run goes on using."""
 HORIZON = 48 * 3600
@@ -112,7 +112,7 @@ class Engine:
     `best_copies` (replay): of differing copies of a record keep the best; `needs_second_run` then tells whether that
     takes a second run, made with what `second_run` gives as `preferred` and `copies`.
 
-    With a `shelf` tallies and ids hold about `memory` bytes at most, and the rest is read from the last checkpoint.
+    With a `shelf` its state holds about `memory` bytes at most, and the rest is read from the last checkpoint.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class Engine:
         shelf: Shelf | None = None,
     ) -> None:
         self.watermark = watermark or Watermark()
-        self.people = People()
+        self.people = People(slack=horizon // 2 // 3600)
         self.books = Books()
         self.failures: dict[str, str] = {}
         self.logs_seen: set[Log] = set()
@@ -169,6 +169,13 @@ class Engine:
         for watch in self._watches:
             self._guard(watch, lambda watch=watch: watch.absorb(view, late), None)  # type: ignore[misc]
         return events
+
+    def lean_on_shelf(self, *state: Spilling) -> None:
+        """Further state, of a later pass over the same records, that shares the memory with this one's."""
+        if self._shelf is not None:
+            for one in state:
+                one.lean_on(self._shelf, self._memory // 4)
+            self._spilling += [one for one in state if one not in self._spilling]
 
     def distinct(self, batch: AccessBatch, seen: Seen, columns: frozenset[str]) -> AccessBatch:
         """The access events that `seen` has not met yet: for a later pass over records this engine has counted.
@@ -222,7 +229,7 @@ class Engine:
             self.saved()
 
     def held(self) -> int:
-        """Bytes of tallies, bounds and ids in memory."""
+        """Bytes of its state in memory."""
         return sum(one.held() for one in self._spilling)
 
     def restore(self, parts: Mapping[str, bytes]) -> None:

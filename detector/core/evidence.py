@@ -6,7 +6,7 @@ batching of the same records gives the same lists. Texts are the requester's own
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -33,12 +33,16 @@ Redaction = Literal["none", "hash", "prefix"]
 
 
 class Evidence:
-    """Folds matching records, each handed over once, into counts and bounded lists."""
+    """Folds matching records, each handed over once, into counts and bounded lists.
 
-    def __init__(self) -> None:
+    `objects`: is handed the hashes of the objects, if they are counted elsewhere.
+    """
+
+    def __init__(self, objects: Callable[[U64], None] | None = None) -> None:
         self.requests = 0
         self.bytes = 0
         self._objects: list[U64] = []
+        self._take = objects or self._keep_objects
         self.lists: dict[str, dict[str, int]] = {name: {} for name in (*LISTS, *DERIVED)}
         self.since: int | None = None
 
@@ -67,7 +71,7 @@ class Evidence:
             self._objects = [np.unique(np.concatenate([np.zeros(0, np.uint64), *self._objects]))]
         return self._objects[0]
 
-    def _take(self, hashes: U64) -> None:
+    def _keep_objects(self, hashes: U64) -> None:
         """Hashes are kept as they come, and put together when the last have grown to as many as the first."""
         self._objects.append(hashes)
         if sum(map(len, self._objects[1:])) >= len(self._objects[0]):

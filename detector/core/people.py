@@ -1,7 +1,7 @@
 """The credentials seen lately, by fingerprint, and the name each identity is shown by. Pure.
 
 Tallies hold fingerprints; this is where they become names again. Entries of which nothing was seen within the horizon
-are let go. Kept in a checkpoint as a fixed number of parts, of which only the changed ones are written.
+are let go; of the others memory holds what it has room for.
 """
 
 from __future__ import annotations
@@ -11,99 +11,76 @@ from collections.abc import Iterable, Mapping
 import msgspec
 import numpy as np
 
+from detector.core.access import text_hash, text_hashes
 from detector.core.finding import shown
 from detector.core.part import Spilling
 from detector.core.principal import Principal
-from detector.core.table import Table
+from detector.core.sighting import Sightings, Texts
 from detector.core.view import IDENTITY, SHOWN, BatchView
 
-PARTS = 64
 HOUR = 3600
+NAMED = ("session", "role")
+"""Levels at which an identity is shown by another name than its key."""
+_ENCODE = msgspec.msgpack.Encoder().encode
+_DECODE = msgspec.msgpack.Decoder(Principal).decode
 
 
 class People:
-    """Fingerprint → principal, and (level, key) → the smallest ARN it was seen under."""
+    """Fingerprint → principal, and (level, key) → the smallest ARN it was seen under.
 
-    def __init__(self) -> None:
-        self._people: dict[int, tuple[Principal, int]] = {}
-        self._names: dict[tuple[str, str], str] = {}
-        self._changed: set[int] = set()
-        self._hours = Table()
+    Names are held as credentials that have them: hash of the key, hash of the name, hour, fingerprint. `slack`: hours
+    for which it need not be noted that credentials were seen again.
+    """
+
+    def __init__(self, slack: int = 0) -> None:
+        self.slack = slack
+        self._people = Texts("people", slack)
+        self._names = {level: Sightings(f"names/{level}") for level in NAMED}
 
     def meet(self, view: BatchView) -> None:
         """Take note of the credentials in a batch and of the hour they were seen last."""
-        batch, rows = view.batch, np.flatnonzero(view.batch.who >= 0)
-        code = batch.who[rows]
-        last, prints = np.zeros(len(batch.principals), np.int64), np.zeros(len(batch.principals), np.uint64)
-        np.maximum.at(last, code, batch.time[rows] // HOUR + 1)
-        prints[code] = view.who()[rows]
-        news = np.flatnonzero(last > self._hours.values_of(prints).astype(np.int64))
-        for one in news.tolist():
-            self._enter(int(prints[one]), batch.principals[one], int(last[one]) - 1)
-        self._note_hours(prints[news].tolist())
+        batch = view.batch
+        rows = np.flatnonzero(batch.who >= 0)
+        last = np.full(len(batch.principals), -1, np.int64)
+        np.maximum.at(last, batch.who[rows], batch.time[rows] // HOUR)
+        code = np.flatnonzero(last >= 0)
+        prints, hour = batch.prints[code], last[code]
+        new = self._people.put(prints, hour, lambda index: _ENCODE(batch.principals[code[index]]))
+        met = [batch.principals[one] for one in code[new].tolist()]
+        for level, names in self._names.items() if met else ():
+            keys, shown_as = map(IDENTITY[level], met), map(SHOWN[level], met)
+            names.add(text_hashes(list(keys)), text_hashes(list(shown_as)), hour[new], prints[new])
 
     def of(self, prints: Iterable[int]) -> list[Principal]:
         """The principals behind these fingerprints."""
-        return [self._people[p][0] for p in prints if p in self._people]
+        return [_DECODE(text) for text in self._people.of(np.fromiter(prints, np.uint64)).values()]
 
     def sessions(self) -> int:
         """Number of distinct sessions."""
-        return sum(1 for level, _ in self._names if level == "session")
+        return sum(len(np.unique(run[0])) for run in self._names["session"].merged())
 
     def name(self, level: str, key: str) -> str:
         """What a person is shown of a group's key at a level."""
-        return self._names.get((level, key), key)
+        if level not in NAMED:
+            return key
+        having = {one for *_, prints in self._names[level].rows(text_hash(key)) for one in prints.tolist()}
+        return shown([SHOWN[level](who) for who in self.of(having) if IDENTITY[level](who) == key] or [key])
 
     def forget_before(self, second: int) -> None:
         """Let go of credentials not seen since."""
-        old = [who for who, (_, hour) in self._people.items() if hour < second // HOUR]
-        for who in old:
-            del self._people[who]
-            self._changed.add(who % PARTS)
-        if old:
-            self._hours = Table()
-            self._note_hours(self._people)
-            self._names = {}
-            for principal, _ in self._people.values():
-                self._learn_names(principal)
+        self._people.forget_before(second // HOUR)
+        for names in self._names.values():
+            names.forget_before(second // HOUR - self.slack)
 
     def spilling(self) -> list[Spilling]:
         """What of its state may leave memory."""
-        return []
+        return [self._people.rows, *self._names.values()]
 
     def changes(self) -> dict[str, bytes | None]:
-        """Parts of a checkpoint that changed since the last call."""
-        parts: dict[int, list[tuple[int, Principal, int]]] = {number: [] for number in self._changed}
-        for who, (principal, hour) in self._people.items():
-            if who % PARTS in parts:
-                parts[who % PARTS].append((who, principal, hour))
-        self._changed = set()
-        return {f"people/{number}": msgspec.msgpack.encode(entries) for number, entries in parts.items()}
+        """Parts of a checkpoint that came or went since the last call."""
+        return {name: part for one in self.spilling() for name, part in one.changes().items()}
 
     def restore(self, parts: Mapping[str, bytes]) -> None:
         """Take in the parts of a checkpoint."""
-        for name in (name for name in parts if name.startswith("people/")):
-            for who, principal, hour in msgspec.msgpack.decode(parts[name], type=list[tuple[int, Principal, int]]):
-                self._enter(who, principal, hour)
-        self._note_hours(self._people)
-        self._changed = set()
-
-    def _enter(self, who: int, principal: Principal, hour: int) -> None:
-        known = self._people.get(who)
-        if known is None:
-            self._learn_names(principal)
-        elif known[1] >= hour:
-            return
-        self._people[who] = (principal, hour)
-        self._changed.add(who % PARTS)
-
-    def _note_hours(self, prints: Iterable[int]) -> None:
-        """Bring the table up to date: print → the hour of its last sighting, and one, so that it is never 0."""
-        hours = {who: self._people[who][1] + 1 for who in prints}
-        slot, _ = self._hours.enter(np.fromiter(hours.keys(), np.uint64, len(hours)))
-        self._hours.values[slot] = np.fromiter(hours.values(), np.uint64, len(hours))
-
-    def _learn_names(self, principal: Principal) -> None:
-        for level in ("session", "role"):
-            key, name = (level, IDENTITY[level](principal)), SHOWN[level](principal)
-            self._names[key] = shown((self._names[key], name)) if key in self._names else name
+        for one in (self._people.rows, *self._names.values()):
+            one.restore(parts)

@@ -7,6 +7,7 @@ The daemon judges after every poll, replay once at the end: the answer is the sa
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -23,6 +24,7 @@ from detector.core.principal import Principal
 from detector.core.rule import DISTINCT_CAP, DISTINCT_MEASURES, Exemption, Threshold
 from detector.core.screen import Screen
 from detector.core.select import PRINCIPAL_FIELDS, Selector, glob
+from detector.core.sighting import Sightings, Texts
 from detector.core.tally import Tallies
 from detector.core.times import duration, iso
 from detector.core.view import NO_GROUP, BatchView, GroupKey
@@ -31,22 +33,29 @@ from detector.core.window import distinct_at, episodes, longest_episode, starts_
 F64 = npt.NDArray[np.float64]
 WARM = 4
 """Evidence is gathered from the moment a group may have passed this fraction (a quarter) of its threshold."""
+HOUR = 3600
 SLICES = 10
 """Evidence of an open finding is exact to a tenth of its window at either end."""
+_ENCODE = msgspec.msgpack.Encoder().encode
+_DECODE = msgspec.msgpack.Decoder(list[str]).decode
 
 
 class ThresholdWatch:
-    """State of one threshold rule. `gather`: collect evidence while counting (the daemon; replay has a second pass)."""
+    """State of one threshold rule.
 
-    def __init__(self, rule: Threshold, people: People, *, gather: bool = False) -> None:
-        self.rule, self.people, self.gather = rule, people, gather
+    gather: collect evidence while counting (the daemon; replay has a second pass). once: it is judged once, at the end
+    (replay), so that nothing need be kept of a group that has been judged.
+    """
+
+    def __init__(self, rule: Threshold, people: People, *, gather: bool = False, once: bool = False) -> None:
+        self.rule, self.people, self.gather, self.once = rule, people, gather, once
         self.selector = Selector(rule.where)
         self._distinct = rule.measure in DISTINCT_MEASURES
         self._tallies = Tallies(f"tally/{rule.id}", distinct=self._distinct)
         self._bounds = Screen(rule.window, distinct=self._distinct)
-        self._candidates: set[tuple[int, int]] = set()
+        self._candidates = Sightings(f"candidates/{rule.id}")
         self._crossings: dict[int, dict[int, tuple[I64, F64]]] = {}
-        self._keys: dict[int, GroupKey] = {}
+        self._keys = Texts(f"keys/{rule.id}", people.slack)
         self._ledger = Ledger(rule.id)
         self._evidence: dict[int, Slices] = {}
         self._slice = max(1, rule.window // SLICES)
@@ -65,31 +74,36 @@ class ThresholdWatch:
         group = groups[rows]
         second = view.time[rows] // self.rule.granularity * self.rule.granularity
         runs = self._tallies.add(group, second, view.who()[rows], view.items(self.rule.measure)[rows])
-        warm = {one for run in runs for one in self._screen(run, keys)}
-        warm |= self._evidence.keys() & keys.keys()
+        warm = np.concatenate([np.zeros(0, np.uint64), *(self._screen(run, keys) for run in runs)])
         if late[rows].any():
             self._late.update(np.unique(group[late[rows]]).tolist())
-        if self.gather and warm:
-            mine = np.isin(group, np.fromiter(warm, np.uint64, len(warm)))
-            self._gather(view, rows[mine], group[mine])
+        if self.gather:
+            mine = np.isin(group, np.append(warm, np.fromiter(self._evidence, np.uint64)))
+            if mine.any():
+                self._gather(view, rows[mine], group[mine])
 
     def judge(self) -> list[Finding]:
         """Look closely at the groups that may have crossed; what there is to tell of them."""
-        dirty = set()
-        for group, bucket in self._candidates:
-            if self._evaluate(group, bucket):
-                dirty.add(group)
-        self._candidates = set()
         news = []
-        for group in sorted(dirty):
-            crossed, values = self._crossings_of(group)
-            every = episodes(crossed, values, self.rule.window, longest_episode(self.rule.window))
-            told = self._ledger.settle(group, self._key(group), every, late=group in self._late)
-            news += [self._finding(group, tracked, state) for state, tracked in told]
-        self._changed |= bool(dirty)
+        for groups, buckets, *_ in self._candidates.taken():
+            edges = [*starts_of_runs(groups).tolist(), len(groups)]
+            for first, end in pairwise(edges):
+                news += self._judge(int(groups[first]), buckets[first:end].tolist())
         self._late = set()
         self._let_evidence_go()
         return news
+
+    def _judge(self, group: int, buckets: list[int]) -> list[Finding]:
+        """Look closely at these buckets of a group; what there is to tell of it."""
+        if not sum(self._evaluate(group, bucket) for bucket in buckets):
+            return []
+        self._changed = True
+        crossed, values = self._crossings_of(group)
+        every = episodes(crossed, values, self.rule.window, longest_episode(self.rule.window))
+        told = self._ledger.settle(group, group_key(self._key(group)), every, late=group in self._late)
+        if self.once:
+            self._crossings.pop(group, None)
+        return [self._finding(group, tracked, state) for state, tracked in told]
 
     def advance(self, watermark: int) -> list[Finding]:
         """Close the episodes that the watermark has passed by one window."""
@@ -107,13 +121,12 @@ class ThresholdWatch:
         self._ledger.forget_before(oldest)
         for group in list(self._crossings):
             self._forget_crossings(group, oldest)
-        warm = {
-            g
-            for g in self._keys
-            if self._ledger.is_open(g) or self._bound_since(g, second) * WARM >= self.rule.threshold
+        self._keys.forget_before(oldest // HOUR)
+        self._evidence = {
+            group: slices
+            for group, slices in self._evidence.items()
+            if self._ledger.is_open(group) or self._bound_since(group, second) * WARM >= self.rule.threshold
         }
-        self._keys = {g: k for g, k in self._keys.items() if g in self._ledger.groups or g in warm}
-        self._evidence = {g: e for g, e in self._evidence.items() if g in warm}
 
     def _forget_crossings(self, group: int, oldest: int) -> None:
         """What the ledger has let go must not be found again: seconds before `oldest` and before what it still has."""
@@ -133,11 +146,11 @@ class ThresholdWatch:
 
     def spilling(self) -> list[Spilling]:
         """What of its state may leave memory."""
-        return [self._tallies, self._bounds]
+        return [self._tallies, self._bounds, self._keys.rows, self._candidates]
 
     def changes(self) -> dict[str, bytes | None]:
         """Parts of a checkpoint that changed since the last call."""
-        parts = self._tallies.changes()
+        parts = self._tallies.changes() | self._keys.rows.changes()
         if parts or self._changed:
             parts[f"watch/{self.rule.id}"] = msgspec.msgpack.encode(self._state())
         self._changed = False
@@ -150,7 +163,7 @@ class ThresholdWatch:
         if state.get("digest") != self.rule.digest():
             return
         self._tallies.restore(parts, self._bounds.add)
-        self._keys = {group: tuple(key) for group, key in state["keys"]}
+        self._keys.rows.restore(parts)
         self._ledger.restore(state["ledger"])
         self._newest = state["newest"]
         self._evidence = {group: Slices.restore(self._slice, e) for group, e in state["evidence"]}
@@ -158,9 +171,7 @@ class ThresholdWatch:
             crossing = np.frombuffer(at, np.int64), np.frombuffer(values, np.float64)
             self._crossings.setdefault(group, {})[bucket] = crossing
         if state["exceptions"] != self.rule.exceptions_digest():
-            self._candidates = self._near() | {
-                (group, bucket) for group, buckets in self._crossings.items() for bucket in buckets
-            }
+            self._reconsider()
         self._changed = False
 
     def _state(self) -> dict[str, Any]:
@@ -168,7 +179,6 @@ class ThresholdWatch:
             "digest": self.rule.digest(),
             "exceptions": self.rule.exceptions_digest(),
             "newest": self._newest,
-            "keys": list(self._keys.items()),
             "ledger": self._ledger.snapshot(),
             "evidence": [(group, e.snapshot()) for group, e in self._evidence.items()],
             "crossings": [
@@ -178,26 +188,33 @@ class ThresholdWatch:
             ],
         }
 
-    def _screen(self, run: Run, keys: Mapping[int, GroupKey]) -> set[int]:
+    def _screen(self, run: Run, keys: Mapping[int, GroupKey]) -> U64:
         """Note the pairs that may hold a crossing; the groups of which evidence is worth gathering."""
         group, bucket, bound = self._bounds.add(run)
-        warm = set(group[bound * WARM >= self.rule.threshold].tolist())
-        self._keys.update((one, keys[one]) for one in warm)
+        near = bound * WARM >= self.rule.threshold
+        starts = starts_of_runs(group[near])
+        warm = group[near][starts]
+        if len(warm):
+            last = np.maximum.reduceat(bucket[near] + 1, starts) * self.rule.window
+            self._keys.put(warm, last // HOUR, lambda index: _ENCODE(keys[int(warm[index])]))
         crossing = bound >= self.rule.threshold
-        for one, at in zip(group[crossing].tolist(), bucket[crossing].tolist(), strict=True):
-            self._candidates.update(((one, at), (one, at + 1)))
+        if crossing.any():
+            self._consider(group[crossing], bucket[crossing])
         return warm
 
-    def _near(self) -> set[tuple[int, int]]:
-        """All (group, bucket) pairs in which a value may be at or above the threshold."""
-        near: set[tuple[int, int]] = set()
+    def _consider(self, group: U64, bucket: I64) -> None:
+        """A value of these groups may be at or above the threshold in these buckets and in those after them."""
+        buckets = np.concatenate([bucket, bucket + 1]).astype(np.uint64)
+        self._candidates.add(np.concatenate([group, group]), buckets, np.zeros(len(buckets), np.int64))
+
+    def _reconsider(self) -> None:
+        """Look at everything again."""
         for part in self._tallies.all_parts():
             run = part.whole()
-            group, bucket = run[0], run[1] // self.rule.window
-            starts = starts_of_runs(group, bucket)
-            for one, at in zip(group[starts].tolist(), bucket[starts].tolist(), strict=True):
-                near |= {(one, at), (one, at + 1)}
-        return {pair for pair in near if self._bounds.bound(*pair) >= self.rule.threshold}
+            starts = starts_of_runs(run[0], run[1] // self.rule.window)
+            self._consider(run[0][starts], run[1][starts] // self.rule.window)
+        for group, buckets in self._crossings.items():
+            self._consider(np.full(len(buckets), group, np.uint64), np.fromiter(buckets, np.int64))
 
     def _gather(self, view: BatchView, rows: npt.NDArray[np.intp], group: U64) -> None:
         for one in np.unique(group).tolist():
@@ -223,7 +240,9 @@ class ThresholdWatch:
         seconds, who, items = self._tallies.rows(group, first - window + 1, first + window - 1)
         at = unique_sorted(seconds[seconds >= first])
         values = self._values(seconds, items, at)
-        crossed = values >= self._limits(at, who)
+        crossed = values >= self.rule.threshold
+        if self._exemptions and crossed.any():
+            crossed = values >= self._limits(at, who)
         if crossed.any():
             self._crossings.setdefault(group, {})[bucket] = (at[crossed], values[crossed])
         return had is not None or bool(crossed.any())
@@ -238,12 +257,11 @@ class ThresholdWatch:
     def _limits(self, at: I64, who: U64) -> F64:
         """The threshold at every second, raised where an exception holds for all principals of the group."""
         limits = np.full(len(at), float(self.rule.threshold))
-        if self._exemptions:
-            principals = self.people.of(np.unique(who).tolist())
-            for exemption, matches in self._exemptions:
-                if principals and all(matches(p) for p in principals):
-                    held = at < exemption.ends_at
-                    limits[held] = np.maximum(limits[held], exemption.allow_up_to + 1)
+        principals = self.people.of(np.unique(who).tolist())
+        for exemption, matches in self._exemptions:
+            if principals and all(matches(p) for p in principals):
+                held = at < exemption.ends_at
+                limits[held] = np.maximum(limits[held], exemption.allow_up_to + 1)
         return limits
 
     def _crossings_of(self, group: int) -> tuple[I64, F64]:
@@ -256,8 +274,8 @@ class ThresholdWatch:
         bucket = second // self.rule.window
         return max(self._bounds.bound(group, b) for b in range(bucket, bucket + 2))
 
-    def _key(self, group: int) -> str:
-        return group_key(self._keys[group])
+    def _key(self, group: int) -> GroupKey:
+        return tuple(_DECODE(self._keys.of(np.array([group], np.uint64))[group]))
 
     def _people_of(self, group: int, tracked: Tracked) -> list[Principal]:
         episode = tracked.episode
@@ -265,15 +283,15 @@ class ThresholdWatch:
         return self.people.of(np.unique(who).tolist())
 
     def _finding(self, group: int, tracked: Tracked, state: str) -> Finding:
-        rule, episode = self.rule, tracked.episode
+        rule, episode, key = self.rule, tracked.episode, self._key(group)
         levels: GroupKey = rule.group_by
-        shown = {level: self.people.name(level, key) for level, key in zip(levels, self._keys[group], strict=True)}
+        shown = {level: self.people.name(level, one) for level, one in zip(levels, key, strict=True)}
         peak = int(episode.peak_value)
         slices = self._evidence.get(group)
         evidence = slices.between(episode.opened_at - rule.window, episode.last_at) if slices else None
         level = next((name for name in ("session", "access_key", "role", "session_name") if name in rule.group_by), "")
         return Finding(
-            finding_id=finding_id(rule.id, self._key(group), episode.opened_at),
+            finding_id=finding_id(rule.id, group_key(key), episode.opened_at),
             rule_id=rule.id,
             title=rule.title,
             kind=rule.kind,

@@ -1,0 +1,169 @@
+"""What was seen of 64-bit keys, and in which hour last: memory holds of it what it has room for. Pure.
+
+Rules of this file
+- Rows are (key, tie, hour, …). Of rows alike in key and tie the one seen last stays; so what is put in again costs
+  one row until the next merge, and nobody has to know what is in already.
+- A text lies in rows of `WIDTH` bytes: so it can leave memory as all columns do. The place of its n-th row is a hash of
+  its key and n, and its tie the key, so that the rows of many texts are found at once.
+- `Texts` keeps in a table of bounded size what was put in lately: that spares nearly all repeated rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from detector.core.access import I64, U64, Index
+from detector.core.part import Run
+from detector.core.runs import Segments, concat
+from detector.core.table import SPREAD, Table
+from detector.core.window import by_value, starts_of_runs
+
+PARTITION_BITS = 4
+WIDTH = 64
+LENGTH = 4
+"""Bytes before a text that say how long it is."""
+LATELY = 1 << 19
+"""Keys that are known to be in; more are forgotten, and put in once more when they are met."""
+
+
+def latest(runs: Sequence[Run]) -> Run:
+    """Runs as one, by key; of rows alike in key and tie the one of the latest hour."""
+    run = concat(runs)
+    order = np.argsort(run[0])
+    key = run[0][order]
+    if (key[1:] == key[:-1]).any():
+        order = np.lexsort((~run[2], run[1], run[0]))
+        order = order[starts_of_runs(run[0][order], run[1][order])]
+    return tuple(column[order] for column in run)
+
+
+class Sightings(Segments):
+    """Rows of (key, tie, hour, …), cut by the highest bits of the key."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, latest)
+
+    def add(self, key: U64, tie: U64, hour: I64, *content: npt.NDArray[Any]) -> None:
+        """Put in these rows."""
+        run: Run = (key, tie, hour.astype(np.int32), *content)
+        for partition, rows in _by_partition(key):
+            self.append(partition, latest([tuple(column[rows] for column in run)]))
+
+    def rows(self, key: int) -> list[Run]:
+        """Runs of the rows of a key. A row may be among them more than once."""
+        partition = key >> 64 - PARTITION_BITS
+        return [part.span(key, key) for part in self.parts(partition, partition)]
+
+    def find(self, keys: U64) -> Iterator[tuple[Index, Run]]:
+        """Which of these keys are there, and their rows without the key; for keys of one row each."""
+        order = np.argsort(keys)
+        keys = keys[order]
+        for partition, rows in _by_partition(keys):
+            for part in self.parts(partition, partition):
+                for hit, run in part.find(keys[rows]):
+                    yield order[rows][hit], run
+
+    def merged(self) -> Iterator[Run]:
+        """All rows, sorted by key, one partition at a time."""
+        for partition in self.segments():
+            yield latest([part.whole() for part in self.parts(partition, partition)])
+
+    def taken(self) -> Iterator[Run]:
+        """As `merged`; they are let go thereby."""
+        for partition, run in zip(self.segments(), self.merged(), strict=True):
+            self.replace(partition, tuple(column[:0] for column in run))
+            yield run
+
+    def forget_before(self, hour: int) -> None:
+        """Let go of what was not seen since."""
+        for partition in self.segments():
+            for part in list(self.parts(partition, partition)):
+                run = part.whole()
+                lasting = run[2] >= hour
+                if not lasting.all():
+                    self.drop(partition, part)
+                    self.append(partition, tuple(column[lasting] for column in run))
+
+
+class Texts:
+    """Key → bytes. `slack`: hours for which it need not be noted that a key was seen again."""
+
+    def __init__(self, name: str, slack: int = 0) -> None:
+        self.rows = Sightings(name)
+        self._slack = slack
+        self._lately = Table()
+
+    def put(self, keys: U64, hour: I64, text: Callable[[int], bytes]) -> Index:
+        """Note that these distinct keys were seen. `text`: of the key at an index; asked for where it is put in.
+
+        Returns the indices of the keys that were.
+        """
+        noted = self._lately.values_of(keys).astype(np.int64)
+        new = np.flatnonzero((noted == 0) | (noted + self._slack <= hour))
+        if len(new):
+            self._note(keys[new], hour[new])
+            self._write(keys[new], hour[new], [text(index) for index in new.tolist()])
+        return new
+
+    def of(self, keys: U64) -> dict[int, bytes]:
+        """The text of each of these keys that has one."""
+        texts = self._pieces(keys, 0)
+        short, number = texts, 0
+        while short := {key: texts[key] for key in short if _rows(texts[key]) * WIDTH > len(texts[key])}:
+            number += 1
+            more = self._pieces(np.fromiter(short, np.uint64, len(short)), number)
+            texts |= {key: short[key] + piece for key, piece in more.items()}
+            short = {key: texts[key] for key in more}
+        return {key: text[LENGTH : LENGTH + _length(text)] for key, text in texts.items()}
+
+    def forget_before(self, hour: int) -> None:
+        """Let go of what was not seen since."""
+        self.rows.forget_before(hour - self._slack)
+        self._lately = Table()
+
+    def _note(self, keys: U64, hour: I64) -> None:
+        if len(self._lately) + len(keys) > LATELY:
+            self._lately = Table()
+        slot, _ = self._lately.enter(keys)
+        self._lately.values[slot] = hour + 1  # never 0, which is the value of whoever is not there
+
+    def _write(self, keys: U64, hour: I64, texts: list[bytes]) -> None:
+        sized = [len(text).to_bytes(LENGTH, "little") + text for text in texts]
+        counts = np.fromiter(map(_rows, sized), np.int64, len(sized))
+        piece = np.frombuffer(b"".join(map(_padded, sized)), f"V{WIDTH}")
+        owner = np.repeat(keys, counts)
+        number = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+        self.rows.add(_place(owner, number), owner, np.repeat(hour, counts), piece)
+
+    def _pieces(self, keys: U64, number: int) -> dict[int, bytes]:
+        """The row of this number of each of these keys that has one."""
+        found: dict[int, bytes] = {}
+        for at, (owner, _, piece) in self.rows.find(_place(keys, number)):
+            mine = owner == keys[at]
+            found.update(zip(owner[mine].tolist(), piece[mine].tolist(), strict=True))
+        return found
+
+
+def _by_partition(keys: U64) -> Iterator[tuple[int, Index | slice]]:
+    return by_value((keys >> np.uint64(64 - PARTITION_BITS)).astype(np.int64))
+
+
+def _place(keys: U64, number: int | I64) -> U64:
+    place: U64 = keys + np.asarray(number, np.uint64) * SPREAD
+    return place
+
+
+def _length(sized: bytes) -> int:
+    return int.from_bytes(sized[:LENGTH], "little")
+
+
+def _rows(sized: bytes) -> int:
+    return -(-(LENGTH + _length(sized)) // WIDTH)
+
+
+def _padded(sized: bytes) -> bytes:
+    return sized.ljust(_rows(sized) * WIDTH, b"\0")
