@@ -17,15 +17,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from detector.core import ids, part, runs
+from detector.core import ids, part, runs, sighting
 from detector.core.access import AccessBatch, Column, Log
 from detector.core.engine import KEPT, Engine
 from detector.core.finding import Finding
 from detector.core.part import decode
-from detector.core.watermark import Watermark
+from detector.core.principal import fingerprint
+from detector.core.watermark import FOREVER, Watermark
 from detector.watches import watches
 from replay.scratch import Scratch
-from tests.streams import NOW, Event, batch, rule
+from tests.streams import NOW, Event, batch, principal, rule
 
 T0 = 1_777_626_000
 HOUR = 3600
@@ -71,6 +72,7 @@ def small(monkeypatch):
     monkeypatch.setattr(part, "BLOCK", 2)
     monkeypatch.setattr(runs, "LARGE", 8)
     monkeypatch.setattr(ids, "LARGE", 8)
+    monkeypatch.setattr(sighting, "LATELY", 2)
 
 
 def daemon(store: Store | None, lateness: int, horizon: int) -> Engine:
@@ -179,14 +181,15 @@ def pieces(events: list[Event], seed: int) -> Iterator[AccessBatch]:
 
 def replayed(events: list[Event], seed: int, scratch: Scratch | None) -> tuple[list[object], object]:
     room = {"memory": TINY, "shelf": scratch}
-    engine = Engine(RULES, watches(), best_copies=True, **room)
+    engine = Engine(RULES, watches(once=True), best_copies=True, horizon=FOREVER, **room)
     for made in pieces(events, seed):
         engine.process(made, NOW)
         engine.spill(scratch.save if scratch else lambda _: None)
     if engine.needs_second_run:
         if scratch:
             scratch.clear(but=KEPT)
-        engine = Engine(RULES, watches(), best_copies=True, **room, **engine.second_run())
+        again = engine.second_run()
+        engine = Engine(RULES, watches(once=True), best_copies=True, horizon=FOREVER, **room, **again)
         for made in pieces(events, seed):
             engine.process(made, NOW)
             engine.spill(scratch.save if scratch else lambda _: None)
@@ -217,6 +220,28 @@ def test_memory_holds_its_budget_over_many_ids(monkeypatch):
     engine.process(many(0, 5000), NOW)
     assert (engine.books.duplicates, engine.books.access_events) == (5000, 300_000)
     assert store.reads
+
+
+def test_memory_holds_its_budget_over_many_people(monkeypatch):
+    """Ever new sessions: the bytes held are within the budget, and each is still known and named."""
+    monkeypatch.undo()
+    memory, store = 1 << 20, Store()
+    rules = [rule("objects", 300, 3), rule("objects", 300, 1000, id="busy", group_by="role")]
+    engine = Engine(rules, watches(once=True), horizon=FOREVER, memory=memory, shelf=store)
+    for number in range(12):
+        engine.process(batch(Event(T0 + number * 600, f"s{number * 1000 + i}", f"k{number}") for i in range(1000)), NOW)
+        engine.spill(store.save)
+        assert engine.held() <= memory
+    engine.process(batch(Event(T0 + 100_000 + i, "s7", f"t{i}") for i in range(3)), NOW)
+    assert sum(map(len, store.parts.values())) > 4 * memory
+    assert engine.people.sessions() == 12_000
+    who = [principal(f"s{number}") for number in (0, 1, 6_000, 11_999)]
+    assert sorted(engine.people.of(map(fingerprint, who))) == sorted(who)
+    assert engine.people.name("session", who[0].session) == who[0].session_shown
+    theft, *busy = sorted((f for f in engine.finish() if f.state == "closed"), key=lambda f: f.rule_id != "r1")
+    assert theft.group == {"session": principal("s7").session_shown}
+    assert theft.principal["access_key_ids"] == ["ASIAS7"]
+    assert not busy
 
 
 def many(number: int, rows: int) -> AccessBatch:

@@ -193,6 +193,7 @@ def test_a_file_may_be_called_anything(tmp_path):
     assert "\x1b" not in done.stdout + done.stderr
     s = summary(tmp_path / "out")
     assert (s["access_events"], len(s["files_ignored"]), len(s["files_damaged"])) == (5, 1, 1)
+    assert (s["files_ignored_count"], s["files_damaged_count"]) == (1, 1)
     assert "\x1b" not in (tmp_path / "out/report.html").read_text()
 
 
