@@ -129,8 +129,8 @@ def _gathered(
         size += sum(outcome.file.size for outcome in outcomes)
         progress(done, len(files), size, "evidence")
     counts = np.zeros(len(evidence), np.int64)
-    for _, number, *_ in objects.merged():
-        counts += np.bincount(number.astype(np.int64), minlength=len(counts))
+    for _, tie, *_ in objects.merged():
+        counts += np.bincount(tie.astype(np.int64), minlength=len(counts))
     return list(zip(evidence, counts.tolist(), strict=True))
 
 
