@@ -12,15 +12,15 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from soak import laws, survivors
+from soak import kernel, laws, survivors
 from soak.survivors import ROOT, SURVIVED
 
 CORPUS = ROOT / "tests" / "fuzz" / "corpus"
 OPEN = ROOT / "tests" / "fuzz" / "open.toml"
-PARTS = {"cloudtrail": 0.25, "server_access": 0.15, "envelope": 0.1, "mutants": 0.3, "laws": 0.2}
+PARTS = {"cloudtrail": 0.25, "server_access": 0.15, "envelope": 0.1, "kernel": 0.1, "mutants": 0.25, "laws": 0.15}
 """Part → its share of the time. The first three are targets of the fuzzer."""
 
 GRACE = 120
@@ -41,7 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             case "mutants":
                 problems += _mutants(seconds, chosen)
             case "laws":
-                problems += _laws(seconds, chosen)
+                problems += _laws(laws.runs(seconds, chosen.seed))
+            case "kernel":
+                problems += _kernel(seconds, chosen)
             case _:
                 problems += _fuzz(part, seconds, chosen)
     print(f"--- {problems} problems" if problems else "--- nothing found")
@@ -114,11 +116,22 @@ def _mutants(seconds: float, chosen: argparse.Namespace) -> int:
     return survived
 
 
-def _laws(seconds: float, chosen: argparse.Namespace) -> int:
-    """Run the laws with new examples."""
+def _kernel(seconds: float, chosen: argparse.Namespace) -> int:
+    """Run the kernel's tests with new examples under sanitizers."""
+    folder = (chosen.cache / "kernel").resolve()
+    try:
+        environment = kernel.sanitized(folder)
+    except RuntimeError as error:
+        print(f"the kernel cannot be compiled with sanitizers: {error}")
+        return 1
+    return _laws(laws.runs(seconds, chosen.seed, folder, kernel.TEST, environment))
+
+
+def _laws(runs: Iterable[tuple[str, str]]) -> int:
+    """Tell what failed in runs of tests, and how many there were."""
     failed = 0
     done: collections.Counter[str] = collections.Counter()
-    for name, said in laws.runs(seconds, chosen.seed):
+    for name, said in runs:
         done[name] += 1
         if said:
             failed += 1

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -24,24 +24,30 @@ TO_END = 60
 """Seconds an interrupted pytest has for that."""
 
 
-def runs(seconds: float, seed: int = 0, root: Path = ROOT) -> Iterator[tuple[str, str]]:
+def runs(
+    seconds: float,
+    seed: int = 0,
+    root: Path = ROOT,
+    pattern: str = "tests/**/test_*.py",
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[tuple[str, str]]:
     """(test file, what pytest said if a test failed, else an empty text), for so long; the last run is cut short."""
     end = time.monotonic() + seconds
-    files = sorted(path for path in root.glob("tests/**/test_*.py") if "from hypothesis import" in path.read_text())
+    files = sorted(path for path in root.glob(pattern) if "from hypothesis import" in path.read_text())
     chance = random.Random(seed or None)
     while files:
         for path in chance.sample(files, len(files)):
             name = str(path.relative_to(root))
-            status, said = _pytest(name, root, max(1.0, end - time.monotonic()))
+            status, said = _pytest(name, root, max(1.0, end - time.monotonic()), environment or {})
             failed = re.search(r"(?m)^(FAILED|ERROR) ", said) if status == CUT else status not in FINE
-            yield name, said[-8000:] if failed else ""
+            yield name, (said[-8000:] or f"it ended with status {status}") if failed else ""
             if time.monotonic() >= end:
                 return
 
 
-def _pytest(name: str, root: Path, seconds: float) -> tuple[int, str]:
+def _pytest(name: str, root: Path, seconds: float, environment: Mapping[str, str]) -> tuple[int, str]:
     """Exit status and output of the laws of one file, interrupted after so long."""
-    explore = os.environ | {"HYPOTHESIS_PROFILE": "explore"}
+    explore = os.environ | {"HYPOTHESIS_PROFILE": "explore"} | environment
     with subprocess.Popen(
         [*PYTEST, name], cwd=root, env=explore, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, errors="replace"
     ) as child:
@@ -54,4 +60,5 @@ def _pytest(name: str, root: Path, seconds: float) -> tuple[int, str]:
             except subprocess.TimeoutExpired:
                 child.kill()
                 said = f"FAILED {name}: it could not be interrupted"
-        return child.returncode if child.returncode in {*FINE, 1} else CUT, said
+            return CUT, said
+        return child.returncode, said
