@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from detector.core.access import U64, AccessBatch, text_hash
+from detector.core.access import U64, AccessBatch, text_hash, text_hashes
 from detector.core.finding import LIST_LIMIT, prefix_of
 from detector.core.times import iso
 
@@ -78,8 +78,11 @@ class Evidence:
             self.objects()
 
     def _keep(self, name: str, texts: Iterable[str]) -> None:
-        kept = self.lists[name]
-        kept.update((text, text_hash(text)) for text in texts)
+        kept, new = self.lists[name], list(texts)
+        hashes = text_hashes(new)
+        smallest = np.unique(hashes)[:LIST_LIMIT]  # a text may come twice
+        near = np.flatnonzero(hashes <= smallest.max(initial=0)).tolist()
+        kept.update((new[at], int(hashes[at])) for at in near)
         if len(kept) > LIST_LIMIT:
             self.lists[name] = dict(sorted(kept.items(), key=lambda item: (item[1], item[0]))[:LIST_LIMIT])
 

@@ -150,7 +150,7 @@ class Sliced:
             prefix = np.frombuffer(text.encode(), np.uint8)
             rows = np.flatnonzero((prefixes.codes == code) & (length > len(prefix)) & bool(text))
             begins = document[slices[rows, :1] + np.arange(len(prefix), dtype=np.int32)]
-            rows = rows[(begins == prefix).all(axis=1)]
+            rows = rows[begins.view(f"S{len(prefix)}")[:, 0] == text.encode()] if len(rows) else rows
             rest[rows] = slices[rows] + np.array([len(prefix), 0], np.int32)
         return Column.of(self._texts(rest), distinct=True)
 
@@ -167,7 +167,7 @@ class Sliced:
     def numbers(self, member: str) -> npt.NDArray[np.float64]:
         """A member that is a number; NaN for null."""
         texts = kernel.texts(self._data, self._found.slices[self._plan.columns[member], : len(self)], False)
-        return np.array([np.nan if one is None else float(one) for one in texts], np.float64)
+        return np.fromiter(map(float, [one or "nan" for one in texts]), np.float64, len(texts))
 
     def values(self, member: str) -> list[Any]:
         """A member of another type, row by row."""
