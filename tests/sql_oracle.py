@@ -49,8 +49,8 @@ class Fact(NamedTuple):
 
 
 Shown = tuple[str, ...]
-Episode = tuple[Shown, int, int, int, int]
-"""What a group is shown as, level by level; opened_at, last_at, peak_value, peak_at."""
+Episode = tuple[Shown, int, int, int, int, bool]
+"""What a group is shown as, level by level; opened_at, last_at, peak_value, peak_at, and at_least."""
 
 
 def batch(facts: Iterable[Fact]) -> AccessBatch:
@@ -95,20 +95,22 @@ def _record(fact: Fact) -> dict[str, Any]:
 
 def found(findings: Iterable[Finding]) -> list[Episode]:
     """What the oracle says, of the engine's findings."""
-    return sorted((tuple(f.group.values()), f.opened_at, f.last_at, int(f.peak_value), f.peak_at) for f in findings)
+    return sorted(
+        (tuple(f.group.values()), f.opened_at, f.last_at, int(f.peak_value), f.peak_at, f.at_least) for f in findings
+    )
 
 
 def episodes(rule: Threshold, facts: Sequence[Fact], cap: int = CAP) -> list[Episode]:
     """Every episode of a rule over the distinct records among these facts. The rule is about successful GetObject.
 
-    cap: values of distinct measures are at most this.
+    cap: values of distinct measures are at most this, and an episode says where more was counted.
     """
     table = pa.Table.from_pylist([fact._asdict() for fact in facts], _SCHEMA)
     connection = _connection()
     connection.register("facts", table)
     levels = len(rule.group_by)
     rows = connection.execute(_query(rule, cap)).fetchall()
-    return sorted((tuple(row[:levels]), *map(int, row[levels:])) for row in rows)
+    return sorted((tuple(row[:levels]), *map(int, row[levels:-1]), row[-1]) for row in rows)
 
 
 _SCHEMA = pa.schema([(name, pa.int64() if name in ("time", "bytes") else pa.string()) for name in Fact._fields])
@@ -196,12 +198,12 @@ KNOWN = """
         SELECT DISTINCT g, t FROM members
     ),
     valued AS (
-        SELECT s.g, s.t, {value} AS v
+        SELECT s.g, s.t, {value} AS v, {past} AS past
         FROM seconds s JOIN members m ON m.g = s.g AND m.t > s.t - {window} AND m.t <= s.t
         GROUP BY s.g, s.t
     ),
     crossing AS (
-        SELECT g, t, v, t - lag(t) OVER (PARTITION BY g ORDER BY t) AS gap FROM valued WHERE v >= {threshold}
+        SELECT g, t, v, past, t - lag(t) OVER (PARTITION BY g ORDER BY t) AS gap FROM valued WHERE v >= {threshold}
     ),
     -- An episode opens where the last crossing is more than one window ago, or a day (or one window) after the last.
     openings(g, t) AS (
@@ -212,7 +214,7 @@ KNOWN = """
         GROUP BY c.g
     ),
     placed AS (
-        SELECT c.g, c.t, c.v, o.t AS opened FROM crossing c ASOF JOIN openings o ON o.g = c.g AND c.t >= o.t
+        SELECT c.g, c.t, c.v, c.past, o.t AS opened FROM crossing c ASOF JOIN openings o ON o.g = c.g AND c.t >= o.t
     )
 """
 
@@ -247,6 +249,7 @@ def _query(rule: Threshold, cap: int) -> str:
         known=" AND ".join(f"{column} IS NOT NULL" for column in columns),
         member=MEMBERS.get(rule.measure, "NULL"),
         value=value or f"least(count(DISTINCT m.member), {cap})",
+        past="false" if value else f"count(DISTINCT m.member) > {cap}",
         window=rule.window,
         threshold=rule.threshold,
     )
@@ -256,8 +259,9 @@ def _query(rule: Threshold, cap: int) -> str:
         shown.append(table if level in ("session", "role") else f"g[{place}]")
     return f"""
         WITH RECURSIVE {known}
-        SELECT {", ".join(shown)}, opened, last_at, peak, peak_at FROM (
-            SELECT g, opened, max(t) AS last_at, max(v) AS peak, arg_min(t, (-v, t)) AS peak_at
+        SELECT {", ".join(shown)}, opened, last_at, peak, peak_at, at_least FROM (
+            SELECT g, opened, max(t) AS last_at,
+                max(v) AS peak, arg_min(t, (-v, t)) AS peak_at, bool_or(past) AS at_least
             FROM placed GROUP BY g, opened
         )
     """

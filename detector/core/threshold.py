@@ -6,6 +6,7 @@ The daemon judges after every poll, replay once at the end: the answer is the sa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
@@ -28,9 +29,8 @@ from detector.core.sighting import Sightings, Texts
 from detector.core.tally import Tallies
 from detector.core.times import duration, iso
 from detector.core.view import NO_GROUP, BatchView, GroupKey
-from detector.core.window import distinct_at, episodes, longest_episode, starts_of_runs, sums_at, unique_sorted
+from detector.core.window import F64, distinct_at, episodes, longest_episode, starts_of_runs, sums_at, unique_sorted
 
-F64 = npt.NDArray[np.float64]
 WARM = 4
 """Evidence is gathered from the moment a group may have passed this fraction (a quarter) of its threshold."""
 HOUR = 3600
@@ -51,6 +51,7 @@ class ThresholdWatch:
         self.rule, self.people, self.gather, self.once = rule, people, gather, once
         self.selector = Selector(rule.where)
         self._distinct = rule.measure in DISTINCT_MEASURES
+        self._cap = DISTINCT_CAP if self._distinct else math.inf
         self._tallies = Tallies(f"tally/{rule.id}", distinct=self._distinct)
         self._bounds = Screen(rule.window, distinct=self._distinct)
         self._candidates = Sightings(f"candidates/{rule.id}")
@@ -99,7 +100,7 @@ class ThresholdWatch:
             return []
         self._changed = True
         crossed, values = self._crossings_of(group)
-        every = episodes(crossed, values, self.rule.window, longest_episode(self.rule.window))
+        every = episodes(crossed, values, self.rule.window, longest_episode(self.rule.window), self._cap)
         told = self._ledger.settle(group, group_key(self._key(group)), every, late=group in self._late)
         if self.once:
             self._crossings.pop(group, None)
@@ -240,18 +241,19 @@ class ThresholdWatch:
         seconds, who, items = self._tallies.rows(group, first - window + 1, first + window - 1)
         at = unique_sorted(seconds[seconds >= first])
         values = self._values(seconds, items, at)
-        crossed = values >= self.rule.threshold
+        capped = np.minimum(values, self._cap)
+        crossed = capped >= self.rule.threshold
         if self._exemptions and crossed.any():
-            crossed = values >= self._limits(at, who)
+            crossed = capped >= self._limits(at, who)
         if crossed.any():
             self._crossings.setdefault(group, {})[bucket] = (at[crossed], values[crossed])
         return had is not None or bool(crossed.any())
 
     def _values(self, seconds: I64, items: U64, at: I64) -> F64:
+        """What was counted in the windows that end at these seconds, past the cap, too."""
         if self._distinct:
             members = items != 0  # a record without an address, an object … is a matching record, but no member
-            found = distinct_at(seconds[members], items[members], at, self.rule.window)
-            return np.minimum(found, DISTINCT_CAP).astype(np.float64)
+            return distinct_at(seconds[members], items[members], at, self.rule.window).astype(np.float64)
         return sums_at(seconds, items.astype(np.int64), at, self.rule.window).astype(np.float64)
 
     def _limits(self, at: I64, who: U64) -> F64:
@@ -309,7 +311,7 @@ class ThresholdWatch:
             principal=principal_json(self._people_of(group, tracked), level),
             explanation=_explain(rule, shown, episode.opened_at, episode.last_at, peak),
             evidence=evidence.to_json(partial=True) if evidence else {},
-            at_least=self._distinct and peak >= DISTINCT_CAP,
+            at_least=episode.at_least,
             late=tracked.late,
             alert_ids=tracked.alert_ids,
         )

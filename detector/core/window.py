@@ -10,24 +10,31 @@ run of crossing seconds, neighbours at most one gap apart, cut a day (or one win
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from detector.core.access import I64, U64, Index
 
+F64 = npt.NDArray[np.float64]
 DAY = 86_400
 
 
 class Episode(NamedTuple):
-    """A run of crossing seconds. Epoch seconds; `peak_at` is the first second with the largest value."""
+    """A run of crossing seconds. Epoch seconds; `peak_at` is the first second with the largest value.
+
+    `at_least`: somewhere in it more than the cap was counted, and the peak is the cap.
+    """
 
     opened_at: int
     last_at: int
     peak_value: float
     peak_at: int
+    at_least: bool = False
 
 
 def sums_at(seconds: I64, amounts: I64, at: I64, window: int) -> I64:
@@ -52,18 +59,22 @@ def distinct_at(seconds: I64, members: U64, at: I64, window: int) -> I64:
     return begun - ended
 
 
-def episodes(
-    crossings: I64, values: np.ndarray[tuple[int], np.dtype[np.float64]], gap: int, longest: int
-) -> list[Episode]:
-    """The episodes of sorted crossing seconds: neighbours at most `gap` apart, each shorter than `longest` seconds."""
+def episodes(crossings: I64, values: F64, gap: int, longest: int, cap: float = math.inf) -> list[Episode]:
+    """The episodes of sorted crossing seconds: neighbours at most `gap` apart, each shorter than `longest` seconds.
+
+    Values past `cap` are told as the cap.
+    """
+    told = np.minimum(values, cap)
+    past = values > cap
     out: list[Episode] = []
     start = 0
     while start < len(crossings):
         limit = int(np.searchsorted(crossings, crossings[start] + longest, "left"))
         jumps = np.flatnonzero(np.diff(crossings[start:limit]) > gap)
         end = start + int(jumps[0]) + 1 if len(jumps) else limit
-        peak = start + int(np.argmax(values[start:end]))
-        out.append(Episode(int(crossings[start]), int(crossings[end - 1]), float(values[peak]), int(crossings[peak])))
+        peak = start + int(np.argmax(told[start:end]))
+        first, last, at = (int(crossings[place]) for place in (start, end - 1, peak))
+        out.append(Episode(first, last, float(told[peak]), at, bool(past[start:end].any())))
         start = end
     return out
 

@@ -183,6 +183,14 @@ def test_a_snapshot_holds_everything():
     assert isinstance(again.groups[GROUP][0].episode, Episode)
 
 
+def test_a_snapshot_from_before_episodes_said_at_least_is_understood():
+    """Four figures: nothing past the cap is known of it."""
+    again = Ledger("rule")
+    again.restore([[GROUP, [[(100, 110, 4.5, 105), ["a"], (100, 110, 4.5, 105), False, False]]]])
+    (tracked,) = again.groups[GROUP]
+    assert tracked.episode == tracked.told == Episode(100, 110, 4.5, 105, at_least=False)
+
+
 episodes_ = st.sets(st.integers(0, 30), max_size=8).map(
     lambda edges: [Episode(a, b, 1.0, a) for a, b in zip(*[iter(sorted(edges))] * 2, strict=False)]
 )

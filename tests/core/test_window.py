@@ -42,7 +42,7 @@ def test_a_member_counts_once_in_the_open_closed_window(rows, at, window):
         assert found.tolist() == [len({m for s, m in rows if t - window < s <= t}) for t in at]
 
 
-def by_hand(crossed, gap, longest):
+def by_hand(crossed, gap, longest, cap):
     """Episodes of (second, value) pairs, one second after the other."""
     runs = []
     for second, value in crossed:
@@ -50,17 +50,24 @@ def by_hand(crossed, gap, longest):
         runs[-1].append((second, value)) if joins else runs.append([(second, value)])
     out = []
     for run in runs:
-        peak = max(value for _, value in run)
-        out.append(Episode(run[0][0], run[-1][0], peak, next(second for second, value in run if value == peak)))
+        most = max(value for _, value in run)
+        peak = min(most, cap)
+        at = next(second for second, value in run if value >= peak)
+        out.append(Episode(run[0][0], run[-1][0], peak, at, most > cap))
     return out
 
 
-@given(st.dictionaries(seconds, st.integers(1, 4).map(float), max_size=16), st.integers(0, 6), st.integers(1, 12))
-def test_an_episode_is_a_run_of_near_neighbours_shorter_than_the_longest(values, gap, longest):
-    """Opening, end, peak and the first second of the peak, for every way of lying near or far."""
+@given(
+    st.dictionaries(seconds, st.integers(1, 4).map(float), max_size=16),
+    st.integers(0, 6),
+    st.integers(1, 12),
+    st.integers(1, 5),
+)
+def test_an_episode_is_a_run_of_near_neighbours_shorter_than_the_longest(values, gap, longest, cap):
+    """Opening, end, peak, its first second and whether there was more, for every way of lying near or far."""
     crossed = sorted(values.items())
-    found = episodes(column(s for s, _ in crossed), column((v for _, v in crossed), np.float64), gap, longest)
-    assert found == by_hand(crossed, gap, longest)
+    found = episodes(column(s for s, _ in crossed), column((v for _, v in crossed), np.float64), gap, longest, cap)
+    assert found == by_hand(crossed, gap, longest, cap)
 
 
 def test_an_episode_lasts_a_day_or_one_window_if_that_is_longer():

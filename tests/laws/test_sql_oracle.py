@@ -206,7 +206,10 @@ def test_declared_peer_groups_are_what_sql_matches(steps, seed, first):
     cap=st.integers(1, 4),
 )
 def test_past_the_cap_the_value_is_the_cap(steps, seed, measure, level, cap):
-    """A cap of 3 is the same law as one of 100,000: values beyond it are it, and the first such second is the peak."""
+    """A cap of 3 is the same law as one of 100,000: values beyond it are it, and the first such second is the peak.
+
+    The finding says that there was more, and only then.
+    """
     facts = measurable(measure, at_edges(300, steps, seed))
     chosen = grouped(measure, [level], 300, 1)
     with pytest.MonkeyPatch.context() as patch:
@@ -288,7 +291,7 @@ def test_the_end_of_a_burst_may_come_before_its_beginning(first):
     """Wherever the edges of internal buckets are: the late half makes the crossing of the half that was there."""
     early, last = at(first, first + 9)
     chosen = grouped("objects", ["session"], 10, 2)
-    expected = [((early.arn,), last.time, last.time, 2, last.time)]
+    expected = [((early.arn,), last.time, last.time, 2, last.time, False)]
     assert episodes(chosen, [early, last]) == expected
     assert watched(chosen, [[(last.time, last)], [(last.time + HOUR, early)]]) == expected
     assert replayed(chosen, [[last], [early]]) == expected
@@ -369,6 +372,6 @@ def test_at_the_edges_engine_and_sql_say_what_a_person_counts(name):
     """The cases that rules stand or fall by."""
     measure, window, threshold, facts, by_hand = EDGES[name]
     chosen = grouped(measure, ["session"], window, threshold)
-    expected = [((facts[0].arn,), T0 + a, T0 + b, value, T0 + c) for a, b, value, c in by_hand]
+    expected = [((facts[0].arn,), T0 + a, T0 + b, value, T0 + c, False) for a, b, value, c in by_hand]
     assert episodes(chosen, facts) == expected
     assert replayed(chosen, [facts[::2], facts[1::2]]) == expected

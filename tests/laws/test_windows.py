@@ -152,12 +152,26 @@ def oracle_of_even_pace(events: list[Event]) -> list[tuple[int, int, int, int]]:
     return [(first, seen[-1], len(seen), seen[-1])]
 
 
-def test_past_the_cap_the_value_is_the_cap_and_says_at_least():
+@pytest.mark.parametrize(
+    ("members", "value", "at_least"),
+    [(99_999, 99_999, None), (100_000, 100_000, None), (100_001, 100_000, True)],
+)
+def test_past_the_cap_the_value_is_the_cap_and_says_at_least(members, value, at_least):
     """A distinct measure is exact up to 100,000 members; past that it is that number, marked `at_least`."""
-    events = [Event(T0 + i % 60, key=f"k{i}") for i in range(100_050)]
-    (finding,) = closed([rule(window=300, threshold=100_000)], [events])
-    assert finding.peak_value == 100_000
-    assert finding.to_json()["at_least"] is True
+    events = [Event(T0 + i % 60, key=f"k{i}") for i in range(members)]
+    (finding,) = closed([rule(window=300, threshold=99_999)], [events])
+    assert finding.peak_value == value
+    assert finding.to_json().get("at_least") is at_least
+
+
+def test_more_than_the_cap_anywhere_in_an_episode_is_said_and_the_peak_is_where_the_cap_was_reached():
+    """Exactly the cap at 1, one more at 2: the peak is at 1. Amounts know no cap."""
+    events = [Event(T0, key=f"k{i}") for i in range(99_999)]
+    events += [Event(T0 + 1, key="one"), Event(T0 + 2, key="more")]
+    (finding,) = closed([rule(window=300, threshold=99_999)], [events])
+    assert (finding.peak_value, finding.peak_at, finding.at_least) == (100_000, T0 + 1, True)
+    (finding,) = closed([rule("bytes", window=300, threshold=99_999)], [[Event(T0, size=100_001)]])
+    assert (finding.peak_value, finding.at_least) == (100_001, False)
 
 
 @pytest.mark.parametrize(("until", "fires"), [("2026-04-30", True), ("2026-05-31", False)])
