@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from detector.core import ids as ids_module
 from detector.core import runs
-from detector.core.bloom import Bloom
 from detector.core.ids import CYCLE, PARTITIONS, Ids
+from detector.core.part import encode
 
 FIRST_HOUR = 400_000
 batches_ = st.lists(
@@ -99,11 +99,20 @@ def test_what_is_forgotten_leaves_memory(small):
     assert int(np.bitwise_count(ids._filter._words).sum()) <= 4 * 1000
 
 
-def test_a_filter_forgets_no_id_and_knows_few_others():
-    """Every id put in may be there; at the size a filter is made for, at most one of fifty others seems so."""
-    rng = np.random.default_rng(7)
-    ids, others = np.sort(rng.integers(0, 1 << 64, 5000, np.uint64)), rng.integers(0, 1 << 64, 50_000, np.uint64)
-    bloom = Bloom(1024)
-    bloom.add(ids)
-    assert bloom.may_hold(ids).all()
-    assert bloom.may_hold(others).mean() < 0.02
+def test_parts_of_a_checkpoint_are_found_again():
+    """Their names, types and cuts: a checkpoint written by an earlier version is understood.
+
+    `-1` holds what is new; of the others each holds the ids with these seven highest bits.
+    """
+    written = {"i/-1/0": [5, 1 << 63], "i/0/1": [7], "i/1/2": [1 << 57, (1 << 58) - 1], "i/127/3": [(1 << 64) - 1]}
+    store = {
+        name: encode((np.array(ids, np.uint64), np.full(len(ids), 3, np.uint64), np.full(len(ids), 9, np.int32)))
+        for name, ids in written.items()
+    }
+    ids = restored(store | {"j/0/0": store["i/0/1"]}, once=True)
+    known, rank = ids.look_up(np.array([1, 5, 7, 1 << 57, (1 << 58) - 1, 1 << 58, 1 << 63, (1 << 64) - 1], np.uint64))
+    assert known.tolist() == [False, True, True, True, True, False, True, True]
+    assert rank[known].tolist() == [3] * 6
+    ids.add(*(np.array([one], dtype) for one, dtype in ((6, np.uint64), (3, np.uint64), (9, np.int64))))
+    (name,) = ids.changes()
+    assert name == "i/-1/4"

@@ -1,4 +1,4 @@
-"""Rows that add up: merging in any order and any cuts is counting by hand, and every bound is one."""
+"""Rows that add up: merging in any order and any cuts is counting by hand."""
 
 from __future__ import annotations
 
@@ -6,36 +6,17 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from detector.core import part, runs, screen, tally
-from detector.core.screen import Screen
+from detector.core import part, runs, tally
 from detector.core.tally import Tallies, merge_amounts, merge_members
-
-T0 = 1_777_626_000
-ALIKE = (0xABCD_0000_0000_0000, 0xABCD_0000_0000_0001, 0xABCD_0000_0000_0002)
-"""Groups that differ only in the bits the packed sort puts the second into."""
-
-row_ = st.tuples(
-    st.sampled_from([1, 2, *ALIKE, (1 << 64) - 1]),
-    st.one_of(st.integers(T0, T0 + 4), st.integers(T0, T0 + 9000)),
-    st.integers(1, 3),
-    st.sampled_from([1, 2, 3, 1 << 63]),
-)
-cuts_ = st.lists(st.lists(row_, min_size=1, max_size=30), min_size=1, max_size=6)
-
-
-def columns(rows):
-    dtypes = (np.uint64, np.int64, np.uint64, np.uint64)
-    return tuple(np.array(column, dtype) for column, dtype in zip(zip(*rows, strict=True), dtypes, strict=True))
-
-
-def rows_of(run):
-    return list(zip(*(column.tolist() for column in run), strict=True))
+from tests.rows import ALIKE, T0, columns, cuts_, row_, rows_of
 
 
 @given(cuts=cuts_)
+@example(cuts=[[(ALIKE[1], T0, 1, 1), (ALIKE[0], T0 + 1, 1, 1)]])
+@example(cuts=[[(1, T0, 1, 2), (1, T0 + 1, 1, 1), (1, T0 + 1, 1, 2), (1, T0 + 1, 1, 1)]])
 def test_members_are_each_kept_once(cuts):
     """Whatever the cuts: the set of rows, by group and second."""
     merged = rows_of(merge_members([merge_members([columns(rows)]) for rows in cuts]))
@@ -62,6 +43,126 @@ def test_both_ways_to_order_rows_of_one_second_agree(tied, monkeypatch):
     assert sorted(rows_of(merge_members([columns(rows)]))) == sorted(set(rows))
 
 
+def test_groups_that_are_hashes_are_ordered_in_one_sort(monkeypatch):
+    """The slower way is for groups that somebody made alike, and for very many rows of one second."""
+    monkeypatch.setattr(np, "lexsort", lambda _: pytest.fail("the slower way"))
+    rng = np.random.default_rng(5)
+    groups = rng.integers(0, 1 << 64, 50, np.uint64).tolist()
+    rows = [(groups[n % 50], T0 + n % 7, n % 3, n % 11) for n in rng.integers(0, 5000, 3000).tolist()]
+    for merge in (merge_members, merge_amounts):
+        merged = rows_of(merge([columns(rows)]))
+        assert [row[:2] for row in merged] == sorted(row[:2] for row in merged)
+        assert {row[:3] for row in merged} == {row[:3] for row in rows}
+
+
+@given(rows=st.lists(row_, min_size=1, max_size=30), distinct=st.booleans())
+def test_adding_returns_the_rows_put_together_by_hour(rows, distinct):
+    """What the bounds are made of: each hour's rows by group and second, none of them twice."""
+    runs_ = [rows_of(run) for run in Tallies("t", distinct=distinct).add(*columns(rows))]
+    keys = set(rows) if distinct else {row[:3] for row in rows}
+    assert sorted(row[: 4 if distinct else 3] for run in runs_ for row in run) == sorted(keys)
+    assert [{row[1] // 3600 for row in run} for run in runs_] == [
+        {hour} for hour in sorted({r[1] // 3600 for r in rows})
+    ]
+    assert all([row[:2] for row in run] == sorted(row[:2] for row in run) for run in runs_)
+
+
+def test_a_checkpoint_holds_tallies_by_hour():
+    """The names of its parts: what was written stays readable."""
+    held = Tallies("t", distinct=True)
+    held.add(*columns([(1, T0 - 1, 1, 1), (1, T0, 1, 1), (1, T0 + 3599, 1, 1), (1, T0 + 3600, 1, 1)]))
+    assert list(held.changes()) == [f"t/{T0 // 3600 - 1}/0", f"t/{T0 // 3600}/1", f"t/{T0 // 3600 + 1}/2"]
+
+
+def test_where_nothing_was_counted_there_are_no_rows():
+    """Of no such hour, no such second, no such group; each column has its type."""
+    held = Tallies("t", distinct=True)
+    for _ in range(2):
+        for group, first, last in ((1, T0 - 9000, T0 - 8000), (1, T0 + 1, T0 + 9), (1, T0 - 9, T0 - 1), (2, T0, T0)):
+            found = held.rows(group, first, last)
+            assert [column.tolist() for column in found] == [[], [], []]
+            assert [column.dtype for column in found] == [np.int64, np.uint64, np.uint64]
+        held.add(*columns([(1, T0, 1, 1)]))
+
+
+def test_only_the_hours_in_question_are_read():
+    """From the shelf: those that the seconds asked for lie in, and no other."""
+    held, shelf = Tallies("t", distinct=True), Noting()
+    held.lean_on(shelf, 0)
+    held.add(*columns([(1, T0 + 3600 * hour, 1, 1) for hour in range(6)]))
+    shelf.parts = held.changes()
+    held.let_go(0)
+    held.rows(1, T0 + 3600, T0 + 3 * 3600 - 1)
+    assert shelf.read == {f"t/{T0 // 3600 + hour}/{hour:x}" for hour in (1, 2)}
+
+
+class Noting:
+    """A shelf that notes the names of what is read."""
+
+    def __init__(self):
+        self.parts, self.read = {}, set()
+
+    def get(self, name: str, first: int, end: int) -> bytes:
+        self.read.add(name)
+        return self.parts[name][first:end]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cuts=cuts_, distinct=st.booleans(), first=st.integers(T0 - 1, T0 + 5), last=st.integers(T0 - 1, T0 + 9000))
+def test_slices_are_all_rows_of_a_time(cuts, distinct, first, last, monkeypatch):
+    """Group by group in order, each group in one slice, however few rows a slice may have."""
+    monkeypatch.setattr(tally, "SLICE", 3)
+    held = Tallies("t", distinct=distinct)
+    for rows in cuts:
+        held.add(*columns(rows))
+    slices = [rows_of(run) for run in held.slices(first, last)]
+    merge = merge_members if distinct else merge_amounts
+    whole = rows_of(merge([columns([row for rows in cuts for row in rows])]))
+    wanted = [row for row in whole if first <= row[1] <= last]
+    told = [row for run in slices for row in run]
+    assert (sorted(told), [row[:2] for row in told]) == (sorted(wanted), [row[:2] for row in wanted])
+    of_groups = [{row[0] for row in run} for run in slices]
+    assert sum(map(len, of_groups)) == len(set().union(*of_groups))
+    assert held.groups() == {row[0] for row in whole}
+
+
+def test_a_slice_is_of_as_many_rows_as_memory_bears(monkeypatch):
+    """Groups are hashes, so that slices of the range of groups are about equally large."""
+    monkeypatch.setattr(tally, "SLICE", 1000)
+    rng = np.random.default_rng(9)
+    held = Tallies("t", distinct=True)
+    groups = rng.integers(0, 1 << 64, 10_000, np.uint64)
+    held.add(groups, np.full(10_000, T0), groups, groups)
+    sizes = [len(run[0]) for run in held.slices(T0, T0)]
+    assert len(sizes) == 11
+    assert max(sizes) < 1100
+
+
+def test_what_is_forgotten_is_forgotten_by_the_hour():
+    """An hour stays as long as one of its seconds must; whether anything went is told."""
+    held = Tallies("t", distinct=True)
+    held.add(*columns([(1, T0 - 1, 1, 1), (2, T0, 1, 1)]))
+    assert not held.forget_before(T0 - 1)
+    assert held.groups() == {1, 2}
+    assert held.forget_before(T0 + 3599)
+    assert held.groups() == {2}
+    assert held.forget_before(T0 + 3600)
+    assert held.groups() == set()
+
+
+@given(cuts=cuts_, distinct=st.booleans(), first=st.integers(T0 - 1, T0 + 5), span=st.integers(0, 6))
+def test_rows_are_those_from_the_first_second_to_the_last(cuts, distinct, first, span):
+    """Both included."""
+    held = Tallies("t", distinct=distinct)
+    for rows in cuts:
+        held.add(*columns(rows))
+    everything = [row for rows in cuts for row in rows]
+    for group in (1, ALIKE[1]):
+        second, _, _ = held.rows(group, first, first + span)
+        wanted = {row[1] for row in everything if row[0] == group and first <= row[1] <= first + span}
+        assert (second.tolist(), set(second.tolist())) == (sorted(second.tolist()), wanted)
+
+
 @given(cuts=cuts_, distinct=st.booleans())
 def test_tallies_hold_what_was_put_in(cuts, distinct):
     """Of every group and any time exactly its rows, through merges and a checkpoint."""
@@ -82,51 +183,6 @@ def test_tallies_hold_what_was_put_in(cuts, distinct):
                 assert got == {row[1:] for row in inside}
             else:
                 assert int(item.sum()) == sum(row[3] for row in inside) % (1 << 64)
-
-
-@pytest.fixture
-def few_places(monkeypatch):
-    """So few places to begin with that every stream makes them grow."""
-    monkeypatch.setattr(screen, "SMALLEST", 2)
-    monkeypatch.setattr(screen, "GROWTH", 2)
-    monkeypatch.setattr(screen, "RECENT", 0)
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
-@given(
-    cuts=cuts_,
-    width=st.sampled_from([10, 13, 300, 3600, 7200]),
-    distinct=st.booleans(),
-    room=st.lists(st.sampled_from([0, 50, 1 << 20]), min_size=6, max_size=6),
-)
-def test_a_bound_is_never_below_a_value(cuts, width, distinct, room, few_places):
-    """No value of a window that ends in a bucket is above the bucket's bound, grown and folded as memory wants."""
-    merge = merge_members if distinct else merge_amounts
-    bounds, rows_ = Screen(width, distinct=distinct), []
-    for most, rows in zip(room, cuts, strict=False):
-        rows_ += [(group, second, who, item % 7) for group, second, who, item in rows]
-        group, bucket, bound = bounds.add(merge([columns(rows_[-len(rows) :])]))
-        for one, at, told in zip(group.tolist(), bucket.tolist(), bound.tolist(), strict=True):
-            assert told >= max(bounds.bound(one, at), bounds.bound(one, at + 1))
-        bounds.let_go(most)
-    weight = dict.fromkeys(rows_, 1) if distinct else {}
-    for row in () if distinct else rows_:
-        weight[row[:3]] = weight.get(row[:3], 0) + row[3]
-    for group, second, *_ in weight:
-        for t in (second, second + width - 1):
-            inside = [value for row, value in weight.items() if row[0] == group and t - width < row[1] <= t]
-            assert bounds.bound(group, t // width) >= sum(inside)
-
-
-def test_bounds_are_tight_where_there_is_room():
-    """Groups with a few rows each are not taken for one with many: hardly any is looked at closely for nothing."""
-    bounds = Screen(300, distinct=True)
-    rng = np.random.default_rng(3)
-    groups = rng.integers(1, 1 << 64, 20_000, np.uint64)
-    for _ in range(3):
-        rows = (groups, T0 + rng.integers(0, 3000, 20_000), groups, rng.integers(0, 1 << 64, 20_000, np.uint64))
-        _, _, bound = bounds.add(merge_members([rows]))
-    assert (bound >= 20).mean() < 0.001
 
 
 def test_what_no_checkpoint_holds_yet_stays_in_memory():
