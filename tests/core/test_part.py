@@ -112,9 +112,10 @@ def test_of_a_run_on_the_shelf_only_the_blocks_in_question_are_read(blocks_of_th
 
 
 def test_neighbouring_blocks_are_read_at_once(blocks_of_three):
-    """A reading each for keys and columns, not one for every block."""
+    """A reading each for keys and columns, not one for every block; what lies between blocks in question is not."""
     _, _, cold, store = warm_and_cold(range(0, 300, 10))
-    list(cold.find(np.array([10, 30, 60, 150, 290], np.uint64)))
+    asked = np.array([10, 30, 60, 120, 290], np.uint64)  # of the first three blocks, of the fifth, and of the last
+    assert read_by(store, lambda: list(cold.find(asked))) == (9 + 3 + 3) * 8 + (6 + 1 + 1) * 12
     assert len(store.read) == 3 * 3
 
 

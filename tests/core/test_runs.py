@@ -142,6 +142,9 @@ def test_runs_are_merged_when_a_tier_is_full():
     for _ in range(2 * TIER):
         put(held, 0, *range(64))
     assert sizes(held, 0) == [8 * TIER + 1] + [64] * 2 * TIER
+    for _ in range(TIER):
+        put(held, 0, 1)
+    assert sizes(held, 0) == [8 * TIER + 1] + [64] * 2 * TIER + [TIER]
 
 
 @pytest.mark.parametrize(("rows", "tier"), [(1, 0), (7, 0), (8, 1), (63, 1), (64, 2), (511, 2), (512, 3)])
@@ -166,12 +169,12 @@ def test_a_checkpoint_writes_what_is_new_and_nothing_that_came_and_went():
 def test_after_a_restart_no_name_is_used_again():
     """Else a new part would take the place of one that the checkpoint holds."""
     first, again = Segments("s"), Segments("s")
-    for segment in (7, 2):
+    for segment in range(20, 0, -1):
         put(first, segment, segment)
     again.restore(first.changes() | {"other/1/ff": b"not ours"})
     assert again.changes() == {}
     put(again, 2, 5)
-    assert list(again.changes()) == ["s/2/2"]
+    assert list(again.changes()) == ["s/2/14"]
 
 
 def filled(store, segments=(1, 2, 3), rows=100):
@@ -239,6 +242,38 @@ def test_a_restart_takes_in_what_there_is_room_for():
     assert cold(without) == []
 
 
+def test_what_a_restart_took_in_may_leave():
+    """As what was there before."""
+    store = Store()
+    filled(store)
+    again = Segments("s")
+    again.lean_on(store, 1 << 20)
+    again.restore(store.parts)
+    again.let_go(2 * WARM + COLD)
+    assert cold(again) == [1]
+
+
+def test_what_is_gone_is_not_asked_to_leave():
+    """Dropped, forgotten, or replaced by nothing."""
+    for let in (
+        lambda held: held.drop(1, *held.parts(1, 1)),
+        lambda held: held.drop_before(2),
+        lambda held: held.replace(1, run_of()),
+    ):
+        held = filled(Store())
+        let(held)
+        held.tidy(0)
+        held.let_go(0)
+        assert cold(held) == [2, 3]
+
+
+def test_all_of_time_may_be_asked_for():
+    """It takes no longer than there are segments."""
+    held = Segments("s")
+    put(held, 5, 1)
+    assert values_of(held.parts(-(10**12), 10**12)) == [1]
+
+
 def test_what_will_leave_is_put_together_first():
     """The warm parts of a segment leave as one; nothing is touched where there is room, or that is too large."""
     store = Store()
@@ -255,7 +290,16 @@ def test_what_will_leave_is_put_together_first():
     put(held, 1, 4)
     held.tidy(0)
     assert sizes(held, 1) == [102, 2]
-    held = filled(store := Store(), (1,), 64 * TIER)
+    store.save(held.changes())
+    assert sum(len(decode(data)[0]) for data in store.parts.values()) == len(held)
+
+
+@pytest.mark.parametrize(("rows", "after"), [(64 * TIER - 1, [64 * TIER]), (64 * TIER, [64 * TIER, 1])])
+def test_what_would_be_too_large_is_not_put_together(rows, after):
+    """Eight large runs at most; and one alone is not written again."""
+    held = filled(Store(), (1,), rows)
+    held.tidy(0)
+    assert held.changes() == {}
     put(held, 1, 1)
     held.tidy(0)
-    assert sizes(held, 1) == [64 * TIER, 1]
+    assert sizes(held, 1) == after
