@@ -33,13 +33,17 @@ EXPLAINED = ROOT / "soak" / "explained.toml"
 IMPORTED_ONCE = ("pytest", "hypothesis", "detector.watches", "tests.streams", "tests.servers")
 OURS = ("detector", "tests")
 
-LAWS = ("tests/laws/test_dedup.py", "tests/laws/test_windows.py", "tests/laws/test_engine.py")
+LAWS = ("tests/laws/test_windows.py", "tests/laws/test_engine.py")
 HEART = {
     "window": ("tests/core/test_window.py", *LAWS),
-    "episode": ("tests/core/test_episode.py", "tests/laws/test_engine.py", "tests/laws/test_windows.py"),
-    "runs": LAWS,
-    "tally": LAWS,
-    "dedup": LAWS,
+    "episode": ("tests/core/test_episode.py", *LAWS),
+    "tally": ("tests/core/test_tally.py", *LAWS),
+    "screen": ("tests/core/test_screen.py", "tests/laws/test_windows.py"),
+    "dedup": ("tests/core/test_dedup.py", "tests/laws/test_dedup.py"),
+    "ids": ("tests/core/test_ids.py", "tests/core/test_dedup.py"),
+    "bloom": ("tests/core/test_bloom.py", "tests/core/test_ids.py"),
+    "runs": ("tests/core/test_runs.py", "tests/core/test_tally.py", "tests/core/test_ids.py"),
+    "part": ("tests/core/test_part.py", "tests/core/test_ids.py"),
 }
 """Module of detector.core → the tests that hold it, quick ones first."""
 
@@ -142,7 +146,7 @@ def _digest(mutant: Mutant) -> str:
 
 
 def _fate(module: str, mutant: Mutant, usual: float) -> str:
-    status, _ = _forked(module, mutant.source, 3 * usual + 10)
+    status, _ = _forked(module, mutant.source, 2 * usual + 5)
     if status > 2:  # pytest was used wrongly, or found no test: that says nothing of the mutant
         raise SystemExit(f"the tests of detector.core.{module} cannot be run: pytest's status {status}")
     return KILLED if status else SURVIVED
