@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from detector.core import ids as ids_module
+from detector.core import runs
 from detector.core.access import BatchBuilder, Log, Operation, Outcome, Row
 from detector.core.dedup import SEEN_BY_RULES, Seen, ranks
 from detector.core.engine import KEPT
@@ -116,8 +118,19 @@ def holding(copies):
     return first.contested
 
 
+@pytest.fixture
+def soon_cut(monkeypatch):
+    """Two ids are many already, and are cut into partitions."""
+    monkeypatch.setattr(runs, "LARGE", 2)
+    monkeypatch.setattr(ids_module, "LARGE", 2)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(batches=[[(1, 3)], [(1, 1), (1, 2)]], best=True, preferred=None)
+@example(batches=[[(1, 0), (1, 1), (2, 0), (2, 1)], [(1, 3)]], best=True, preferred=None)
+@example(batches=[[(1, 2), (2, 2)], [(1, 1), (2, 1)], [(1, 4)]], best=True, preferred=None)
 @given(batches=st.lists(rows_, min_size=1, max_size=5), best=st.booleans(), preferred=st.none() | copies_)
-def test_copies_are_told_as_by_hand(batches, best, preferred):
+def test_copies_are_told_as_by_hand(batches, best, preferred, soon_cut):
     """New or copy, alike or not, miscounted, contested and refused: in one run, and in one that knows the best."""
     seen = Seen(preferred=None if preferred is None else holding(preferred))
     by_hand = ByHand(preferred or {})
