@@ -344,18 +344,10 @@ class BatchBuilder:
     def build(self) -> AccessBatch:
         """The batch of all that was added so far; the builder is empty afterwards."""
         self._turn_rows()
-        pieces = self._pieces or [self._turned([])]
         principals = list(self._codes)
         prints = np.fromiter(map(fingerprint, principals), np.uint64, len(principals))
-        batch = AccessBatch(
-            **{name: np.concatenate([getattr(piece, name) for piece in pieces]) for name in ARRAYS},
-            principals=principals,
-            prints=prints,
-            partition=Column.concat([piece.partition for piece in pieces]),
-            text={n: Column.concat([piece.text[n] for piece in pieces]) for n in TEXT_COLUMNS if n in self.columns},
-            number={n: np.concatenate([p.number[n] for p in pieces]) for n in NUMBER_COLUMNS if n in self.columns},
-            rejects=self.rejects,
-        )
+        whole = concat(self._pieces or [self.turned([])], self.columns)
+        batch = replace(whole, principals=principals, prints=prints, rejects=self.rejects)
         self._clear()
         return batch
 
@@ -375,10 +367,10 @@ class BatchBuilder:
         if self._rows:
             rows, self._rows = self._rows, []
             self._length += len(rows)
-            self._pieces.append(self._turned(rows))
+            self._pieces.append(self.turned(rows))
 
-    def _turned(self, rows: list[Row]) -> AccessBatch:
-        """Rows as columns."""
+    def turned(self, rows: Sequence[Row]) -> AccessBatch:
+        """Rows as columns, to be taken in by `extend`."""
         turned = zip(*rows, strict=True) if rows else ((),) * len(Row._fields)
         columns: dict[str, tuple[Any, ...]] = dict(zip(Row._fields, turned, strict=True))
         operation = np.array(columns["operation"], np.int8)
@@ -402,6 +394,19 @@ class BatchBuilder:
             text={n: Column.of(columns[n], distinct=n in ALL_DIFFERENT) for n in TEXT_COLUMNS if n in self.columns},
             number={n: np.array(columns[n], np.int64) for n in NUMBER_COLUMNS if n in self.columns},
         )
+
+
+def concat(pieces: Sequence[AccessBatch], columns: frozenset[str]) -> AccessBatch:
+    """These columns of pieces of one builder, one piece after the other; without principals and rejects."""
+    return AccessBatch(
+        **{name: np.concatenate([getattr(piece, name) for piece in pieces]) for name in ARRAYS},
+        principals=[],
+        prints=np.zeros(0, np.uint64),
+        partition=Column.concat([piece.partition for piece in pieces]),
+        text={n: Column.concat([piece.text[n] for piece in pieces]) for n in TEXT_COLUMNS if n in columns},
+        number={n: np.concatenate([piece.number[n] for piece in pieces]) for n in NUMBER_COLUMNS if n in columns},
+        rejects=[],
+    )
 
 
 ARRAYS = (

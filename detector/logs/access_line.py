@@ -33,17 +33,19 @@ from detector.core.principal import UNKNOWN, Principal, account_of_arn, anonymou
 # Possessive quantifiers: a hostile line costs one pass. "[^ ]", for "\S" would also stop at exotic spaces in a URI.
 # Some lines have two spaces before the requester.
 _HEAD = r"([^ ]++) ([^ ]++) \[([^\]]{0,64}+)\] ([^ ]++) {1,2}+([^ ]++) ([^ ]++) ([^ ]++) ([^ ]++) "
-_REQUEST = r'(?:"[A-Za-z_-]{1,32}+ ([^ ]++) HTTP/[0-9.]{1,8}+"|"-"|-)'
+METHOD, VERSION = r"[A-Za-z_-]{1,32}+", r"HTTP/[0-9.]{1,8}+"
+_REQUEST = rf'(?:"{METHOD} ([^ ]++) {VERSION}"|"-"|-)'
+RESULT = r"([0-9]{3}|-) ([\w.:-]{1,99}+)"
 _WHOLE = r"(?:[0-9]{1,18}+|-)"  # 18 digits always fit an int64
-_FIGURES = rf" ([0-9]{{3}}|-) ([\w.:-]{{1,99}}+) ({_WHOLE}) {_WHOLE} {_WHOLE} {_WHOLE}"
+_FIGURES = rf" {RESULT} ({_WHOLE}) {_WHOLE} {_WHOLE} {_WHOLE}"
 
 _LINE = re.compile(rf"{_HEAD}{_REQUEST}{_FIGURES}(?: (.*))?", re.ASCII | re.DOTALL)
 _LEFT_OF_REQUEST = re.compile(_HEAD, re.ASCII)
 _END_OF_REQUEST = re.compile(rf'"{_FIGURES}(?= |\Z)', re.ASCII)
 _TIME = re.compile(r"(\d\d)/([A-Z][a-z]{2})/(\d{4}):(\d\d):(\d\d):(\d\d) ([+-])(\d\d)([0-5]\d)", re.ASCII)
 _CANONICAL_ID = re.compile(r"[0-9a-f]{64}")
-_SHORTEST_HOST_ID = 38  # no version id, cipher or region is as long
-_HOST_ID = re.compile(rf"[A-Za-z0-9+/]{{{_SHORTEST_HOST_ID},}}+={{0,2}}")
+SHORTEST_HOST_ID = 38  # no version id, cipher or region is as long
+_HOST_ID = re.compile(rf"[A-Za-z0-9+/]{{{SHORTEST_HOST_ID},}}+={{0,2}}")
 _REGION = re.compile(r"[a-z]{2,4}(?:-[a-z]+){1,3}-\d{1,2}", re.ASCII)
 _SIGNED_AT = re.compile(r"[?&]X-Amz-Date=(\d{8}T\d{6}Z)", re.ASCII)
 _SIGNED_FOR = re.compile(r"[?&]X-Amz-Expires=(\d{1,9})(?!\d)", re.ASCII)
@@ -156,7 +158,7 @@ def right_of(rest: str) -> Right:
         fields = fields[1:]
     else:
         agent = quoted[3:] if quoted.startswith("- ") else quoted.partition('" "')[2]
-    if len(fields) > 2 and len(fields[1]) < _SHORTEST_HOST_ID and _HOST_ID.fullmatch(fields[2]):
+    if len(fields) > 2 and len(fields[1]) < SHORTEST_HOST_ID and _HOST_ID.fullmatch(fields[2]):
         del fields[1]  # some lines have one more token before the host id
     auth = _AUTH.get(fields[4], "none") if len(fields) > 4 else None
     fields += ["-"] * (10 - len(fields))

@@ -58,7 +58,7 @@ def read(data: bytes, name: str, into: BatchBuilder, limits: Limits = LIMITS) ->
 
 def identify(content: bytes) -> tuple[str, str]:
     """Kind of log, or an empty text and why it is none."""
-    if not content.strip():
+    if not content or content.isspace():
         return "", "empty"
     if content.startswith(b"PAR1"):
         return PARQUET, ""

@@ -6,14 +6,17 @@ import json
 import re
 import time
 from datetime import UTC, datetime
+from itertools import combinations
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from detector.core.access import BatchBuilder, Log, Operation, Outcome, Row, text_hash
+from detector.core.access import COLUMNS, BatchBuilder, Log, Operation, Outcome, Row, text_hash
+from detector.logs import server_access
 from detector.logs.access_line import row_of as row_of_line
 from detector.logs.server_access import looks_like, parse
+from detector.logs.usual_lines import usual_lines
 from tests.real_logs import REAL_LOGS, needs_real_logs
 from tests.records import rows_of, taken
 
@@ -428,33 +431,128 @@ def test_the_books_balance_for_any_bytes(parts, between):
     assert not any(SURROGATE.search(text) for row in rows for text in row if isinstance(text, str))
 
 
-odd_lines = st.builds(
-    line,
-    requester=st.sampled_from(["-", "arn:aws:sts::1:assumed-role/r/s", "svc:x.amazonaws.com", "a  b", ""]),
-    request=st.sampled_from(
-        ["-", '"-"', '"GET /a"b HTTP/1.1"', '"GET /a b HTTP/1.1"', '"GET /a?X-Amz-Signature=1 HTTP/1.1"']
+HOSTILE_BYTES = [
+    b'"', b'""', b'" "', b"\\", b'\\"', b"\t", b"\0", b"\r", b"\x0b", b"\x1c", b"\x7f", b"!", b"#", b" ", b"  ", b"-",
+    b"[", b"]", b"\xff", b"\xc3", b"\xc3\xa9", b"\xc2\xa0", b"\xc2\x85", b"\xe2\x80\xa8", b"\xe2\x80\x83",
+    b"\xed\xa0\x80",
+    b"a" * 3_000, b"HTTP/1.1", b"%2520", b"0", b":", b"/", FAKE_404.encode(),
+]  # fmt: skip
+"""Quotes, doubled and escaped; controls; spaces of other alphabets; what is no UTF-8; what is long."""
+ODD = {
+    "at": [
+        "01/May/2026:12:59:59 +0000", "01/May/2026:12:60:00 +0000", "31/Feb/2026:12:00:00 +0000",
+        "01/May/2026:24:00:00 +0000",
+        "01/Jan/1970:00:30:00 +0030", "01/Jan/1970:00:30:00 +0031", "01/May/2026:12:0/:00 -0345",
+        "01/May/2026:12:00-00 +0000",
+        "16/Mar/2242:12:56:31 +0000", "16/Mar/2242:12:56:32 +0000", "1/May/26:1:1:1 +0", "\u0660",
+    ],
+    "requester": ["-", "arn:aws:sts::1:assumed-role/r/s", "svc:x.amazonaws.com", "a  b", " a", "", "{}", '"-"'],
+    "address": ["-", "2001:db8::1", "", "é", '"'],
+    "request_id": ["1", "-", "", "é", "R" * 30],
+    "operation": ["BATCH.DELETE.OBJECT", "REST.GET.ACL", "REST.COPY.OBJECT_GET", "X", "-", ""],
+    "key": ["-", "a%2520b", "%", "!", "k" * 1_000, "k" * 2_100, "é", '"', ""],
+    "request": [
+        "-", '"-"', '"x"', '""', '"- - -"', '"GET /a"b HTTP/1.1"', '"GET /a b HTTP/1.1"', '"GET  HTTP/1.1"',
+        '"GET /é HTTP/1.1"',
+        '"GET /a?X-Amz-Signature=1 HTTP/1.1"', f'"GET /a?{SIGNED} HTTP/1.1"', '"G3T /a HTTP/1.1"',
+        '"PATCH_ME-now / HTTP/2"',
+        '"GET / FTP/1"', '"GET / HTTP/1.1 "', '" GET / HTTP/1.1"',
+    ],
+    "status": ["-", "206", "403", "2000", "٢٠٠", "20x", ""],
+    "error": ["AccessDenied", "e" * 99, "e" * 100, "a/b", "é", ""],
+    "sent": [
+        "-", "7", "12345678", "123456789", "9" * 16, "9" * 17, "9" * 18, "9" * 19, "٣", "1x", "x1234567", "-1",
+        "1 1", "",
+        f"{1 << 46}", f"{(1 << 46) - 1}", "12345678x", "1234567/", "1234567:",
+    ],
+    "referer": ["-", '"a"b"', '"" ""', '"', "", '"é"'],
+    "agent": ["-", '"-"', '"a" "b"', '"a" 200 - 1 1 1 1 "b"', '"é\u2028"', '"', '"b"c"', '"x"y', ""],
+    "tail": [
+        QUERY_TAIL, "-", "", f"- x {HOST_ID} SigV4", f"{'v' * 40} {HOST_ID} SigV4 - - h", "- h",
+        f"- {HOST_ID[:37]} {HOST_ID} - - -",
+        f"- {'é' * 20} {HOST_ID} - AuthHeader QueryString", f"{TAIL}\r", f"- {HOST_ID} ",
+        f"  {HOST_ID} {HOST_ID} a b c",
+    ],
+}  # fmt: skip
+odd_lines = st.lists(
+    st.sampled_from([(field, text) for field, texts in ODD.items() for text in texts]), max_size=3
+).map(lambda fields: line(**dict(fields)).encode())
+hostile_lines = st.builds(
+    lambda made, at, size, junk: made[: at % len(made)] + junk + made[at % len(made) + size :],
+    odd_lines,
+    st.integers(0, 1_000),
+    st.integers(0, 2),
+    st.sampled_from(HOSTILE_BYTES) | st.binary(max_size=4),
+)
+logs = st.builds(
+    lambda lines, end: b"\n".join(lines) + end,
+    st.lists(
+        odd_lines | hostile_lines | mangled | st.sampled_from([b"", b" ", b"\r", line().encode() * 2]), max_size=8
     ),
-    referer=st.sampled_from(["-", '"-"', '"a"b"', '"" ""']),
-    agent=st.sampled_from(["-", '"-"', '"curl"', '"a" "b"', '"a" 200 - 1 1 1 1 "b"', '"é\u2028"']),
-    status=st.sampled_from(["200", "-", "206", "2000", "٢٠٠"]),
-    sent=st.sampled_from(["-", "7", "٣", "9" * 19]),
-    key=st.sampled_from(["-", "a%2520b", "%"]),
+    st.sampled_from([b"", b"\n", b"\r\n", b"\n\n"]),
 )
 
 
-@given(st.lists(odd_lines | mangled.map(lambda made: made.decode("utf-8", "replace")), max_size=5))
-def test_usual_lines_are_read_as_the_exact_parser_reads_them(lines):
-    """In columns or one by one: the same rows and rejects in the same order, and so it is for any choice of columns."""
-    data, fast, few = "\n".join(lines).encode(), BatchBuilder(), BatchBuilder(frozenset({"key", "bytes", "auth"}))
-    parse(data, "log", fast)
-    parse(data, "log", few)
-    exact = [made for one in data.split(b"\n") if one.strip() and isinstance(made := exactly(one), Row)]
-    whole, cut = fast.build(), few.build()
-    assert rows_of(whole) == exact
-    assert len(exact) + len(whole.rejects) == sum(bool(one.strip()) for one in data.split(b"\n"))
-    assert [(cut.text[n].text(i), cut.bytes[i], cut.id[i]) for i in range(len(cut)) for n in ("key", "auth")] == [
-        (whole.text[n].text(i), whole.bytes[i], whole.id[i]) for i in range(len(whole)) for n in ("key", "auth")
+def assert_read_exactly(data, longest=65_536, asked=COLUMNS):
+    """Rows and rejects of a log are those of the exact parser, line by line."""
+    rows, rejects, into = [], [], BatchBuilder(asked)
+    for number, one in enumerate(data.split(b"\n"), 1):
+        made = "line_too_long" if len(one) > longest else exactly(one)
+        if isinstance(made, Row):
+            rows.append(made)
+        elif one.strip():
+            rejects.append((number, made))
+    parse(data, "log", into, longest)
+    assert [(reject.position, reject.reason) for reject in into.rejects] == rejects
+    found = into.build()
+    if asked == COLUMNS:
+        assert rows_of(found) == rows
+    assert [
+        (time, id_, bytes_, *(found.text[name].text(row) for name in found.text))
+        for row, (time, id_, bytes_) in enumerate(zip(found.time, found.id, found.bytes, strict=True))
+    ] == [
+        (row.time, row.id, row.bytes if "bytes" in asked else 0, *(getattr(row, name) for name in found.text))
+        for row in rows
     ]
+
+
+@given(logs, st.sampled_from([700, 3_500, 65_536]), st.sampled_from([1, 2_000, 1 << 20]))
+def test_lines_are_read_as_the_exact_parser_reads_them(data, longest, block):
+    """In columns or one by one, in blocks of any size: the same rows and rejects, in the same order."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(server_access, "_BLOCK", block)
+        assert_read_exactly(data, longest)
+        assert_read_exactly(data, longest, frozenset({"key", "bytes", "auth"}))
+
+
+def test_any_two_odd_fields_are_read_as_the_exact_parser_reads_them():
+    """All of them, not only those that chance would choose, in one file."""
+    odd = [(field, text) for field, texts in ODD.items() for text in texts]
+    pairs = [dict(pair) for pair in combinations(odd, 2)]
+    assert_read_exactly("\n".join(line(**fields) for fields in pairs).encode())
+
+
+@pytest.mark.parametrize("junk", [b'"', b" ", b"-", b"0", b"9", b"/", b":", b"_", b"\t", b"\0", b"\r", b"\xc3", b""])
+def test_a_byte_too_many_or_another_is_read_as_the_exact_parser_reads_it(junk):
+    """At every place of a line: no check of the quick way is weaker than that parser's."""
+    made = [line(tail="- h").encode(), line(request='"-"', status="-", sent="-", tail="").encode()]
+    changed = [one[:at] + junk + one[at + gone :] for one in made for at in range(len(one)) for gone in (0, 1)]
+    assert_read_exactly(b"\n".join(changed))
+
+
+def test_the_usual_lines_are_read_many_at_a_time():
+    """What the law above compares with the exact parser is not that parser itself: ordinary lines go the quick way."""
+    ordinary = [
+        line(),
+        line(requester="-", address="2001:db8::1", status="403", error="AccessDenied", sent="243"),
+        line(request='"-"', operation="S3.EXPIRE.OBJECT", status="-", sent="-"),
+        line(request='"PUT /!/?partNumber=1 HTTP/1.0"', key="raw/!.wav", at="31/Dec/2025:23:59:59 -0130"),
+        line(sent="1234567890123", referer='"https://a/?q="b""', agent='"curl "é" \\"', tail="-"),
+    ]
+    block = "".join(f"{one}\n" for one in [*ordinary, line(request="-"), *ordinary]).encode()
+    usual, begin, end = usual_lines(block, 65_536)
+    assert usual.places.number.tolist() == [0, 1, 2, 3, 4, 6, 7, 8, 9, 10]
+    assert [block[b:e] for b, e in zip(begin.tolist(), end.tolist(), strict=True)] == block.splitlines()
 
 
 def exactly(one):
