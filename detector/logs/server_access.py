@@ -8,7 +8,7 @@ One row or one reject for every line that is not blank, in the order of the line
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -20,6 +20,8 @@ from detector.logs.usual_lines import usual_lines
 
 _BLOCK = 1 << 20
 """Bytes that are looked at together: what is made of them fits into the processor's caches."""
+_FEW = 20_000
+"""Bytes of so few lines that looking at them together costs more than reading each exactly."""
 _BEGINNING = re.compile(rb"[^ ]++ [^ ]++ \[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\] (?:[0-9A-Fa-f.:]++|-) ")
 
 
@@ -33,6 +35,10 @@ def parse(data: bytes, name: str, into: BatchBuilder, longest_line: int = LIMITS
 
     Reasons: `line_too_long`, and those of `access_line.row_of`.
     """
+    if len(data) < _FEW:
+        for _, row in _exactly(enumerate(data.split(b"\n"), 1), name, into, longest_line):
+            into.add(row)
+        return
     lines_before = 0
     for block in _blocks(data):
         lines_before += _take(block, lines_before, name, into, longest_line)
@@ -51,26 +57,31 @@ def _blocks(data: bytes) -> Iterator[bytes]:
 def _take(block: bytes, lines_before: int, name: str, into: BatchBuilder, longest_line: int) -> int:
     """Take in the lines of a block; how many it has."""
     usual, begin, end = usual_lines(block, longest_line)
-    numbers, rows = [], []
     other = np.ones(len(begin), np.bool_)
     other[usual.places.number] = False
-    for number in np.flatnonzero(other).tolist():
-        line = block[begin[number] : end[number]]
-        if line.strip():
-            row = _row(line, longest_line)
-            if isinstance(row, Row):
-                numbers.append(number)
-                rows.append(row)
-            else:
-                into.reject(name, lines_before + number + 1, *row)
+    others = ((lines_before + n + 1, block[begin[n] : end[n]]) for n in np.flatnonzero(other).tolist())
+    rows = list(_exactly(others, name, into, longest_line))
     pieces = [columns(usual, into)] if len(usual) else []
     if rows:
-        pieces.append(into.turned(rows))
-        order = np.argsort(np.append(usual.places.number, numbers), kind="stable")
+        pieces.append(into.turned([row for _, row in rows]))
+        order = np.argsort(np.append(usual.places.number, [number - lines_before - 1 for number, _ in rows]))
         into.extend(concat(pieces, into.columns).take(order))
     elif pieces:
         into.extend(pieces[0])
     return len(begin)
+
+
+def _exactly(
+    lines: Iterable[tuple[int, bytes]], name: str, into: BatchBuilder, longest_line: int
+) -> Iterator[tuple[int, Row]]:
+    """The rows of numbered lines; those that are none, and not blank, are rejected."""
+    for number, line in lines:
+        if line.strip():
+            row = _row(line, longest_line)
+            if isinstance(row, Row):
+                yield number, row
+            else:
+                into.reject(name, number, *row)
 
 
 def _row(line: bytes, longest_line: int) -> Row | tuple[str, str]:

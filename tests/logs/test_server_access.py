@@ -516,11 +516,12 @@ def assert_read_exactly(data, longest=65_536, asked=COLUMNS):
     ]
 
 
-@given(logs, st.sampled_from([700, 3_500, 65_536]), st.sampled_from([1, 2_000, 1 << 20]))
-def test_lines_are_read_as_the_exact_parser_reads_them(data, longest, block):
+@given(logs, st.sampled_from([700, 3_500, 65_536]), st.sampled_from([1, 2_000, 1 << 20]), st.sampled_from([0, 20_000]))
+def test_lines_are_read_as_the_exact_parser_reads_them(data, longest, block, few):
     """In columns or one by one, in blocks of any size: the same rows and rejects, in the same order."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(server_access, "_BLOCK", block)
+        patch.setattr(server_access, "_FEW", few)
         assert_read_exactly(data, longest)
         assert_read_exactly(data, longest, frozenset({"key", "bytes", "auth"}))
 
