@@ -541,6 +541,23 @@ def test_a_byte_too_many_or_another_is_read_as_the_exact_parser_reads_it(junk):
     assert_read_exactly(b"\n".join(changed))
 
 
+def test_what_lines_differ_in_is_never_taken_from_another_line():
+    """Right fields are remembered without the host id; where another field stands in its place, it is not left out."""
+    host_ids = [HOST_ID, HOST_ID[:38], HOST_ID[:37], "é" * 20, "ü" * 20, "x", "y", f"-{HOST_ID}", "z" * 40]
+    tails = [
+        f"{version} {host} {more}"
+        for host in host_ids
+        for version in ("-", "v1")
+        for more in (
+            f"{HOST_ID} SigV4 AuthHeader QueryString - TLSv1.3 - - eu-west-1",
+            "SigV4 - AuthHeader h TLSv1.2 - -",
+        )
+    ]
+    quoted = [('"-"', '"-"'), ('"a"', "-"), ("-", '"a"'), ('"a"', '"b"c"'), ('"', "-")]
+    lines = [line(referer=referer, agent=agent, tail=tail) for referer, agent in quoted for tail in tails]
+    assert_read_exactly("\n".join([*lines, *(one.removeprefix(OWNER) for one in lines)]).encode())
+
+
 def test_the_usual_lines_are_read_many_at_a_time():
     """What the law above compares with the exact parser is not that parser itself: ordinary lines go the quick way."""
     ordinary = [
