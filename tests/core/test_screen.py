@@ -127,6 +127,14 @@ def test_places_grow_with_what_lies_in_them(few_places, monkeypatch):
     assert bounds.held() == 16 * PLACE
 
 
+def test_what_was_counted_before_places_grew_is_bound_after():
+    """At the sizes there really are: each of the new places starts from the total of the one it was a part of."""
+    bounds, groups = Screen(300, distinct=False), [n * 0x9E37_79B9_7F4A_7C15 % (1 << 64) for n in range(1, 1200)]
+    for some in (groups[:100], groups[100:600], groups[600:]):
+        counted(bounds, *((group, T0, 1) for group in some))
+        assert all(bounds.bound(group, T0 // 300) >= 1 for group in groups[: groups.index(some[-1]) + 1])
+
+
 def test_a_folded_stretch_grows_as_a_new_one(few_places):
     """Its places are the fewest again, and what is added then counts anew."""
     bounds = Screen(300, distinct=False)
