@@ -107,11 +107,13 @@ class Responding(Model):
 
 
 class Bounds(Model):
-    """How large one file, inflated, one record and one line may be (`detector.logs.limits`)."""
+    """How much one file, inflated, one record, one line and one message may be (`detector.logs.limits`)."""
 
     inflated: Size = LIMITS.inflated
     record: Size = LIMITS.record
+    nesting: Annotated[int, Field(ge=1)] = LIMITS.nesting
     line: Size = LIMITS.line
+    message: Size = LIMITS.message
 
 
 class Http(Model):

@@ -39,7 +39,8 @@ def replay(
     limit: Annotated[
         list[str] | None,
         typer.Option(
-            help="NAME=SIZE: how large a file (inflated), a record or a line may be; inflated, record or line."
+            help="NAME=SIZE: how large a file (inflated), a record or a line may be; inflated, record or line. "
+            "nesting=LEVELS: how deep a record may be nested."
         ),
     ] = None,
     tmp: Annotated[
@@ -114,19 +115,29 @@ def _time(option: str, text: str) -> int | None:
     return second
 
 
-def _limits(given: list[str]) -> Limits:
-    from dataclasses import fields
+OF_FILES = ("inflated", "record", "nesting", "line")
+"""Limits of what replay reads; it reads no messages."""
 
+
+def _limits(given: list[str]) -> Limits:
     from detector.errors import InputError
     from detector.logs.limits import Limits
 
-    names, chosen = [field.name for field in fields(Limits)], {}
+    chosen = {}
     for one in given:
         name, _, amount = one.partition("=")
-        if name not in names:
-            raise InputError(f"--limit: expected {', '.join(names)} and a size, such as record=4M, got '{one}'")
-        chosen[name] = _size(f"--limit {name}", amount)
+        if name not in OF_FILES:
+            raise InputError(f"--limit: expected {', '.join(OF_FILES)} and how much, such as record=4M, got '{one}'")
+        chosen[name] = (_levels if name == "nesting" else _size)(f"--limit {name}", amount)
     return Limits(**chosen)
+
+
+def _levels(option: str, text: str) -> int:
+    from detector.errors import InputError
+
+    if not (text.isascii() and text.isdigit() and int(text[:9])):
+        raise InputError(f"{option}: expected a number of levels such as 100, got '{text}'")
+    return int(text[:9])
 
 
 def _size(option: str, text: str) -> int:

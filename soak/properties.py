@@ -202,7 +202,7 @@ def _lines(content: bytes) -> list[tuple[int, bytes]]:
 def _in_sns(body: str, parsed: Parsed) -> None:
     """A message that came through a topic says what it says directly, unless that nests too deeply."""
     wrapped = notices(json.dumps({"Type": "Notification", "Message": body}), "m-1")
-    too_deep = any(text in wrapped.problem for text in ("SNS envelopes inside each other", "recursion", "too deeply"))
+    too_deep = any(text in wrapped.problem for text in ("SNS envelopes inside each other", "limits.nesting"))
     hold(too_deep or wrapped == parsed or not body, "a topic changes what a message says")
 
 

@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 from detector.aws.session import client, code_of, edge
 from detector.errors import EdgeError, InputError
 from detector.logs.envelope import Accept, notices
+from detector.logs.limits import LIMITS, Limits
 from detector.response.plain import printable
 from detector.source import Delivery, Message, Notice
 
@@ -63,7 +64,7 @@ class Fetcher(Protocol):
 
 
 class SqsSource:
-    """A queue of notifications as a Source. accept: what may be read. now: epoch seconds."""
+    """A queue of notifications as a Source. accept: what may be read. limits: of messages. now: epoch seconds."""
 
     def __init__(
         self,
@@ -71,9 +72,11 @@ class SqsSource:
         accept: Accept,
         objects: Fetcher,
         *,
+        limits: Limits = LIMITS,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._url, self._accept, self._objects, self._now = queue_url, accept, objects, now
+        self._limits = limits
         self._receipts: dict[str, str] = {}
         self._client: SQSClient | None = None
 
@@ -152,7 +155,7 @@ class SqsSource:
         id_ = raw["MessageId"]
         sent = raw.get("Attributes", {}).get("SentTimestamp")
         sent_at = int(sent) / 1000 if sent else self._now()
-        parsed = notices(raw.get("Body", ""), id_)
+        parsed = notices(raw.get("Body", ""), id_, self._limits)
         refusals = {self._accept.refusal(notice) for notice in parsed.notices} - {""}
         if refusals:
             return Message(id_, sent_at=sent_at, problem="; ".join(sorted(refusals)))

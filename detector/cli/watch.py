@@ -138,9 +138,10 @@ def _source(settings: Settings) -> Source:
         from detector.aws.objects import S3Objects
         from detector.aws.queue import SqsSource
         from detector.logs.envelope import Accept
+        from detector.logs.limits import Limits
 
         accept = Accept(frozenset(settings.accept.buckets), frozenset(settings.accept.accounts))
-        queue = SqsSource(settings.source.queue_url, accept, S3Objects())
+        queue = SqsSource(settings.source.queue_url, accept, S3Objects(), limits=Limits(**settings.limits.model_dump()))
         queue.check()
         return queue
     from detector.local.directory import DirectorySource

@@ -3,6 +3,8 @@
 - The fast way decodes a whole file into typed records of the shape that was asked for. A file that refuses is decoded
   again record by record, so that a record of an odd shape costs only itself; a file of broken JSON is read piece by
   piece, before and after each break.
+- Nothing depends on how deep a decoder can go. The fast way takes what it can; of what it cannot, a decoder is given
+  only the upper levels (`nesting.py`), and whether it is too deep is counted.
 - Inside a JSON string quotes are escaped, so no text that a requester chooses can look like the start of a record.
 """
 
@@ -11,20 +13,24 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar, get_args, get_origin
 
 import msgspec
 
-from detector.logs.kernel import ARRAY, FILE, LINES
-from detector.logs.limits import LIMITS
+from detector.logs.kernel import ARRAY, DEEPEST, FILE, LINES
+from detector.logs.limits import LIMITS, Limits
 from detector.logs.members import Decoded, Members, sliced
+from detector.logs.nesting import READ, levels, openings, shallow
 from detector.logs.record import Record, Resource, Shape
 
 BROKEN, UNCLOSED = "broken_json", "unclosed"
 TOO_DEEP, TOO_LONG, NOT_A_RECORD = "too_deep", "record_too_long", "not_a_record"
-NESTING = 500
 MAX_BREAKS = 1000
 """A file that is broken in more places is not read on."""
+
+STACK = 2000
+"""Python 3.11 counts a caller's frames with the decoder's levels, 1,000 in all; since 3.12 they are counted apart."""
 
 
 class Envelope(msgspec.Struct, gc=False):
@@ -47,40 +53,67 @@ _IS_FILE = re.compile(rb'\s*\{\s*"Records"')
 _IS_ARRAY = re.compile(rb"\s*\[")
 
 
-def members(data: bytes, shape: Shape, longest: int = LIMITS.record) -> Members | None:
+def members(data: bytes, shape: Shape, limits: Limits = LIMITS) -> Members | None:
     """The records of a document that is in order, in a plain form; None if they have to be read one by one."""
-    found = _members(data, shape, longest)
+    found = _members(data, shape, limits)
     if found is None:
         mended = _mended(data)
-        found = _members(mended, shape, longest) if mended != data else None
+        found = _members(mended, shape, limits) if mended != data else None
     return found
 
 
-def records(data: bytes, shape: Shape, longest: int = LIMITS.record) -> Iterator[Any]:
+def records(data: bytes, shape: Shape, limits: Limits = LIMITS) -> Iterator[Any]:
     """The records of a document of any form, one by one: `{"Records": […]}`, an array, lines, or single events, wrapped
-    or not. A Trouble stands for what is no record, or longer than `longest` bytes.
+    or not. A Trouble stands for what is no record, or past a limit.
     """
-    return _found(_mended(data), shape, longest)
+    return _found(_mended(data), shape, limits)
 
 
-def _members(data: bytes, shape: Shape, longest: int) -> Members | None:
+def _members(data: bytes, shape: Shape, limits: Limits) -> Members | None:
     form = FILE if _IS_FILE.match(data) else ARRAY if _IS_ARRAY.match(data) else LINES
     try:
-        found: Members | None = sliced(data, shape, form, NESTING, longest)
+        found: Members | None = sliced(data, shape, form, min(limits.nesting, DEEPEST), limits.record)
         if found is None:
-            found = _decoded(data, shape, form, longest)
+            found = _decoded(data, shape, form, limits)
         names = found.column("eventName") if found is not None else None
     except UNDECODABLE:
         return None
     return found if names is not None and (names.codes >= 0).all() and all(names.values) else None
 
 
-def _decoded(data: bytes, shape: Shape, form: int, longest: int) -> Decoded | None:
-    if len(data) > longest and any(len(memoryview(piece)) > longest for piece in _quickly(data, form)):
+def _decoded(data: bytes, shape: Shape, form: int, limits: Limits) -> Decoded | None:
+    if _may_be_past(data, limits) and any(_past(bytes(piece), limits) for piece in _quickly(data, form)):
         return None
     if form == FILE:
         return Decoded(shape.file.decode(data).Records, shape)
     return Decoded(shape.array.decode(data) if form == ARRAY else shape.record.decode_lines(data), shape)
+
+
+def _may_be_past(data: bytes, limits: Limits) -> bool:
+    """Whether a record of the document may be past a limit, so that each has to be looked at."""
+    return len(data) > limits.record or (_decodable(limits.nesting) and openings(data) > limits.nesting)
+
+
+def _past(piece: bytes, limits: Limits) -> Trouble | None:
+    """The limit that a record is past."""
+    if len(piece) > limits.record:
+        return Trouble(TOO_LONG, f"{len(piece):,} bytes; limits.record is {limits.record:,}")
+    if openings(piece) > limits.nesting and (deep := levels(piece)) > limits.nesting:
+        return Trouble(TOO_DEEP, f"{deep:,} levels; limits.nesting is {limits.nesting:,}")
+    return None
+
+
+@lru_cache(maxsize=64)
+def _decodable(nesting: int) -> bool:
+    """Whether the decoder may take what is nested deeper than this, whoever calls it: it is asked.
+
+    How deep it goes depends on Python, and on how deep its caller is: by less than STACK levels.
+    """
+    try:
+        _PIECES.decode(b"[" * (nesting - STACK) + b"]" * (nesting - STACK) or b"0")
+    except RecursionError:
+        return False
+    return True
 
 
 def _quickly(data: bytes, form: int) -> list[msgspec.Raw]:
@@ -102,24 +135,21 @@ def _mended(data: bytes) -> bytes:
     return _ESCAPE.sub(lambda found: b"\\ufffd" if found[1] else found[0], data) if _LONE.search(data) else data
 
 
-def _found(data: bytes, shape: Shape, longest: int) -> Iterator[Any]:
+def _found(data: bytes, shape: Shape, limits: Limits) -> Iterator[Any]:
     """The records of a document, whatever its form, and what is no record."""
     for piece in _pieces(data):
         if isinstance(piece, Trouble):
             yield piece
         else:
-            yield from _opened(piece, shape, longest)
+            yield from _opened(bytes(piece), shape, limits)
 
 
-def _pieces(data: bytes) -> Iterator[bytes | msgspec.Raw | Trouble]:
+def _pieces(data: bytes) -> Iterable[bytes | msgspec.Raw | Trouble]:
     """The elements of a document of any form, each as JSON text of its own."""
     try:
-        values = _PIECES.decode_lines(data)
+        return [element for value in _PIECES.decode_lines(data) for element in _elements(value)]
     except UNDECODABLE:
-        yield from _scan(data.decode("utf-8", "replace"))
-        return
-    for value in values:
-        yield from _elements(value)
+        return _scan(data.decode("utf-8", "replace"))
 
 
 def _elements(value: msgspec.Raw) -> list[msgspec.Raw]:
@@ -128,7 +158,7 @@ def _elements(value: msgspec.Raw) -> list[msgspec.Raw]:
         if bytes(memoryview(value)[:1]) == b"[":
             return _ELEMENTS.decode(value)
         return _ENVELOPE.decode(value).Records
-    except UNDECODABLE:
+    except msgspec.MsgspecError:
         return [value]
 
 
@@ -140,29 +170,26 @@ def _whole_number(text: str) -> int | float:
 _JSON = json.JSONDecoder(strict=False, parse_int=_whole_number)
 
 
-def _opened(piece: bytes | msgspec.Raw, shape: Shape, longest: int) -> Iterator[Any]:
+def _opened(piece: bytes, shape: Shape, limits: Limits) -> Iterator[Any]:
     """The records in one element: itself, or what it wraps."""
-    size = len(memoryview(piece))
+    past, text = _past(piece, limits), shallow(piece)
     try:
-        record = shape.record.decode(piece)
+        record = shape.record.decode(text)
     except UNDECODABLE:
         record = None
-    too_long = Trouble(TOO_LONG, f"{size:,} bytes; limits.record is {longest:,}") if size > longest else None
     if record is not None and record.eventName:
-        yield too_long or record
+        yield past or record
         return
     try:
-        value = _JSON.decode(bytes(piece).decode("utf-8", "replace"))
-    except RecursionError:
-        yield Trouble(TOO_DEEP, "nested too deeply")
+        value = _JSON.decode(text.decode("utf-8", "replace"))
     except ValueError as error:
         yield Trouble(BROKEN, str(error))
     else:
         wraps = isinstance(value, dict) and "logEvents" in value
-        yield from [too_long] if too_long and not wraps else _unwrapped(value, shape, longest)
+        yield from [past] if past and not wraps else _unwrapped(value, shape, limits)
 
 
-def _unwrapped(value: Any, shape: Shape, longest: int) -> Iterator[Any]:
+def _unwrapped(value: Any, shape: Shape, limits: Limits) -> Iterator[Any]:
     """A decoded JSON value as records: EventBridge's `detail` and CloudWatch Logs' `logEvents` opened."""
     match value:
         case {"eventName": _}:
@@ -173,19 +200,19 @@ def _unwrapped(value: Any, shape: Shape, longest: int) -> Iterator[Any]:
             return
         case {"logEvents": list(events)}:
             for event in events:
-                yield from _log_event(event, shape, longest)
+                yield from _log_event(event, shape, limits)
         case {"id": _, "timestamp": _, "message": str()}:
-            yield from _log_event(value, shape, longest)
+            yield from _log_event(value, shape, limits)
         case dict():
             yield _typed(value, shape)
         case _:
             yield Trouble(NOT_A_RECORD, f"expected an object, got {type(value).__name__}")
 
 
-def _log_event(event: Any, shape: Shape, longest: int) -> Iterator[Any]:
+def _log_event(event: Any, shape: Shape, limits: Limits) -> Iterator[Any]:
     message = event.get("message") if isinstance(event, dict) else None
     if isinstance(message, str):
-        yield from _found(_mended(message.encode("utf-8", "replace")), shape, longest)
+        yield from _found(_mended(message.encode("utf-8", "replace")), shape, limits)
     else:
         yield Trouble(NOT_A_RECORD, "a log event without a message")
 
@@ -201,8 +228,8 @@ def _typed(value: dict[str, Any], shape: Shape) -> Any:
 def lenient(text: bytes, shape: type[S]) -> S:
     """JSON text of a part of a record as a struct; what is of the wrong type is null."""
     try:
-        value = _JSON.decode(_mended(text).decode())
-    except (ValueError, RecursionError):
+        value = _JSON.decode(shallow(_mended(text)).decode())
+    except ValueError:
         return shape()
     return _lenient(value, shape) if isinstance(value, dict) else shape()
 
@@ -286,16 +313,16 @@ def _nesting(text: str) -> int:
 
 
 def _element(text: str, at: int, *, in_lines: bool) -> tuple[bytes | Trouble, int]:
-    """The JSON value at a place, or why there is none, and where to read on."""
+    """The JSON value at a place, or why there is none, and where to read on. What is deep is told by its brackets."""
     try:
         _, end = _JSON.raw_decode(text, at)
-    except RecursionError:
-        closed = _end_of(text, at)
+    except (RecursionError, json.JSONDecodeError) as error:
+        deep = isinstance(error, RecursionError) or levels(text[at : error.pos].encode()) > READ
+        closed = _end_of(text, at) if deep else None
         if closed is not None:
-            return Trouble(TOO_DEEP, "nested too deeply"), closed
-        return Trouble(BROKEN, "nested too deeply, and never closed"), _next_start(text, at, in_lines=in_lines)
-    except ValueError as error:
-        return Trouble(BROKEN, str(error)), _next_start(text, at, in_lines=in_lines)
+            return text[at:closed].encode(), closed
+        why = "nested deeply, and never closed" if deep else str(error)
+        return Trouble(BROKEN, why), _next_start(text, at, in_lines=in_lines)
     if in_lines and text[at] == '"' and (line_end := text.find("\n", at, end)) >= 0:
         return Trouble(BROKEN, "a text that does not end on its line"), line_end
     return text[at:end].encode(), end

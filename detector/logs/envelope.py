@@ -18,17 +18,16 @@ import json
 import re
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 from urllib.parse import unquote_plus
 
+from detector.logs.limits import LIMITS, Limits
+from detector.logs.nesting import levels, openings, shallow
 from detector.source import Notice
 
 MAX_NESTING = 3
 """SNS envelopes inside each other (a topic that feeds a topic); more is a mistake or an attack."""
-
-MAX_INFLATED = 64 * 2**20
-"""Bytes a gzipped message may grow to: a message is at most 1 MiB, CloudWatch Logs packs far less than this."""
 
 NOT_LOGS = frozenset({"CloudTrail-Digest", "CloudTrail-Insight"})
 """Folders beside CloudTrail's own that hold signatures and summaries, not records."""
@@ -52,18 +51,25 @@ class Parsed:
     problem: str = ""
 
 
-class _UnclearError(ValueError):
+@dataclass(frozen=True, slots=True)
+class _Origin:
+    """The message a document came in, how much it may be, and how many SNS envelopes it may still have."""
+
+    message_id: str
+    limits: Limits
+    depth: int = MAX_NESTING
+
+
+class _UnclearError(Exception):
     """The message is not understood; its text is the problem."""
 
 
-def notices(body: str, message_id: str) -> Parsed:
+def notices(body: str, message_id: str, limits: Limits = LIMITS) -> Parsed:
     """The log data a message of the queue speaks of. Never raises."""
     try:
-        return Parsed(notices=tuple(_read(body, message_id, MAX_NESTING)))
+        return Parsed(notices=tuple(_read(body, _Origin(message_id, limits))))
     except _UnclearError as why:
         return Parsed(problem=str(why))
-    except RecursionError:
-        return Parsed(problem="nested too deeply")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +86,7 @@ class Accept:
         """Why the notice may not be read; empty if it may."""
         if notice.data is None and notice.bucket not in self.buckets:
             return f"not in accept.buckets: {_short(notice.bucket)}"
-        try:
-            strangers = sorted(_accounts(notice) - self.accounts) if self.accounts else []
-        except RecursionError:  # `notices` could just read it
-            return "nested too deeply"
+        strangers = sorted(_accounts(notice) - self.accounts) if self.accounts else []
         return f"not in accept.accounts: {_short(', '.join(strangers))}" if strangers else ""
 
 
@@ -97,38 +100,48 @@ def _accounts(notice: Notice) -> set[str]:
     return {account for account in named if isinstance(account, str)}
 
 
-def _read(body: str, message_id: str, depth: int) -> Iterator[Notice]:
-    document = _document(body)
+def _read(body: str, origin: _Origin) -> Iterator[Notice]:
+    document = _document(body, origin.limits)
     for envelope in ENVELOPES:
         if envelope.is_it(document):
-            return envelope.read(document, message_id, depth)
+            return envelope.read(document, origin)
     raise _UnclearError(f"no known envelope has the keys {_short(sorted(document))}")
 
 
-def _document(body: str) -> Json:
+def _document(body: str, limits: Limits) -> Json:
     """The JSON object in a body, which CloudWatch Logs gzips and encodes as base64."""
     try:
-        found = json.loads(body if body.lstrip()[:1] == "{" else _inflated(body))
-    except (ValueError, RecursionError, zlib.error) as error:
+        packed = body.lstrip()[:1] != "{"
+        found = _loads(_inflated(body, limits) if packed else body.encode("utf-8", "surrogatepass"), limits)
+    except (ValueError, zlib.error) as error:
         raise _UnclearError(f"neither JSON nor gzipped JSON: {_short(str(error))}, begins {_short(body)}") from error
     if not isinstance(found, dict):
         raise _UnclearError(f"expected a JSON object, got {type(found).__name__}")
     return found
 
 
-def _inflated(body: str) -> bytes:
+def _inflated(body: str, limits: Limits) -> bytes:
     packed = base64.b64decode(body, validate=True)
     unpacker = zlib.decompressobj(GZIP)
-    text = unpacker.decompress(packed, MAX_INFLATED)
+    text = unpacker.decompress(packed, limits.message + 1)
+    if len(text) > limits.message:
+        raise _UnclearError(f"inflates to more than limits.message, {limits.message:,} bytes")
     if not unpacker.eof:
-        raise ValueError("cut short, or larger than a message can be")
+        raise ValueError("cut short")
     return text
 
 
-# --- readers of one envelope each: (document, message id, SNS envelopes still allowed) → notices
+def _loads(text: bytes, limits: Limits) -> Any:
+    """A JSON value; what is nested deeper than anybody reads is null. Raises ValueError, also past limits.nesting."""
+    if openings(text) > limits.nesting and (deep := levels(text)) > limits.nesting:
+        raise _UnclearError(f"{deep:,} levels; limits.nesting is {limits.nesting:,}")
+    return json.loads(shallow(text))
 
 
-def _s3_event(document: Json, _message_id: str, _depth: int) -> Iterator[Notice]:
+# --- readers of one envelope each: (document, where it came from) → notices
+
+
+def _s3_event(document: Json, _origin: _Origin) -> Iterator[Notice]:
     records = document["Records"]
     for n, record in enumerate(records if isinstance(records, list) else [records]):
         where = f"Records[{n}]"
@@ -141,13 +154,13 @@ def _s3_event(document: Json, _message_id: str, _depth: int) -> Iterator[Notice]
             yield from _log(bucket, key, _version(stored.get("versionId"), stored.get("eTag")))
 
 
-def _sns(document: Json, message_id: str, depth: int) -> Iterator[Notice]:
-    if depth == 0:
+def _sns(document: Json, origin: _Origin) -> Iterator[Notice]:
+    if origin.depth == 0:
         raise _UnclearError(f"more than {MAX_NESTING} SNS envelopes inside each other")
-    return _read(_text(document, "SNS", "Message"), message_id, depth - 1)
+    return _read(_text(document, "SNS", "Message"), replace(origin, depth=origin.depth - 1))
 
 
-def _object_created(document: Json, _message_id: str, _depth: int) -> Iterator[Notice]:
+def _object_created(document: Json, _origin: _Origin) -> Iterator[Notice]:
     # EventBridge writes the key as it is: decoding it would turn a `+` of the key into a space
     stored = _at(document, "event", "detail", "object")
     bucket = _text(_at(document, "event", "detail", "bucket"), "event.detail.bucket", "name")
@@ -155,11 +168,11 @@ def _object_created(document: Json, _message_id: str, _depth: int) -> Iterator[N
     yield from _log(bucket, _text(stored, "event.detail.object", "key"), version)
 
 
-def _api_call(document: Json, message_id: str, _depth: int) -> Iterator[Notice]:
-    yield _inline([_at(document, "event", "detail")], message_id)
+def _api_call(document: Json, origin: _Origin) -> Iterator[Notice]:
+    yield _inline([_at(document, "event", "detail")], origin)
 
 
-def _trail_topic(document: Json, _message_id: str, _depth: int) -> Iterator[Notice]:
+def _trail_topic(document: Json, _origin: _Origin) -> Iterator[Notice]:
     keys = document["s3ObjectKey"]
     for key in keys if isinstance(keys, list) else [keys]:
         if not isinstance(key, str):
@@ -167,14 +180,14 @@ def _trail_topic(document: Json, _message_id: str, _depth: int) -> Iterator[Noti
         yield from _log(_text(document, "CloudTrail", "s3Bucket"), key, "")
 
 
-def _log_events(document: Json, message_id: str, _depth: int) -> Iterator[Notice]:
+def _log_events(document: Json, origin: _Origin) -> Iterator[Notice]:
     events = document["logEvents"]
     if not isinstance(events, list) or not all(isinstance(event, dict) for event in events):
         raise _UnclearError("logEvents: expected a list of objects")
-    yield _inline([_record(event.get("message")) for event in events], message_id)
+    yield _inline([_record(event.get("message"), origin.limits) for event in events], origin)
 
 
-def _nothing(_document: Json, _message_id: str, _depth: int) -> Iterator[Notice]:
+def _nothing(_document: Json, _origin: _Origin) -> Iterator[Notice]:
     return iter(())
 
 
@@ -183,7 +196,7 @@ class Envelope(NamedTuple):
 
     name: str
     is_it: Callable[[Json], bool]
-    read: Callable[[Json, str, int], Iterator[Notice]]
+    read: Callable[[Json, _Origin], Iterator[Notice]]
 
 
 def _says(key: str, *values: str) -> Callable[[Json], bool]:
@@ -224,15 +237,19 @@ def _log(bucket: str, key: str, version: str) -> Iterator[Notice]:
         yield Notice(f"s3://{bucket}/{key}", bucket=bucket, key=key, version=version)
 
 
-def _inline(records: list[Any], message_id: str) -> Notice:
-    return Notice(f"sqs:{message_id}", data=json.dumps({"Records": records}).encode("ascii"))
+def _inline(records: list[Any], origin: _Origin) -> Notice:
+    return Notice(f"sqs:{origin.message_id}", data=json.dumps({"Records": records}).encode("ascii"))
 
 
-def _record(message: Any) -> Any:
-    """A record as CloudWatch Logs carries it: JSON in text. Broken text stays text: the parser rejects it by itself."""
+def _record(message: Any, limits: Limits) -> Any:
+    """A record as CloudWatch Logs carries it: JSON in text. What is not understood is left to the parser, which rejects
+    it by itself: broken text as it is, a record nested too deeply in an envelope of its own.
+    """
     try:
-        return json.loads(message)
-    except (TypeError, ValueError, RecursionError):
+        return _loads(message.encode("utf-8", "surrogatepass"), limits)
+    except _UnclearError:
+        return {"messageType": "DATA_MESSAGE", "logEvents": [{"message": message}]}
+    except (AttributeError, ValueError):
         return message
 
 

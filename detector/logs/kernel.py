@@ -28,6 +28,9 @@ else:
 FILE, ARRAY, LINES = range(3)
 """Forms of a document that is in order: `{"Records": […]}`, `[…]`, one record a line."""
 
+DEEPEST = 512
+"""Levels of a record beyond which the kernel leaves a document to the decoder: it recurses, as `_members.c` says."""
+
 _OBJECT, _TEXT, _RAW, _NUMBER, _ARRAY = range(5)
 _ENCODE, _HASH, _TIME = 1, 2, 4
 _FULL = -2

@@ -1,4 +1,4 @@
-"""How much one file, record or line may be: what is larger is refused, with the limit's name in the reason. Pure."""
+"""How much one file, record, line or message may be: what is more is refused, and the reason names the limit. Pure."""
 
 from __future__ import annotations
 
@@ -7,19 +7,23 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bytes.
+    """Bytes, but for nesting.
 
     inflated: what a file may inflate to (a CloudTrail file has at most 50 MB compressed, inflated about 10 times that).
     record: of a CloudTrail record (AWS writes at most 256 KB, 1 MB where "large events" are on).
+    nesting: arrays and objects within each other, of a CloudTrail record or a message. AWS nests about ten. The default
+    is more than any decoder takes, so that it costs nothing to hold: what a decoder takes is within it. A limit below
+    that is held as exactly, and every file's brackets are counted for it.
     line: of an access log.
-
-    How deep JSON may be nested is bounded by the decoder, at about 1,000 levels, and is no setting: a record that is
-    deeper is rejected as `too_deep`.
+    message: what a gzipped message of the queue may inflate to (a message has at most 1 MiB, CloudWatch Logs packs far
+    less than this into one).
     """
 
     inflated: int = 1 << 30
     record: int = 16 << 20
+    nesting: int = 20_000
     line: int = 64 << 10
+    message: int = 64 << 20
 
 
 LIMITS = Limits()

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from detector.core.access import BatchBuilder, Log, Operation, Outcome, Skip, text_hash
 from detector.core.times import epoch
 from detector.logs.cloudtrail import outcome, parse
+from detector.logs.limits import Limits
 from detector.logs.place import copy_source, split_arn
+from detector.logs.read import read as read_file
 from tests.records import (
     ACCOUNT,
     KMS_KEY,
@@ -653,6 +655,64 @@ def test_too_deep_a_record_costs_only_itself():
     data = '{"Records":[' + ",".join([COMPACT[0], deep, *COMPACT[1:]]) + "]}"
     rows, rejects, whole = read(data.encode())
     assert (rows, reasons(rejects), whole) == (read(file_of(THREE))[0], [(2, "too_deep")], True)
+
+
+def deep(levels):
+    """A record that nests so deep, in a member that nobody reads."""
+    return '{"eventVersion":"1.11","x":' + "[" * (levels - 1) + "]" * (levels - 1) + "," + COMPACT[1][1:]
+
+
+def within(most, data, frames=0):
+    """What `read` gives with this limit, called from as many frames further down."""
+    if frames:
+        return within(most, data, frames - 1)
+    into = BatchBuilder()
+    kind = read_file(data.encode(), "f", into, Limits(nesting=most)).kind
+    return kind, *taken(into)
+
+
+IN = {
+    "file": lambda pieces: '{"Records":[' + ",".join(pieces) + "]}",
+    "array": lambda pieces: "[" + ",".join(pieces) + "]",
+    "lines": "\n".join,
+    "CloudWatch Logs": lambda pieces: json.dumps(
+        log_events([]) | {"logEvents": [{"id": "1", "timestamp": 1, "message": piece} for piece in pieces]}
+    ),
+}
+
+
+@pytest.mark.parametrize("form", IN)
+@pytest.mark.parametrize("most", [20, 1000, 20_000])
+def test_a_record_nested_past_the_limit_costs_only_itself(form, most):
+    """One level more than the limit is rejected, the limit itself is read, in every form, whoever calls."""
+    for frames in (0, 300):
+        good = within(most, IN[form]([COMPACT[0], deep(most), COMPACT[2]]), frames)
+        assert good == within(most, IN[form](COMPACT))
+        _, rows, rejects = within(most, IN[form]([COMPACT[0], deep(most + 1), COMPACT[2]]), frames)
+        assert (len(rows), reasons(rejects)) == (2, [(2, "too_deep")])
+        assert rejects[0].detail == f"{most + 1:,} levels; limits.nesting is {most:,}"
+
+
+def test_brackets_in_a_text_nest_nothing():
+    """A user agent of brackets is a text, with escaped quotes among them too."""
+    data = file_of([record(userAgent='[{"[{\\"[' * 50)]).decode()
+    assert len(within(10, data)[1]) == 1
+
+
+def test_a_deep_record_is_judged_alike_beside_a_broken_one():
+    """Which way a document is read changes no verdict: what is not read may be as deep as the limit allows."""
+    pieces = [COMPACT[0], deep(1500), COMPACT[2], '{"eventVersion" ']
+    for most, rejected in ((1500, [(4, "broken_json")]), (1499, [(2, "too_deep"), (4, "broken_json")])):
+        _, rows, rejects = within(most, IN["file"](pieces))
+        assert (len(rows), reasons(rejects)) == (4 - len(rejected), rejected)
+
+
+@pytest.mark.parametrize("levels", [50, 5000])
+def test_a_deep_identity_is_read_by_its_upper_levels(levels):
+    """It names the same principal, however deep it is where nobody reads."""
+    odd = '"userIdentity":{"x":' + "[" * levels + "]" * levels + ","
+    data = IN["file"]([COMPACT[0].replace('"userIdentity":{', odd)])
+    assert within(20_000, data) == within(20_000, IN["file"](COMPACT[:1]))
 
 
 @pytest.mark.parametrize(

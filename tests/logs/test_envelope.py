@@ -3,13 +3,15 @@
 import base64
 import gzip
 import json
-from bisect import bisect_left
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from detector.core.access import BatchBuilder
 from detector.logs.envelope import Accept, notices
+from detector.logs.limits import Limits
+from detector.logs.read import read
 from detector.source import Notice
 
 KEY = "AWSLogs/111122223333/CloudTrail/us-east-1/2026/05/01/111122223333_CloudTrail_us-east-1_20260501T0905Z_a.json.gz"
@@ -211,9 +213,18 @@ def test_one_bad_record_spoils_its_message_visibly():
 
 
 def test_a_bomb_is_a_problem():
-    """A small gzipped body that grows without measure is refused instead of filling the memory."""
+    """A small gzipped body that grows without measure is refused instead of filling the memory; the limit is named."""
     bomb = base64.b64encode(gzip.compress(b" " * (80 * 2**20))).decode()
-    assert "larger" in notices(bomb, "m-1").problem
+    assert notices(bomb, "m-1").problem == "inflates to more than limits.message, 67,108,864 bytes"
+
+
+def test_a_message_may_inflate_to_its_limit():
+    """Not to one byte more."""
+    body = packed(log_events(RECORD))
+    size = len(gzip.decompress(base64.b64decode(body)))
+    assert notices(body, "m-1", Limits(message=size)).notices
+    assert "limits.message" in notices(body, "m-1", Limits(message=size - 1)).problem
+    assert "cut short" in notices(base64.b64encode(base64.b64decode(body)[:-9]).decode(), "m-1").problem
 
 
 @given(st.text())
@@ -249,21 +260,32 @@ def test_no_object_raises(document):
     assert not (parsed.problem and parsed.notices)
 
 
-def test_what_is_nested_as_deeply_as_can_be_read_is_refused_and_does_not_raise():
-    """Whether it may be read, is asked elsewhere on the stack: there it may be too deep."""
+@pytest.mark.parametrize("most", [50, 1000, 20_000])
+@pytest.mark.parametrize("frames", [0, 300])
+def test_a_message_may_be_nested_to_its_limit(most, frames):
+    """Whoever calls: one level more is refused, and the limit is named. Neither it nor the question who may raises."""
 
-    def nested(depth):
-        return notices(
-            json.dumps(event_bridge("AWS API Call via CloudTrail", RECORD)).replace('"e-1"', "[" * depth + "]" * depth),
-            "m-1",
-        )
+    def nested(levels, frames):
+        if frames:
+            return nested(levels, frames - 1)
+        event = json.dumps(event_bridge("AWS API Call via CloudTrail", RECORD))
+        return notices(event.replace('"e-1"', "[" * (levels - 2) + "]" * (levels - 2)), "m-1", Limits(nesting=most))
 
-    def refused(notice, frames):
-        return refused(notice, frames - 1) if frames else Accept(frozenset(), frozenset({"1"})).refusal(notice)
+    (notice,) = nested(most, frames).notices
+    assert Accept(frozenset(), frozenset({"1"})).refusal(notice) == ""
+    assert nested(most + 1, frames).problem == f"{most + 1:,} levels; limits.nesting is {most:,}"
 
-    fits = bisect_left(range(50_000), True, key=lambda depth: bool(nested(depth).problem)) - 1
-    for depth in range(fits - 5, fits + 1):
-        assert refused(nested(depth).notices[0], 100) in {"", "nested too deeply"}
+
+def test_a_log_event_nested_too_deeply_costs_only_itself():
+    """It is left to the parser, which rejects it for what it is."""
+    document = log_events(RECORD)
+    document["logEvents"][0]["message"] = '{"x":' + "[" * 29 + "]" * 29 + "}"
+    limits, into = Limits(nesting=20), BatchBuilder()
+    (notice,) = notices(json.dumps(document), "m-1", limits).notices
+    read(notice.data, notice.name, into, limits)
+    assert [(r.position, r.reason, r.detail) for r in into.rejects] == [
+        (1, "too_deep", "30 levels; limits.nesting is 20")
+    ]
 
 
 def test_problems_hold_no_control_characters():

@@ -21,6 +21,7 @@ from detector.logs.parquet import FIXED_COLUMNS, to_table
 from replay import replay
 from replay.organisation import burst
 from tests.real_logs import REAL_LOGS, needs_real_logs
+from tests.records import record as cloudtrail_record
 
 BUCKETWATCH = Path(sys.executable).with_name("bucketwatch")
 T0 = 1_777_626_000
@@ -380,4 +381,15 @@ def test_limits_are_the_users_to_set(tmp_path):
     assert (reject["position"], reject["reason"]) == (2, "line_too_long")
     assert "limits.line is 1,024" in reject["detail"]
     done = run("replay", tmp_path / "a.log", "--out", tmp_path / "out", "--limit", "lines=1K", code=2)
-    assert "--limit: expected inflated, record, line" in done.stderr
+    assert "--limit: expected inflated, record, nesting, line" in done.stderr
+    done = run("replay", tmp_path / "a.log", "--out", tmp_path / "out", "--limit", "nesting=deep", code=2)
+    assert "--limit nesting: expected a number of levels such as 100, got 'deep'" in done.stderr
+
+
+def test_how_deep_a_record_may_be_nested_is_the_users_to_set(tmp_path):
+    """A record past --limit nesting costs only itself and names the limit."""
+    deep = json.dumps(cloudtrail_record(responseElements=[[[[[[]]]]]]))
+    (tmp_path / "a.json").write_text(f"{json.dumps(cloudtrail_record())}\n{deep}\n")
+    run("replay", tmp_path / "a.json", "--out", tmp_path / "out", "--limit", "nesting=6", "--quiet")
+    (reject,) = lines(tmp_path / "out/rejected.jsonl")
+    assert (reject["position"], reject["reason"], reject["detail"]) == (2, "too_deep", "7 levels; limits.nesting is 6")
