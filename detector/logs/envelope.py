@@ -242,15 +242,16 @@ def _inline(records: list[Any], origin: _Origin) -> Notice:
 
 
 def _record(message: Any, limits: Limits) -> Any:
-    """A record as CloudWatch Logs carries it: JSON in text. What is not understood is left to the parser, which rejects
-    it by itself: broken text as it is, a record nested too deeply in an envelope of its own.
+    """A record as CloudWatch Logs carries it: JSON in text. What is none stays in an envelope of its own, so that the
+    parser knows what it has before it, and rejects it by itself.
     """
     try:
-        return _loads(message.encode("utf-8", "surrogatepass"), limits)
-    except _UnclearError:
-        return {"messageType": "DATA_MESSAGE", "logEvents": [{"message": message}]}
-    except (AttributeError, ValueError):
-        return message
+        found = _loads(message.encode("utf-8", "surrogatepass"), limits)
+    except (_UnclearError, AttributeError, ValueError):
+        found = None
+    if isinstance(found, dict):
+        return found
+    return {"messageType": "DATA_MESSAGE", "logEvents": [{"message": message or None}]}
 
 
 def _version(version_id: Any, etag: Any) -> str:

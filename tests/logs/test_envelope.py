@@ -150,7 +150,7 @@ UNDERSTOOD = {
     "CloudWatch Logs, packed": (packed(TWO_LOGS), [inline(RECORD, SECOND)]),
     "CloudWatch Logs, one broken record": (
         log_events(json.dumps(RECORD), '{"eventVersion": "1.1'),
-        [inline(RECORD, '{"eventVersion": "1.1')],
+        [inline(RECORD, {"messageType": "DATA_MESSAGE", "logEvents": [{"message": '{"eventVersion": "1.1'}]})],
     ),
     "CloudWatch Logs probe": (log_events("CWL CONTROL MESSAGE", kind="CONTROL_MESSAGE"), []),
     "CloudWatch Logs probe, packed": (packed(log_events("CWL CONTROL MESSAGE", kind="CONTROL_MESSAGE")), []),
@@ -286,6 +286,16 @@ def test_a_log_event_nested_too_deeply_costs_only_itself():
     assert [(r.position, r.reason, r.detail) for r in into.rejects] == [
         (1, "too_deep", "30 levels; limits.nesting is 20")
     ]
+
+
+@pytest.mark.parametrize("text", ["broken {", "5", "null", "", None])
+def test_a_payload_of_nothing_but_broken_events_is_rejected_and_not_passed_over(text):
+    """Every event of it is in the books, though none of them looks like a record."""
+    document, into = log_events(RECORD), BatchBuilder()
+    document["logEvents"][0]["message"] = text
+    (notice,) = notices(json.dumps(document), "m-1").notices
+    assert read(notice.data, notice.name, into).kind == "cloudtrail"
+    assert len(into.rejects) == 1
 
 
 def test_problems_hold_no_control_characters():
