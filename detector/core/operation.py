@@ -62,7 +62,7 @@ _NAMES: dict[Operation, str] = {
         CreateMultiRegionAccessPoint DeleteMultiRegionAccessPoint PutMultiRegionAccessPointPolicy
         SubmitMultiRegionAccessPointRoutes
         CreateTrail UpdateTrail DeleteTrail StartLogging StopLogging PutEventSelectors PutInsightSelectors
-        UpdateEventDataStore DeleteEventDataStore StopEventDataStoreIngestion
+        PutEventConfiguration UpdateEventDataStore DeleteEventDataStore StopEventDataStoreIngestion
     """,
     Operation.assume: "AssumeRole AssumeRoleWithSAML AssumeRoleWithWebIdentity AssumeRoot",
 }

@@ -45,7 +45,7 @@ from detector.core.operation import classify
 from detector.logs import documents
 from detector.logs.documents import BROKEN, UNCLOSED, UNDECODABLE, Trouble
 from detector.logs.identity import account, decoded, nobody, who
-from detector.logs.limits import LIMITS
+from detector.logs.limits import LIMITS, Limits
 from detector.logs.members import Decoded, Members, seconds
 from detector.logs.place import PLACE_COLUMNS, bucket_name, context_arn, copy_source, places
 from detector.logs.record import LINK, WHOLE, Shape, shape
@@ -63,29 +63,29 @@ SKIPPED_TYPES = {
 INTERNAL = "AWS Internal"
 
 
-def parse(data: bytes, name: str, into: BatchBuilder, longest: int = LIMITS.record) -> bool:
+def parse(data: bytes, name: str, into: BatchBuilder, limits: Limits = LIMITS) -> bool:
     """All records of a CloudTrail document: `{"Records": […]}`, an array, lines, or single events, wrapped or not.
 
-    Every record becomes a row or a reject of `into`; positions count records from 1. longest: bytes a record may have.
+    Every record becomes a row or a reject of `into`; positions count records from 1.
     Returns whether the document was whole (False: its JSON is broken somewhere; what could be read around it was).
     """
-    if _at_once(data, into, longest):
+    if _at_once(data, into, limits):
         return True
     # Something is out of the ordinary. A record without an id is named by its whole content: all of it is needed.
-    records, times, whole = _one_by_one(documents.records(data, WHOLE, longest), name, into)
+    records, times, whole = _one_by_one(documents.records(data, WHOLE, limits), name, into)
     if records:
         into.extend(_columns(Decoded(records, WHOLE), np.array(times, np.int64), WHOLE, into))
     return whole
 
 
-def _at_once(data: bytes, into: BatchBuilder, longest: int) -> bool:
+def _at_once(data: bytes, into: BatchBuilder, limits: Limits) -> bool:
     """Add all records together, if every one is in order: has a time, an id, and texts where texts belong."""
     asked = shape(into.columns)
     try:
-        members = documents.members(data, asked, longest)
+        members = documents.members(data, asked, limits)
         if members is not None and (more := _missing(members, asked)):
             asked = shape(into.columns | more)
-            members = documents.members(data, asked, longest)
+            members = documents.members(data, asked, limits)
         if members is None or not members.identified():
             return False
         time = members.times()

@@ -207,6 +207,11 @@ def _has(*keys: str) -> Callable[[Json], bool]:
     return lambda document: all(key in document for key in keys)
 
 
+def _of_cloudtrail(document: Json) -> bool:
+    """An API call, a service's own event, an insight …: what kind of record it is, the record says itself."""
+    return str(document.get("detail-type", "")).endswith(" via CloudTrail") and "detail" in document
+
+
 def _other_s3_event(document: Json) -> bool:
     return document.get("source") == "aws.s3" and str(document.get("detail-type", "")).startswith("Object ")
 
@@ -217,7 +222,7 @@ ENVELOPES = (
     Envelope("SNS notification", _has("Type", "Message"), _sns),
     Envelope("S3 notification", _has("Records"), _s3_event),
     Envelope("EventBridge Object Created", _says("detail-type", "Object Created"), _object_created),
-    Envelope("EventBridge CloudTrail event", _says("detail-type", "AWS API Call via CloudTrail"), _api_call),
+    Envelope("EventBridge CloudTrail event", _of_cloudtrail, _api_call),
     Envelope("EventBridge, another S3 event", _other_s3_event, _nothing),
     Envelope("CloudTrail's own SNS message", _has("s3Bucket", "s3ObjectKey"), _trail_topic),
     Envelope("CloudWatch Logs probe", _says("messageType", "CONTROL_MESSAGE"), _nothing),

@@ -45,7 +45,7 @@ def read(data: bytes, name: str, into: BatchBuilder, limits: Limits = LIMITS) ->
         return Reading("", damage or reason, damage)
     try:
         if kind == CLOUDTRAIL:
-            whole = cloudtrail.parse(content, name, into, limits)  # type: ignore[arg-type]  # it only hands them on
+            whole = cloudtrail.parse(content, name, into, limits)
             damage = damage or ("" if whole else "broken JSON")
         elif kind == SERVER_ACCESS:
             server_access.parse(content, name, into, limits.line)

@@ -794,11 +794,11 @@ def test_a_record_past_the_limit_costs_only_itself(made, wrap):
     """Its neighbours are read, and the reason names the limit and its size; one byte more, and it is read too."""
     data, into = file_of([record(), wrap(made), record()]), BatchBuilder()
     size = len(json.dumps(wrap(made), separators=(",", ":")))
-    assert parse(data, "f", into, longest=size - 1)
+    assert parse(data, "f", into, limits=Limits(record=size - 1))
     rows, rejects = taken(into)
     assert (len(rows), reasons(rejects)) == (2, [(2, "record_too_long")])
     assert rejects[0].detail == f"{size:,} bytes; limits.record is {size - 1:,}"
-    assert parse(data, "f", into, longest=size)
+    assert parse(data, "f", into, limits=Limits(record=size))
     assert (into.rows, into.rejects) == (3, [])
 
 

@@ -140,6 +140,7 @@ UNDERSTOOD = {
     "EventBridge, digest": (object_created("AWSLogs/1/CloudTrail-Digest/x.json.gz"), []),
     "EventBridge, deletion": (event_bridge("Object Deleted", {}), []),
     "EventBridge, CloudTrail": (event_bridge("AWS API Call via CloudTrail", RECORD), [inline(RECORD)]),
+    "EventBridge, service event": (event_bridge("AWS Service Event via CloudTrail", RECORD), [inline(RECORD)]),
     "EventBridge through SNS": (sns(object_created("a.gz")), [stored("a.gz", "v1")]),
     "CloudTrail's SNS": (
         sns({"s3Bucket": "trail-logs", "s3ObjectKey": ["a+b.gz", "c.gz"]}),
