@@ -36,7 +36,7 @@ STAGES = (
     ("access.py", "text_hash", "hash texts"),
     ("access.py", "text_hashes", "hash texts"),
     ("access.py", "intern", "columns: intern texts"),
-    ("access.py", "build", "batch: pieces → batch"),
+    ("builder.py", "", "batch: pieces → batch"),
     ("dedup.py", "", "dedup and ranks"),
     ("ids.py", "", "dedup and ranks"),
     ("bloom.py", "", "dedup and ranks"),

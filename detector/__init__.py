@@ -19,7 +19,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from detector.core.access import AccessBatch, BatchBuilder
+    from detector.core.access import AccessBatch
+    from detector.core.builder import BatchBuilder
     from detector.core.engine import Engine
     from detector.core.finding import Finding
     from detector.logs.read import read
@@ -29,7 +30,7 @@ __all__ = ["AccessBatch", "BatchBuilder", "Engine", "Finding", "load_rules", "re
 
 _HOMES = {
     "AccessBatch": "detector.core.access",
-    "BatchBuilder": "detector.core.access",
+    "BatchBuilder": "detector.core.builder",
     "Engine": "detector.core.engine",
     "Finding": "detector.core.finding",
     "load_rules": "detector.rules",

@@ -24,8 +24,9 @@ import msgspec
 import numpy as np
 
 from detector.alert import alert, leaving
-from detector.core.access import U64, AccessBatch, BatchBuilder, text_hash
+from detector.core.access import U64, AccessBatch, text_hash
 from detector.core.admit import Admission
+from detector.core.builder import BatchBuilder
 from detector.core.dedup import Seen
 from detector.core.engine import Engine
 from detector.core.episode import CLOSED, OPENED

@@ -10,7 +10,8 @@ from itertools import islice
 
 import numpy as np
 
-from detector.core.access import AccessBatch, BatchBuilder, Mask
+from detector.core.access import AccessBatch, Mask
+from detector.core.builder import BatchBuilder
 from detector.core.watermark import NEVER
 from detector.logs.limits import LIMITS, Limits
 from detector.logs.read import read

@@ -15,7 +15,8 @@ from functools import cache
 from typing import Any, NoReturn
 from unittest.mock import patch
 
-from detector.core.access import BatchBuilder, Reject
+from detector.core.access import Reject
+from detector.core.builder import BatchBuilder
 from detector.logs import kernel, server_access
 from detector.logs.documents import MAX_BREAKS
 from detector.logs.envelope import Accept, Parsed, notices

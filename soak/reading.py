@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from detector.core.access import MAX_BYTES, AccessBatch, BatchBuilder, Column, Log, Operation, Outcome, Reject, Skip
+from detector.core.access import MAX_BYTES, AccessBatch, Column, Log, Operation, Outcome, Reject, Skip
+from detector.core.builder import BatchBuilder
 from detector.core.principal import Principal
 from detector.logs.read import CLOUDTRAIL, Reading, read
 

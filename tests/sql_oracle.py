@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import duckdb
 import pyarrow as pa
 
-from detector.core.access import AccessBatch, BatchBuilder
+from detector.core.access import AccessBatch
+from detector.core.builder import BatchBuilder
 from detector.core.finding import Finding
 from detector.core.rule import Threshold
 from detector.logs import cloudtrail

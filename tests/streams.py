@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from detector.core.access import AccessBatch, BatchBuilder, Log, Operation, Row, text_hash
+from detector.core.access import AccessBatch, Log, Operation, Row, text_hash
+from detector.core.builder import BatchBuilder
 from detector.core.engine import Engine
 from detector.core.finding import Finding
 from detector.core.principal import Principal

@@ -5,7 +5,8 @@ Rules of this file
 - A row is a record that could be read. `skip` tells the rows that are not about S3 access; they carry only
   `time`, `id` and `partition`, because they too may be duplicates and they too show that a source is alive.
 - What could not be read is no row but a `Reject` with its file, position and reason.
-- Parsers build batches through `BatchBuilder`, row by row or as pieces of columns; nothing else makes rows.
+- Parsers build batches through `BatchBuilder` (`builder.py`), row by row or as pieces of columns; nothing else makes
+  rows.
 - A batch has the columns that the rules at hand ask for (`projection.py`), not all that a record could fill.
 
 `records == len(batch) + len(batch.rejects)`: the books balance from the first step on.
@@ -16,13 +17,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from detector.core.principal import Principal, fingerprint
+from detector.core.principal import Principal
 
 T = TypeVar("T")
 MAX_BYTES = 1 << 46
@@ -278,141 +279,6 @@ OF_OBJECTS = np.zeros(len(Operation), np.bool_)
 OF_OBJECTS[[Operation.read, Operation.copy, Operation.restore, Operation.list, Operation.write, Operation.delete]] = (
     True
 )
-
-
-class BatchBuilder:
-    """Collects rows, pieces of columns and rejects of many files into one batch.
-
-    columns: what is asked of the parsers (COLUMNS: all). known: a parser's memo of identities, by the text of the log;
-    the codes are those of `code`. first, last: epoch seconds of what was added since `begin`, None if nothing was.
-    """
-
-    def __init__(self, columns: frozenset[str] = COLUMNS) -> None:
-        self.columns = columns
-        self.first: int | None = None
-        self.last: int | None = None
-        self._clear()
-
-    def __len__(self) -> int:
-        return self.rows + len(self.rejects)
-
-    @property
-    def rows(self) -> int:
-        """Records that could be read."""
-        return self._length + len(self._rows)
-
-    def begin(self) -> None:
-        """A new file begins: `first` and `last` are its own."""
-        self.first = self.last = None
-
-    def add(self, row: Row) -> None:
-        """Take in a record that could be read."""
-        self._rows.append(row)
-        if row.time:
-            self._span(row.time, row.time)
-
-    def extend(self, piece: AccessBatch) -> None:
-        """Take in rows as columns, at least `columns`; their `who` are codes that `code` gave."""
-        self._turn_rows()
-        self._pieces.append(piece)
-        self._length += len(piece)
-        times = piece.time[piece.time > 0]
-        if len(times):
-            self._span(int(times.min()), int(times.max()))
-
-    def reject(self, file: str, position: int, reason: str, detail: str = "") -> None:
-        """Take note of a record that could not be read; `detail` is cut to 200 characters."""
-        self.rejects.append(Reject(file, position, reason, detail[:200]))
-
-    def mark(self) -> tuple[int, int, int]:
-        """Where the builder stands: `undo` goes back to it."""
-        self._turn_rows()
-        return len(self._pieces), self._length, len(self.rejects)
-
-    def undo(self, mark: tuple[int, int, int]) -> None:
-        """Take out everything that came after a mark."""
-        pieces, self._length, rejects = mark
-        del self._rows[:], self._pieces[pieces:], self.rejects[rejects:]
-
-    def code(self, principal: Principal) -> int:
-        """The code of a principal in this batch."""
-        code = self._codes.get(principal)
-        if code is None:
-            code = self._codes[principal] = len(self._codes)
-        return code
-
-    def build(self) -> AccessBatch:
-        """The batch of all that was added so far; the builder is empty afterwards."""
-        self._turn_rows()
-        principals = list(self._codes)
-        prints = np.fromiter(map(fingerprint, principals), np.uint64, len(principals))
-        whole = concat(self._pieces or [self.turned([])], self.columns)
-        batch = replace(whole, principals=principals, prints=prints, rejects=self.rejects)
-        self._clear()
-        return batch
-
-    def _clear(self) -> None:
-        self.known: dict[bytes, int] = {}
-        self.rejects: list[Reject] = []
-        self._rows: list[Row] = []
-        self._pieces: list[AccessBatch] = []
-        self._codes: dict[Principal, int] = {}
-        self._length = 0
-
-    def _span(self, first: int, last: int) -> None:
-        self.first = first if self.first is None else min(first, self.first)
-        self.last = last if self.last is None else max(last, self.last)
-
-    def _turn_rows(self) -> None:
-        if self._rows:
-            rows, self._rows = self._rows, []
-            self._length += len(rows)
-            self._pieces.append(self.turned(rows))
-
-    def turned(self, rows: Sequence[Row]) -> AccessBatch:
-        """Rows as columns, to be taken in by `extend`."""
-        turned = zip(*rows, strict=True) if rows else ((),) * len(Row._fields)
-        columns: dict[str, tuple[Any, ...]] = dict(zip(Row._fields, turned, strict=True))
-        operation = np.array(columns["operation"], np.int8)
-        nameless = np.array([bucket is None for bucket in columns["bucket"]], np.bool_)
-        keyed = np.array([key is not None for key in columns["key"]], np.bool_)
-        return AccessBatch(
-            time=np.array(columns["time"], np.int64),
-            id=np.array(columns["id"], np.uint64),
-            link=np.array(columns["link"], np.uint64),
-            skip=np.array(columns["skip"], np.int8),
-            log=np.array(columns["log"], np.int8),
-            operation=operation,
-            outcome=np.array(columns["outcome"], np.int8),
-            bytes=np.array(columns["bytes"], np.int64),
-            who=np.array([-1 if who is None else self.code(who) for who in columns["who"]], np.int32),
-            has_arn=np.array(columns["has_arn"], np.bool_),
-            unresolved=unresolved(operation, nameless, keyed),
-            principals=[],
-            prints=np.zeros(0, np.uint64),
-            partition=Column.of(columns["partition"]),
-            text={n: Column.of(columns[n], distinct=n in ALL_DIFFERENT) for n in TEXT_COLUMNS if n in self.columns},
-            number={n: np.array(columns[n], np.int64) for n in NUMBER_COLUMNS if n in self.columns},
-        )
-
-
-def concat(pieces: Sequence[AccessBatch], columns: frozenset[str]) -> AccessBatch:
-    """These columns of pieces of one builder, one piece after the other; without principals and rejects."""
-    return AccessBatch(
-        **{name: np.concatenate([getattr(piece, name) for piece in pieces]) for name in ARRAYS},
-        principals=[],
-        prints=np.zeros(0, np.uint64),
-        partition=Column.concat([piece.partition for piece in pieces]),
-        text={n: Column.concat([piece.text[n] for piece in pieces]) for n in TEXT_COLUMNS if n in columns},
-        number={n: np.concatenate([piece.number[n] for piece in pieces]) for n in NUMBER_COLUMNS if n in columns},
-        rejects=[],
-    )
-
-
-ARRAYS = (
-    "time", "id", "link", "skip", "log", "operation", "outcome", "bytes", "who", "has_arn", "unresolved",
-)  # fmt: skip
-"""The first fields of a batch: one array each, filled whatever is asked for."""
 
 
 def unresolved(operation: I8, nameless: Mask, keyed: Mask) -> Mask:

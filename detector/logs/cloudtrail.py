@@ -29,7 +29,6 @@ from detector.core.access import (
     TEXT_COLUMNS,
     U64,
     AccessBatch,
-    BatchBuilder,
     Column,
     Index,
     Log,
@@ -41,6 +40,7 @@ from detector.core.access import (
     text_hashes,
     unresolved,
 )
+from detector.core.builder import BatchBuilder
 from detector.core.operation import classify
 from detector.logs import documents
 from detector.logs.documents import BROKEN, UNCLOSED, UNDECODABLE, Trouble

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import msgspec
 
-from detector.core.access import BatchBuilder
+from detector.core.builder import BatchBuilder
 from detector.core.principal import UNKNOWN, Principal, account_of_arn, anonymous, role_session, service
 from detector.core.times import epoch
 from detector.logs.documents import UNDECODABLE, lenient

@@ -23,7 +23,6 @@ from detector.core.access import (
     NUMBER_COLUMNS,
     TEXT_COLUMNS,
     AccessBatch,
-    BatchBuilder,
     Column,
     Log,
     Operation,
@@ -33,6 +32,7 @@ from detector.core.access import (
     intern,
     text_hash,
 )
+from detector.core.builder import BatchBuilder
 from detector.core.principal import UNKNOWN, Principal
 from detector.errors import InputError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from detector.core.access import BatchBuilder
+from detector.core.builder import BatchBuilder
 from detector.errors import InputError
 from detector.logs import cloudtrail, parquet, server_access
 from detector.logs.inflate import inflate

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from detector.core.access import BatchBuilder, Row, concat
+from detector.core.access import Row
+from detector.core.builder import BatchBuilder, concat
 from detector.logs.access_line import row_of
 from detector.logs.limits import LIMITS
 from detector.logs.usual_columns import columns

@@ -22,7 +22,6 @@ from detector.core.access import (
     TEXT_COLUMNS,
     U64,
     AccessBatch,
-    BatchBuilder,
     Column,
     Index,
     Log,
@@ -30,6 +29,7 @@ from detector.core.access import (
     Skip,
     unresolved,
 )
+from detector.core.builder import BatchBuilder
 from detector.core.operation import api_of_access_log
 from detector.logs.access_line import (
     SHORTEST_HOST_ID,

@@ -26,7 +26,8 @@ from bench.peers import bucketwatch
 from bench.question import Question
 from bench.runs import SECTIONS, Run
 from bench.traffic import Traffic
-from detector.core.access import AccessBatch, BatchBuilder, Operation, Outcome
+from detector.core.access import AccessBatch, Operation, Outcome
+from detector.core.builder import BatchBuilder
 from detector.core.rulefile import read_rules
 from detector.logs.read import read
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from detector.core import ids as ids_module
 from detector.core import runs
-from detector.core.access import BatchBuilder, Log, Operation, Outcome, Row
+from detector.core.access import Log, Operation, Outcome, Row
+from detector.core.builder import BatchBuilder
 from detector.core.dedup import SEEN_BY_RULES, Seen, ranks
 from detector.core.engine import KEPT
 from tests.streams import principal

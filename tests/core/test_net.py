@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.core.access import BatchBuilder, Log, Row
+from detector.core.access import Log, Row
+from detector.core.builder import BatchBuilder
 from detector.core.net import nets
 from detector.core.principal import service
 from tests.streams import principal

@@ -9,7 +9,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.core.access import AccessBatch, BatchBuilder, Log, Operation, Row, Skip, text_hash
+from detector.core.access import AccessBatch, Log, Operation, Row, Skip, text_hash
+from detector.core.builder import BatchBuilder
 from detector.core.dedup import Seen
 from detector.core.engine import Engine
 from detector.core.finding import Finding

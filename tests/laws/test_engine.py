@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.core.access import BatchBuilder, Column, Log
+from detector.core.access import Column, Log
+from detector.core.builder import BatchBuilder
 from detector.core.engine import Engine
 from detector.core.finding import Finding
 from detector.core.rule import BaselineRule, Rule

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 
-from detector.core.access import BatchBuilder, Log
+from detector.core.access import Log
+from detector.core.builder import BatchBuilder
 from detector.core.engine import Engine
 from detector.core.finding import Finding
 from detector.core.rule import Levels, Rule

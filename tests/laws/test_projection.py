@@ -7,7 +7,8 @@ import typing
 
 import pytest
 
-from detector.core.access import BatchBuilder, Log, Operation, Outcome, Row
+from detector.core.access import Log, Operation, Outcome, Row
+from detector.core.builder import BatchBuilder
 from detector.core.engine import Engine
 from detector.core.projection import columns
 from detector.core.rule import Level, Measure, Where

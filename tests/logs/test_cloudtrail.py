@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from detector.core.access import BatchBuilder, Log, Operation, Outcome, Skip, text_hash
+from detector.core.access import Log, Operation, Outcome, Skip, text_hash
+from detector.core.builder import BatchBuilder
 from detector.core.times import epoch
 from detector.logs.cloudtrail import outcome, parse
 from detector.logs.limits import Limits

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.core.access import BatchBuilder
+from detector.core.builder import BatchBuilder
 from detector.logs.envelope import Accept, notices
 from detector.logs.limits import Limits
 from detector.logs.read import read

@@ -12,7 +12,8 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.core.access import COLUMNS, BatchBuilder, Column
+from detector.core.access import COLUMNS, Column
+from detector.core.builder import BatchBuilder
 from detector.core.times import epoch, iso
 from detector.logs import documents, kernel
 from detector.logs.documents import UNDECODABLE, members

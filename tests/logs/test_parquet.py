@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from detector.core.access import AccessBatch, BatchBuilder, Log, Operation, Outcome, Row, Skip, text_hash
+from detector.core.access import AccessBatch, Log, Operation, Outcome, Row, Skip, text_hash
+from detector.core.builder import BatchBuilder
 from detector.core.principal import Principal, anonymous, service
 from detector.errors import InputError
 from detector.logs.parquet import FIXED_COLUMNS, parse, to_table

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.core.access import BatchBuilder
+from detector.core.builder import BatchBuilder
 from detector.logs.read import CLOUDTRAIL, SERVER_ACCESS, read
 from tests.records import aggregated, eventbridge, file_of, log_events, numbered, record
 

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from detector.core.access import COLUMNS, BatchBuilder, Log, Operation, Outcome, Row, text_hash
+from detector.core.access import COLUMNS, Log, Operation, Outcome, Row, text_hash
+from detector.core.builder import BatchBuilder
 from detector.logs import server_access
 from detector.logs.access_line import row_of as row_of_line
 from detector.logs.server_access import looks_like, parse

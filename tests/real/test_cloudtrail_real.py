@@ -8,7 +8,8 @@ from collections import Counter
 import pytest
 from msgspec import convert
 
-from detector.core.access import BatchBuilder, Outcome, Skip
+from detector.core.access import Outcome, Skip
+from detector.core.builder import BatchBuilder
 from detector.core.times import epoch
 from detector.logs.cloudtrail import outcome
 from detector.logs.documents import Trouble, records

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from pyarrow import parquet
 
-from detector.core.access import BatchBuilder
+from detector.core.builder import BatchBuilder
 from detector.core.times import epoch
 from detector.logs import cloudtrail
 from detector.logs.parquet import FIXED_COLUMNS, to_table

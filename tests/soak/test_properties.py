@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from detector.core.access import BatchBuilder
+from detector.core.builder import BatchBuilder
 from detector.logs import read as real
 from soak import properties, reading
 from soak.fuzz import MOST, failure, shrunk, targets
