@@ -18,7 +18,7 @@ from unittest.mock import patch
 from detector.core.access import Reject
 from detector.core.builder import BatchBuilder
 from detector.logs import kernel, server_access
-from detector.logs.documents import MAX_BREAKS
+from detector.logs.documents import NOT_READ_ON
 from detector.logs.envelope import Accept, Parsed, notices
 from detector.logs.inflate import GZIP_MAGIC, inflate
 from detector.logs.read import CLOUDTRAIL, PARQUET, SERVER_ACCESS, Reading
@@ -171,7 +171,7 @@ def _good(data: bytes) -> list[tuple[Any, ...]]:
 
 
 def _given_up(found: Content) -> bool:
-    return len(found.rejects) > MAX_BREAKS
+    return any(NOT_READ_ON in reject.detail for reject in found.rejects)
 
 
 def _containers(content: bytes, found: Content) -> None:

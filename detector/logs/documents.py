@@ -29,6 +29,11 @@ TOO_DEEP, TOO_LONG, NOT_A_RECORD = "too_deep", "record_too_long", "not_a_record"
 MAX_BREAKS = 1000
 """A file that is broken in more places is not read on."""
 
+MAX_SEARCHES, NEVER_CLOSED = 20, "nested deeply, and never closed"
+"""Nor one with so many records that never close: to look for the end of each takes reading all that follows."""
+
+NOT_READ_ON = "not read on from character"
+
 STACK = 2000
 """Python 3.11 counts a caller's frames with the decoder's levels, 1,000 in all; since 3.12 they are counted apart."""
 
@@ -285,8 +290,8 @@ _STARTS = r'\{\s*"(?:eventVersion|Records|messageType|detail-type)"'
 
 def _scan(text: str) -> Iterator[bytes | Trouble]:
     """The elements of a document that is no valid JSON; a Trouble for every break, and where the end is missing."""
-    at, depth, breaks = 0, 0, 0
-    while (at := (gap := _between(text, at)).end()) < len(text) and breaks < MAX_BREAKS:
+    at, depth, breaks, searches = 0, 0, 0, 0
+    while (at := (gap := _between(text, at)).end()) < len(text) and breaks < MAX_BREAKS and searches < MAX_SEARCHES:
         depth += _nesting(gap[0])
         head = _HEAD.match(text, at)
         if head and (depth <= 0 or head[0] != "["):
@@ -294,9 +299,10 @@ def _scan(text: str) -> Iterator[bytes | Trouble]:
             continue
         piece, at = _element(text, at, in_lines=depth <= 0)
         breaks += isinstance(piece, Trouble) and piece.reason == BROKEN
+        searches += isinstance(piece, Trouble) and piece.detail == NEVER_CLOSED
         yield piece
-    if breaks >= MAX_BREAKS:
-        yield Trouble(BROKEN, f"broken in {breaks} places: not read on from character {at}")
+    if at < len(text):
+        yield Trouble(BROKEN, f"broken in {breaks} places: {NOT_READ_ON} {at}")
     if not breaks and depth + _nesting(gap[0]) > 0:
         yield Trouble(UNCLOSED)
 
@@ -321,7 +327,7 @@ def _element(text: str, at: int, *, in_lines: bool) -> tuple[bytes | Trouble, in
         closed = _end_of(text, at) if deep else None
         if closed is not None:
             return text[at:closed].encode(), closed
-        why = "nested deeply, and never closed" if deep else str(error)
+        why = NEVER_CLOSED if deep else str(error)
         return Trouble(BROKEN, why), _next_start(text, at, in_lines=in_lines)
     if in_lines and text[at] == '"' and (line_end := text.find("\n", at, end)) >= 0:
         return Trouble(BROKEN, "a text that does not end on its line"), line_end

@@ -786,6 +786,15 @@ def test_a_document_of_nothing_but_breaks_comes_to_an_end():
     assert "broken in 1000 places: not read on from character" in rejects[-1].detail
 
 
+def test_a_document_of_records_that_never_close_comes_to_an_end():
+    """To look for the end of each takes reading the rest: that is done for some of them, and it is said."""
+    into = BatchBuilder()
+    assert not parse(b'{"Records":[' + (b'{"eventVersion":' + b"[" * 3000) * 200, "f", into)
+    rows, rejects = taken(into)
+    assert (rows, len(rejects)) == ([], 21)
+    assert "broken in 20 places: not read on from character" in rejects[-1].detail
+
+
 LONG = record(requestParameters={"bucketName": "voice", "key": "k" * 5000})
 
 
