@@ -57,6 +57,7 @@ def replay(
 
     Example: bucketwatch replay ./AWSLogs --rules rules --out out
     """
+    from detector.cli import collector
     from detector.errors import InputError
     from detector.rules import load_rules, shipped
     from replay import output
@@ -66,6 +67,7 @@ def replay(
         raise InputError(f"--redact-keys: expected none, prefix or hash, got '{redact_keys}'")
     chosen = load_rules(rules or shipped())
     admission = _admission(since, until, prefer or [])
+    collector.rarely()
     output.prepare(out)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what lies in --tmp is removed
     with output.Rejected(out) as rejected, _progress(quiet=quiet) as progress:

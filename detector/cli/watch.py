@@ -40,6 +40,7 @@ def watch(
 
     Example: bucketwatch watch --config bucketwatch.yaml
     """
+    from detector.cli import collector
     from detector.errors import InputError
     from detector.settings import read_settings
 
@@ -47,6 +48,7 @@ def watch(
         raise InputError("--close goes with --until-idle", remedy="add --until-idle SECONDS, or leave --close out")
     settings = read_settings(config, os.environ)
     consumer = build(settings, say=say)
+    collector.rarely()
     page = _page(settings, consumer)
     stopping: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):

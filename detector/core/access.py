@@ -24,6 +24,7 @@ import numpy.typing as npt
 import xxhash
 
 from detector.core.principal import Principal
+from detector.core.principals import Principals
 
 T = TypeVar("T")
 MAX_BYTES = 1 << 46
@@ -191,7 +192,7 @@ class AccessBatch:
     who: I32
     has_arn: Mask
     unresolved: Mask
-    principals: list[Principal]
+    principals: Principals
     prints: U64
     partition: Column
     text: dict[str, Column]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from detector.core.access import (
     unresolved,
 )
 from detector.core.principal import Principal, fingerprint
+from detector.core.principals import Principals, Unread
 
 ARRAYS = (
     "time", "id", "link", "skip", "log", "operation", "outcome", "bytes", "who", "has_arn", "unresolved",
@@ -83,18 +84,24 @@ class BatchBuilder:
 
     def code(self, principal: Principal) -> int:
         """The code of a principal in this batch."""
-        code = self._codes.get(principal)
-        if code is None:
-            code = self._codes[principal] = len(self._codes)
-        return code
+        return self.codes_of([fingerprint(principal)], lambda _: [principal])[0]
+
+    def codes_of(
+        self, prints: Sequence[int], principals: Callable[[list[int]], Iterable[Principal | Unread]]
+    ) -> list[int]:
+        """The codes of the principals with these fingerprints. `principals`: at these indices, new to the batch."""
+        codes = self._codes
+        new = {print_: index for index, print_ in enumerate(prints) if print_ not in codes}
+        codes.update(zip(new, range(len(codes), len(codes) + len(new)), strict=True))
+        self._principals += principals(list(new.values())) if new else []
+        return list(map(codes.__getitem__, prints))
 
     def build(self) -> AccessBatch:
         """The batch of all that was added so far; the builder is empty afterwards."""
         self._turn_rows()
-        principals = list(self._codes)
-        prints = np.fromiter(map(fingerprint, principals), np.uint64, len(principals))
+        prints = np.fromiter(self._codes, np.uint64, len(self._codes))
         whole = concat(self._pieces or [self.turned([])], self.columns)
-        batch = replace(whole, principals=principals, prints=prints, rejects=self.rejects)
+        batch = replace(whole, principals=Principals(self._principals), prints=prints, rejects=self.rejects)
         self._clear()
         return batch
 
@@ -103,7 +110,8 @@ class BatchBuilder:
         self.rejects: list[Reject] = []
         self._rows: list[Row] = []
         self._pieces: list[AccessBatch] = []
-        self._codes: dict[Principal, int] = {}
+        self._codes: dict[int, int] = {}
+        self._principals: list[Principal | Unread] = []
         self._length = 0
 
     def _span(self, first: int, last: int) -> None:
@@ -135,7 +143,7 @@ class BatchBuilder:
             who=np.array([-1 if who is None else self.code(who) for who in columns["who"]], np.int32),
             has_arn=np.array(columns["has_arn"], np.bool_),
             unresolved=unresolved(operation, nameless, keyed),
-            principals=[],
+            principals=Principals(),
             prints=np.zeros(0, np.uint64),
             partition=Column.of(columns["partition"]),
             text={n: Column.of(columns[n], distinct=n in ALL_DIFFERENT) for n in TEXT_COLUMNS if n in self.columns},
@@ -147,7 +155,7 @@ def concat(pieces: Sequence[AccessBatch], columns: frozenset[str]) -> AccessBatc
     """These columns of pieces of one builder, one piece after the other; without principals and rejects."""
     return AccessBatch(
         **{name: np.concatenate([getattr(piece, name) for piece in pieces]) for name in ARRAYS},
-        principals=[],
+        principals=Principals(),
         prints=np.zeros(0, np.uint64),
         partition=Column.concat([piece.partition for piece in pieces]),
         text={n: Column.concat([piece.text[n] for piece in pieces]) for n in TEXT_COLUMNS if n in columns},

@@ -27,7 +27,7 @@ from detector.core.ids import Ids
 from detector.core.part import Shelf, Spilling
 from detector.core.people import People
 from detector.core.rule import Rule
-from detector.core.view import BatchView
+from detector.core.view import BatchView, Groupings
 from detector.core.watermark import FOREVER, NEVER, Watermark
 from detector.errors import StateError
 
@@ -133,6 +133,7 @@ class Engine:
         self.books = Books()
         self.failures: dict[str, str] = {}
         self.logs_seen: set[Log] = set()
+        self._groupings = Groupings()
         self._internal_before_copy = False
         self._watches = [make_watch(rule, self.people) for rule in rules]
         self._seen = Seen("seen", preferred)
@@ -164,7 +165,7 @@ class Engine:
         if not len(events):
             return events
         late = self._late(events)
-        view = BatchView(events)
+        view = BatchView(events, self._groupings)
         self.people.meet(view)
         for watch in self._watches:
             self._guard(watch, lambda watch=watch: watch.absorb(view, late), None)  # type: ignore[misc]

@@ -10,7 +10,6 @@ access log format" (requester).
 
 from __future__ import annotations
 
-from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -49,7 +48,6 @@ class Principal(NamedTuple):
     identity_center_user: str | None = None
 
 
-@lru_cache(maxsize=1 << 15)
 def fingerprint(parts: tuple[object, ...]) -> int:
     """A 64-bit identity of text that an attacker may choose (session names): a cut of BLAKE2b, so nobody can aim it.
 

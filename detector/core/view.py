@@ -6,16 +6,18 @@ or two runs of the program agree on them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 
-from detector.core.access import I32, U64, AccessBatch, Column, Rows, text_hash
+from detector.core.access import I32, U64, AccessBatch, Column, Index, Rows, text_hash
 from detector.core.finding import prefix_of
 from detector.core.net import nets
 from detector.core.peers import peer_group
 from detector.core.principal import Principal, fingerprint, person
 from detector.core.rule import Levels, Peers
+from detector.core.table import Table
 
 GroupKey = tuple[str, ...]
 
@@ -40,21 +42,72 @@ SHOWN: dict[str, Callable[[Principal], str]] = IDENTITY | {
 """Level → what a person is shown of a principal at that level."""
 
 
+_group_of = lru_cache(maxsize=1 << 15)(fingerprint)
+
+
+class Groupings:
+    """Level → fingerprint of credentials → their group at that level: worked out once, not once a batch."""
+
+    REMEMBERED = 1 << 18
+    """Credentials a level remembers at most."""
+
+    def __init__(self) -> None:
+        self._tables: dict[str, Table] = {}
+
+    def groups(self, level: str, batch: AccessBatch, codes: Index) -> U64:
+        """The groups of the principals with these codes."""
+        prints = batch.prints[codes]
+        table = self._tables.setdefault(level, Table())
+        groups = table.values_of(prints)
+        new = np.flatnonzero(groups == 0)
+        if len(new):
+            key = IDENTITY[level]
+            texts = [(key(batch.principals[code]),) for code in codes[new].tolist()]
+            groups[new] = np.fromiter(map(fingerprint, texts), np.uint64, len(new))
+            if len(table) + len(new) > self.REMEMBERED:
+                table = self._tables[level] = Table()
+            slot, _ = table.enter(prints[new])
+            table.values[slot] = groups[new]
+        return groups
+
+
+class Keys(Mapping[int, GroupKey]):
+    """Group → its key, one text a level; made when it is asked for."""
+
+    def __init__(self, groups: U64, key: Callable[[int], GroupKey]) -> None:
+        self._groups, self._first = np.unique(groups, return_index=True)
+        self._key = key
+
+    def __getitem__(self, group: int) -> GroupKey:
+        at = int(np.searchsorted(self._groups, np.uint64(group)))
+        if at == len(self._groups) or self._groups[at] != group:
+            raise KeyError(group)
+        return self._key(int(self._first[at]))
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._groups.tolist())
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+
 class BatchView:
     """Access events of one batch (skipped and duplicate rows are gone already)."""
 
-    def __init__(self, batch: AccessBatch) -> None:
+    def __init__(self, batch: AccessBatch, groupings: Groupings | None = None) -> None:
         self.batch = batch
         self.time = batch.time
-        self._groups: dict[GroupKey, tuple[U64, dict[int, GroupKey]]] = {}
+        self._groupings = groupings or Groupings()
+        self._groups: dict[GroupKey, tuple[U64, Mapping[int, GroupKey]]] = {}
         self._items: dict[str, U64] = {}
         self._who: U64 | None = None
         self._nets: Column | None = None
 
-    def groups(self, levels: GroupKey) -> tuple[U64, dict[int, GroupKey]]:
+    def groups(self, levels: GroupKey) -> tuple[U64, Mapping[int, GroupKey]]:
         """Group of every row at these levels, and the key (one text a level) of each group."""
         if levels not in self._groups:
-            self._groups[levels] = self._make_groups(levels)
+            of_identity = len(levels) == 1 and levels[0] in IDENTITY and levels[0] != "peer_group"
+            self._groups[levels] = self._identities(levels[0]) if of_identity else self._make_groups(levels)
         return self._groups[levels]
 
     def who(self) -> U64:
@@ -90,6 +143,17 @@ class BatchView:
             self._nets = nets(self.batch)
         return self._nets
 
+    def _identities(self, level: str) -> tuple[U64, Mapping[int, GroupKey]]:
+        """The groups of one level at which identities are counted."""
+        batch = self.batch
+        met = np.zeros(len(batch.principals) + 1, np.bool_)  # the last is nobody's, whose code is -1
+        met[batch.who] = True
+        codes = np.flatnonzero(met[:-1])
+        of_code = np.full(len(met), NO_GROUP)
+        of_code[codes] = self._groupings.groups(level, batch, codes)
+        key = IDENTITY[level]
+        return of_code[batch.who], Keys(of_code[codes], lambda at: (key(batch.principals[int(codes[at])]),))
+
     def _level(self, level: str, peers: Peers) -> tuple[I32, Sequence[str]]:
         """Codes of the rows at one level (-1 where a record has no value there) and the keys the codes stand for."""
         if level == "peer_group":
@@ -99,7 +163,7 @@ class BatchView:
         column = self.nets() if level == "source_net" else self.batch.text[level]
         return column.codes, column.values
 
-    def _make_groups(self, levels: GroupKey) -> tuple[U64, dict[int, GroupKey]]:
+    def _make_groups(self, levels: GroupKey) -> tuple[U64, Mapping[int, GroupKey]]:
         peers = levels.peers if isinstance(levels, Levels) else ()
         coded = [self._level(level, peers) for level in levels]
         combined = np.zeros(len(self.batch), np.int64)
@@ -110,7 +174,7 @@ class BatchView:
             mixed = combined * (len(values) + 1) + codes + 1
             _, first, combined = np.unique(mixed, return_index=True, return_inverse=True)
         keys = [tuple(values[codes[row]] if values else "" for codes, values in coded) for row in first]
-        prints = np.array([fingerprint(key) for key in keys], np.uint64)
+        prints = np.fromiter(map(_group_of, keys), np.uint64, len(keys))
         groups = prints[combined] if keys else np.zeros(0, np.uint64)
         groups[nowhere] = NO_GROUP
         return groups, dict(zip(prints.tolist(), keys, strict=True))

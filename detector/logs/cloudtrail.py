@@ -17,11 +17,11 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 from xxhash import xxh64_hexdigest
 
 from detector.core.access import (
     I8,
+    I32,
     I64,
     MAX_BYTES,
     NUMBER_COLUMNS,
@@ -42,9 +42,10 @@ from detector.core.access import (
 )
 from detector.core.builder import BatchBuilder
 from detector.core.operation import classify
+from detector.core.principals import Principals
 from detector.logs import documents
 from detector.logs.documents import BROKEN, UNCLOSED, UNDECODABLE, Trouble
-from detector.logs.identity import account, decoded, nobody, who
+from detector.logs.identity import account, decoded, nobody, people
 from detector.logs.limits import LIMITS, Limits
 from detector.logs.members import Decoded, Members, seconds
 from detector.logs.place import PLACE_COLUMNS, bucket_name, context_arn, copy_source, places
@@ -172,7 +173,7 @@ def _columns(members: Members, time: I64, asked: Shape, into: BatchBuilder) -> A
         who=people >> 1,
         has_arn=(people & 1).astype(np.bool_),
         unresolved=unresolved_,
-        principals=[],
+        principals=Principals(),
         prints=np.zeros(0, np.uint64),
         partition=_partitions(members) if "partition" in columns else Column.of([""] * count),
         text={name: texts[name] for name in TEXT_COLUMNS if name in columns},
@@ -260,23 +261,23 @@ def _event_ids(members: Members, renamed: dict[int, str]) -> Column:
     return Column.of(texts, distinct=True)
 
 
-def _people(members: Members, into: BatchBuilder) -> npt.NDArray[np.int32]:
-    """Who made each request, as `identity.who` says it."""
-    codes, texts = members.identities()
-    known = list(map(into.known.get, texts))
-    found = np.array([who(t, into) if code is None else code for t, code in zip(texts, known, strict=True)], np.int32)
-    people: npt.NDArray[np.int32] = found[codes]
-    for row in np.flatnonzero(people < 0).tolist() if people.min(initial=0) < 0 else ():
-        people[row] = nobody(texts[codes[row]], members.column("sourceIPAddress").text(row), into)
-    return people
+def _people(members: Members, into: BatchBuilder) -> I32:
+    """Who made each request, as `identity.people` says it."""
+    who = members.identities()
+    found: I32 = people(who, into)[who.codes]
+    unnamed = np.flatnonzero(found < 0)
+    for row, text in zip(unnamed.tolist(), who.texts(who.codes[unnamed].astype(np.intp)), strict=True):
+        found[row] = nobody(text, members.column("sourceIPAddress").text(row), into)
+    return found
 
 
 def _partitions(members: Members) -> Column:
     """The delivery each record came by: account/region."""
     accounts, regions = members.column("recipientAccountId"), members.column("awsRegion")
     if (accounts.codes < 0).any() or not all(accounts.values):
-        codes, texts = members.identities()
-        owners = [accounts.text(row) or account(texts[code]) for row, code in enumerate(codes.tolist())]
+        who = members.identities()
+        texts = who.texts(np.arange(len(who.hashes)))
+        owners = [accounts.text(row) or account(texts[code]) for row, code in enumerate(who.codes.tolist())]
         accounts = Column.of(owners)
     places = len(regions.values) + 1
     pairs, codes = np.unique(accounts.codes.astype(np.int64) * places + regions.codes + 1, return_inverse=True)

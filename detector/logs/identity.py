@@ -8,23 +8,75 @@ from __future__ import annotations
 from functools import lru_cache
 
 import msgspec
+import numpy as np
 
+from detector.core.access import I32, U64
 from detector.core.builder import BatchBuilder
-from detector.core.principal import UNKNOWN, Principal, account_of_arn, anonymous, role_session, service
+from detector.core.principal import UNKNOWN, Principal, account_of_arn, anonymous, fingerprint, role_session, service
+from detector.core.principals import Unread
+from detector.core.table import Table
 from detector.core.times import epoch
 from detector.logs.documents import UNDECODABLE, lenient
+from detector.logs.members import Identities
 from detector.logs.record import Identity
 
 ANONYMOUS_ACCOUNTS = frozenset({"anonymous", "ANONYMOUS_PRINCIPAL"})
 
 
-def who(text: bytes, into: BatchBuilder) -> int:
-    """Who made a request, from the JSON of its `userIdentity`: twice the code, plus one where the ARN is named; -1 if
-    it is nobody, and only the address tells it from others.
+REMEMBERED = 1 << 18
+"""Identities whose fingerprint is known without reading them again."""
+_fingerprints = Table()
+"""Hash of what a log says of an identity → its fingerprint; of those that have an ARN."""
+_NAMED = np.uint64(1)
+"""Set in every hash, so that none is 0."""
+
+
+def people(who: Identities, into: BatchBuilder) -> I32:
+    """Of each of these identities twice the code, plus one where the ARN is named; -1 if it is nobody, and only the
+    address tells it from others.
     """
-    principal, has_arn = named(text)
-    into.known[text] = code = -1 if principal is None else into.code(principal) << 1 | has_arn
-    return code
+    prints = _fingerprints.values_of(who.hashes | _NAMED)
+    new = np.flatnonzero(prints == 0)
+    codes = np.empty(len(prints), np.int32)
+    read: dict[int, Principal] = {}
+    for code, text in zip(new.tolist(), who.texts(new), strict=True):
+        one, has_arn = named(text)
+        if one is None:
+            codes[code] = -1
+        elif has_arn:
+            read[code], prints[code] = one, fingerprint(one)
+        else:
+            codes[code] = into.code(one) << 1
+    _remember(who.hashes[new] | _NAMED, prints[new])
+    known = np.flatnonzero(prints)
+
+    def principals(rows: list[int]) -> list[Principal | Unread]:
+        chosen = known[rows]
+        texts = who.texts(chosen)
+        return [read.get(code) or Unread(principal, text) for code, text in zip(chosen.tolist(), texts, strict=True)]
+
+    codes[known] = np.array(into.codes_of(prints[known].tolist(), principals), np.int32) << 1 | 1
+    return codes
+
+
+def _remember(hashes: U64, prints: U64) -> None:
+    global _fingerprints  # noqa: PLW0603  a memo, as an lru_cache is
+    named = np.flatnonzero(prints)
+    if not len(named):
+        return
+    if len(_fingerprints) + len(named) > REMEMBERED:
+        _fingerprints = Table()
+    slot, _ = _fingerprints.enter(hashes[named])
+    _fingerprints.values[slot] = prints[named]
+
+
+def principal(text: bytes) -> Principal:
+    """An identity that is somebody."""
+    who, _ = named(text)
+    if who is None:
+        msg = "nobody is no principal"
+        raise ValueError(msg)
+    return who
 
 
 def nobody(text: bytes, address: str | None, into: BatchBuilder) -> int:
@@ -32,7 +84,6 @@ def nobody(text: bytes, address: str | None, into: BatchBuilder) -> int:
     return into.code(anonymous(address or None)) << 1 | named(text)[1]
 
 
-@lru_cache(maxsize=1 << 15)
 def named(text: bytes) -> tuple[Principal | None, bool]:
     """The principal, None if it is nobody and only the address tells it from others, and whether its ARN is named."""
     identity = decoded(text)

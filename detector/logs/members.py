@@ -7,15 +7,16 @@ whose reading is the one that counts. A member is named as in `record.py`; those
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from detector.core.access import I32, I64, U64, Column, Mask, intern, text_hashes
+from detector.core.access import I32, I64, U64, Column, Index, Mask, intern, text_hashes
 from detector.core.times import epoch
 from detector.logs import kernel
 from detector.logs.kernel import ALL_DIFFERENT, HASHED, TIMED, Found, plan
@@ -23,6 +24,16 @@ from detector.logs.record import NO_IDENTITY, Shape
 
 MOST_PREFIXES = 64
 """Texts that begin otherwise are as good as null: whoever asks has to look at those one by one."""
+
+
+class Identities(NamedTuple):
+    """Who made requests, as JSON text. codes: of each row. hashes: of each text, keyed with a secret of this process so
+    that nobody can make two that are alike (SipHash, as Python's own of bytes). texts: of codes.
+    """
+
+    codes: I32
+    hashes: U64
+    texts: Callable[[Index], list[bytes]]
 
 
 @lru_cache(maxsize=1 << 16)
@@ -73,9 +84,11 @@ class Decoded:
         """The rows in which a member is not null."""
         return [row for row, value in enumerate(self._all(member)) if value is not None]
 
-    def identities(self) -> tuple[I32, list[bytes]]:
-        """Who made the requests, as JSON text: each row's code, and the texts."""
-        return intern([bytes(record.userIdentity) for record in self._records])
+    def identities(self) -> Identities:
+        """Who made the requests."""
+        codes, texts = intern([bytes(record.userIdentity) for record in self._records])
+        hashes = np.fromiter(map(hash, texts), np.int64, len(texts)).astype(np.uint64)
+        return Identities(codes, hashes, lambda chosen: [texts[code] for code in chosen.tolist()])
 
     def times(self) -> I64:
         """Epoch seconds of every record; -1 where there is no time."""
@@ -182,14 +195,17 @@ class Sliced:
         at = self._plan.columns[member]
         return np.flatnonzero(self._found.codes[at, : len(self)] >= 0).tolist() if self._found.counts[at] else []
 
-    def identities(self) -> tuple[I32, list[bytes]]:
-        """Who made the requests, as JSON text: each row's code, and the texts."""
-        at = self._plan.columns["userIdentity"]
-        codes, firsts = self._coded(at)
-        texts = kernel.texts(self._data, self._found.slices[at, firsts], True)
-        if codes.min(initial=0) < 0:
-            codes, texts = np.where(codes < 0, np.int32(len(texts)), codes), [*texts, bytes(NO_IDENTITY)]
-        return codes, texts
+    def identities(self) -> Identities:
+        """Who made the requests."""
+        codes, firsts = self._coded(self._plan.columns["userIdentity"])
+        slices = self._found.slices[self._plan.columns["userIdentity"], firsts]
+        hashes = kernel.keyed_hashes(self._data, slices)
+        if codes.min(initial=0) >= 0:
+            return Identities(codes, hashes, lambda chosen: kernel.texts(self._data, slices[chosen], True))
+        texts = [*kernel.texts(self._data, slices, True), bytes(NO_IDENTITY)]
+        hashes = np.append(hashes, np.int64(hash(texts[-1])).astype(np.uint64))
+        codes = np.where(codes < 0, np.int32(len(slices)), codes)
+        return Identities(codes, hashes, lambda chosen: [texts[code] for code in chosen.tolist()])
 
     def times(self) -> I64:
         """Epoch seconds of every record; -1 where there is no time."""

@@ -31,6 +31,7 @@ from detector.core.access import (
 )
 from detector.core.builder import BatchBuilder
 from detector.core.operation import api_of_access_log
+from detector.core.principals import Principals
 from detector.logs.access_line import (
     SHORTEST_HOST_ID,
     Right,
@@ -94,7 +95,7 @@ def columns(lines: UsualLines, into: BatchBuilder) -> AccessBatch:
         who=who >> 1,
         has_arn=(who & 1).astype(np.bool_),
         unresolved=unresolved(operation, is_nothing(lines.block, *lines.span(BUCKET)), keyed),
-        principals=[],
+        principals=Principals(),
         prints=np.zeros(0, np.uint64),
         partition=_each("{}/".format, lines.column(OWNER)) if "partition" in asked else Column(nothing.codes + 1, [""]),
         text={name: texts[name]() if name in texts else nothing for name in TEXT_COLUMNS if name in asked},

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from unittest.mock import patch
 
 import numpy as np
@@ -44,11 +46,13 @@ def answers(found, asked=WHOLE):
     """Everything that can be asked of members."""
     plan = kernel.plan(asked.struct)
     texts = [name for name, kind in plan.types.items() if kind == str | None]
-    codes, people = found.identities()
+    who = found.identities()
+    people = who.texts(np.arange(len(who.hashes)))
     return {
         "count": len(found),
         "texts": {name: found.column(name).texts() for name in texts},
-        "who": [people[code] for code in codes],
+        "who": [people[code] for code in who.codes],
+        "told apart": len(set(who.hashes.tolist())) == len(set(people)),
         "times": found.times().tolist(),
         "identified": found.identified(),
         "hashes": found.hashes().tolist() if found.identified() else [],
@@ -343,3 +347,25 @@ def test_generated_traffic_is_read_by_the_kernel_alone():
     assert isinstance(members(data, WHOLE), Sliced)
     with patch.object(kernel, "BUILT", new=False):
         assert isinstance(members(data, WHOLE), Decoded)
+
+
+@pytest.mark.skipif(not kernel.BUILT, reason="the kernel is not built")
+def test_hashes_of_identities_are_siphash():
+    """Python's own hash of bytes, with the key that PYTHONHASHSEED=0 stands for: zeros."""
+    if sys.hash_info.algorithm != "siphash13":
+        pytest.skip(f"this Python hashes by {sys.hash_info.algorithm}")
+    data = bytes(range(256)) * 3
+    slices = np.array([(start, start + length) for start in (0, 1, 7) for length in range(1, 300)], np.int32)
+    program = "import sys; d = bytes(range(256)) * 3; [print(hash(d[a:b])) for a, b in eval(sys.argv[1])]"
+    told = subprocess.run(
+        [sys.executable, "-c", program, repr(slices.tolist())],
+        env={"PYTHONHASHSEED": "0"}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    with patch.object(kernel, "_KEY", bytes(16)):
+        found = kernel.keyed_hashes(data, slices)
+    assert found.astype(np.int64).tolist() == list(map(int, told.stdout.split()))
+
+
+def test_hashes_stay_within_the_document():
+    with pytest.raises(ValueError, match="do not fit"):
+        kernel.keyed_hashes(b"0123456789", np.array([[0, 4], [8, 11]], np.int32))
