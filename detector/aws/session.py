@@ -118,18 +118,19 @@ NO_CREDENTIALS = (
 )
 
 
-def client(service: str, *, region: str | None = None, other: OtherAccount | None = None) -> Any:
+def client(service: str, *, region: str | None = None, other: OtherAccount | None = None, brief: bool = False) -> Any:
     """A client of a service. Make it once, in the main thread: clients may be shared by threads, sessions may not.
 
-    region: else `AWS_REGION`, else what boto3 finds. other: the role to assume first. Raises EdgeError.
+    region: else `AWS_REGION`, else what boto3 finds. other: the role to assume first. brief: give up after seconds.
+    Raises EdgeError.
     """
     import boto3
     from botocore.config import Config
 
     config = Config(
-        retries={"mode": "standard", "total_max_attempts": 5},
-        connect_timeout=5,
-        read_timeout=30,
+        retries={"mode": "standard", "total_max_attempts": 2 if brief else 5},
+        connect_timeout=2 if brief else 5,
+        read_timeout=4 if brief else 30,
         max_pool_connections=16,
         user_agent_extra="bucketwatch",
     )

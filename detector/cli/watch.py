@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from detector.metrics import Page
     from detector.outbox import Edges
     from detector.settings import Settings
+    from detector.sight import Sight
     from detector.source import Responder, Sink, Source
 
 WAIT = 1.0
@@ -96,7 +98,25 @@ def build(settings: Settings, *, say: Any, clock: Callable[[], float] = time.tim
         memory=settings.memory,
         shelf=edges.store,
     )
-    return Consumer(engine, rules, edges, _orders(settings), say=say, clock=clock)
+    return Consumer(engine, rules, edges, _orders(settings), say=say, clock=clock, sight=_sight(settings))
+
+
+def _sight(settings: Settings) -> Sight:
+    from detector.blindness import Limits
+    from detector.canary import Canaries, place_of
+    from detector.sight import Sight
+
+    blind, canary = settings.blind, settings.canary
+    limits = Limits(blind.lag, blind.source, blind.partition, blind.bucket, blind.rejects)
+    if canary is None:
+        return Sight(limits, settings.protected_buckets)
+    from detector.aws.probe import S3Probe
+
+    places = [place_of(uri) for uri in canary.objects]
+    limits = replace(
+        limits, source=min(limits.source, canary.every + canary.within), canaries=frozenset(p.bucket for p in places)
+    )
+    return Sight(limits, settings.protected_buckets, Canaries(places, canary.every, canary.within), S3Probe())
 
 
 def _orders(settings: Settings) -> Orders:

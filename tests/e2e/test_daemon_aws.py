@@ -101,11 +101,11 @@ class Account:
         self.s3.put_object(Bucket=bucket or self.bucket, Key=key, Body=data)
         return f"s3://{bucket or self.bucket}/{key}"
 
-    def watch(self, *options, mode="enforce", queue=""):
+    def watch(self, *options, mode="enforce", queue="", more="", idle="0.5"):
         config = self.folder / "bucketwatch.yaml"
         names = {"folder": self.folder, "bucket": self.bucket, "account": ACCOUNT, "mode": mode, "topic": self.topic}
-        config.write_text(CONFIG.format(queue=queue or self.queue, **names))
-        return daemon(config, "--until-idle", "0.5", *options)
+        config.write_text(CONFIG.format(queue=queue or self.queue, **names) + more)
+        return daemon(config, "--until-idle", idle, *options)
 
     def alerts(self, count):
         """The alerts that came through the topic, as a program subscribed to it gets them: so many and no more."""
@@ -222,7 +222,9 @@ def test_what_is_not_accepted_is_refused_and_what_is_broken_is_read_as_far_as_it
     account.sqs.send_message(QueueUrl=account.queue, MessageBody="not a notice")
     ended = account.watch(mode="plan")
     assert ended.returncode == 0, ended.stderr
-    assert {a["group"]["session"].rpartition("/")[2] for a in account.alerts(2)} == {"half", "contractor-42"}
+    blind, *alerts = sorted(account.alerts(3), key=lambda alert: alert["kind"])
+    assert {a["group"]["session"].rpartition("/")[2] for a in alerts} == {"half", "contractor-42"}
+    assert (blind["kind"], blind["rule_id"], blind["peak_value"]) == ("blindness", "blind-refused", 2)
     assert account.waiting() == [0, 0]
     refused, unclear = sorted(account.journal("quarantine"), key=lambda body: strange not in body["reason"])
     assert "accept.buckets" in refused["reason"]
@@ -259,3 +261,18 @@ def test_an_alert_survives_a_missing_topic(account):
     assert opened["alert_id"] == closed["alert_id"] == failed["alert"]
     assert (opened["state"], closed["state"]) == ("opened", "closed")
     assert not said(second.stderr, "alert_failed")
+
+
+def test_a_canary_that_no_log_tells_of_is_alerted_and_one_that_cannot_be_read(account):
+    """It is read in the bucket itself; where the logs are silent about that, people hear of it."""
+    account.make_topic()
+    account.s3.put_object(Bucket=account.bucket, Key="bird", Body=b"tweet")
+    places = [f"s3://{account.bucket}/bird", f"s3://{account.aws.name('nowhere')}/bird"]
+    more = f"canary: {{every: 1h, within: 1s, objects: {json.dumps(places)}}}\n"
+    ended = account.watch(more=more, idle="3")
+    assert ended.returncode == 0, ended.stderr
+    alerts = {alert["rule_id"]: alert for alert in account.alerts(2)}
+    assert set(alerts) == {"blind-canary", "blind-canary-read"}
+    assert alerts["blind-canary"]["group"] == {"bucket": account.bucket}
+    assert alerts["blind-canary"]["severity"] == "critical"
+    assert "NoSuchBucket" in alerts["blind-canary-read"]["explanation"]
