@@ -75,7 +75,7 @@ def ministack_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve
     finally:
         process.terminate()
         try:
-            process.wait(10)
+            process.wait(2)  # it has nothing to save
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
