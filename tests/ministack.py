@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import ipaddress
 import os
+import socket
 import ssl
 import subprocess
 import time
@@ -21,13 +22,12 @@ from pathlib import Path
 import pytest
 
 from tests.parts import need
-from tests.servers import Aws, free_port, surroundings
+from tests.servers import Aws
 
 HOME = Path(__file__).resolve().parents[1] / ".ministack/.venv"
 ACCOUNT = "123456789012"
 """The same as moto's, so that one test can run against both."""
 READY_SECONDS = 60
-ROOT_KEY = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_SESSION_TOKEN": None}
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,19 @@ class Server:
     url: str
     certificate: Path
 
-    def environment(self) -> dict[str, str | None]:
-        """What a process needs besides an endpoint to be this account's root here."""
-        return ROOT_KEY | {"AWS_CA_BUNDLE": str(self.certificate)}
+    def environment(self) -> dict[str, str]:
+        """What a process needs to find it and to be the account's root; nothing of this machine's own."""
+        return {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_CA_BUNDLE": str(self.certificate),
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_REGION": "us-east-1",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_CONFIG_FILE": "/nonexistent",
+            "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent",
+        }
 
 
 @pytest.fixture(scope="session")
@@ -49,7 +59,7 @@ def ministack_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve
     need(program.exists(), "the emulator's environment .ministack/.venv (make .ministack/.venv/.synced)")
     folder = tmp_path_factory.mktemp("ministack")
     certificate, key = _certificate(folder)
-    port = free_port()
+    port = _free_port()
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": str(folder),
@@ -84,7 +94,17 @@ def ministack_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve
 @pytest.fixture
 def ministack(ministack_server: Server, monkeypatch: pytest.MonkeyPatch) -> Aws:
     """AWS as a process finds it by its environment, pointing at ministack, as the account's root."""
-    return surroundings(ministack_server.url, monkeypatch, **ministack_server.environment())
+    monkeypatch.setattr("boto3.DEFAULT_SESSION", None)  # it would keep the keys of an earlier test
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in ministack_server.environment().items():
+        monkeypatch.setenv(name, value)
+    return Aws(ministack_server.url)
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
 
 
 def _wait_until_ready(server: Server, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -21,7 +21,7 @@ READY_SECONDS = 60
 @pytest.fixture(scope="session")
 def moto_server() -> Iterator[str]:
     """The address of a moto server of this test session."""
-    port = free_port()
+    port = _free_port()
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -55,13 +55,8 @@ class Aws:
 @pytest.fixture
 def aws(moto_server: str, monkeypatch: pytest.MonkeyPatch) -> Aws:
     """AWS as a process finds it by its environment, pointing at the moto server; nothing of this machine's own."""
-    return surroundings(moto_server, monkeypatch)
-
-
-def surroundings(url: str, monkeypatch: pytest.MonkeyPatch, **more: str | None) -> Aws:
-    """Set the environment so that AWS is at this address. more: further variables; None takes one away."""
     settings = {
-        "AWS_ENDPOINT_URL": url,
+        "AWS_ENDPOINT_URL": moto_server,
         "AWS_ACCESS_KEY_ID": "testing",
         "AWS_SECRET_ACCESS_KEY": "testing",
         "AWS_SESSION_TOKEN": "testing",
@@ -70,18 +65,14 @@ def surroundings(url: str, monkeypatch: pytest.MonkeyPatch, **more: str | None) 
         "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_CONFIG_FILE": "/nonexistent",
         "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent",
-        "AWS_PROFILE": None,
-    } | more
-    monkeypatch.setattr("boto3.DEFAULT_SESSION", None)  # it would keep the keys of an earlier test
+    }
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
     for name, value in settings.items():
-        if value is None:
-            monkeypatch.delenv(name, raising=False)
-        else:
-            monkeypatch.setenv(name, value)
-    return Aws(url)
+        monkeypatch.setenv(name, value)
+    return Aws(moto_server)
 
 
-def free_port() -> int:
+def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
