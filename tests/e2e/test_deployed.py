@@ -7,6 +7,8 @@ What the emulator does not have, and what the test therefore does itself:
 - Nobody can be the ECS service, so the task role's trust is widened to the account's root before it is assumed.
 - It judges IAM calls by a role's ARN without its path: the responder's path stands in the roles' names instead.
 - It asks for `sqs:DeleteMessageBatch`, which AWS does not have (`sqs:DeleteMessage` covers it): the role gets it, too.
+- It does not take up a bus's policy (that is looked at in tests/deploy), and knows one account only.
+- Its rules forward only in the state `ENABLED`: where an event has to pass, `FastPathState` is that.
 - Until state and journal in S3 are in this version, they are files of the test (`here`).
 """
 
@@ -223,6 +225,8 @@ def test_a_theft_is_seen_through_what_the_templates_make(deployment, tmp_path):
     assert waiting["Attributes"]["ApproximateNumberOfMessagesNotVisible"] == "0"
     assert deployment.policies(role) == []
     heartbeat(deployment, said(log, "heartbeat")[0])
+    if ("state", "bucket") not in UNAVAILABLE:
+        assert deployment.s3.list_objects_v2(Bucket=deployment.out["StateBucket"], Prefix="state/")["KeyCount"] > 1
 
 
 def heartbeat(deployment, beat):
@@ -360,6 +364,57 @@ def test_the_tasks_environment_is_a_whole_configuration(deployment, tmp_path):
     assert least.accept.accounts == ()
     assert least.accept.buckets[1:] == ("access-logs",)
     assert least.rules is None
+
+
+def test_events_of_other_accounts_come_over_the_bus(deployment):
+    """Forwarded by forward.yaml (here within one account), through bus and rule, into the queue."""
+    elsewhere = deployment.aws.name("central-logs")
+    deployment.s3.create_bucket(Bucket=elsewhere)
+    told = {"EventBridgeConfiguration": {}}
+    deployment.s3.put_bucket_notification_configuration(Bucket=elsewhere, NotificationConfiguration=told)
+    deployment.parameters |= {"SenderAccounts": f"{ACCOUNT},444455556666", "FastPathState": "ENABLED"}
+    bus = deployment.deploy(deployment.name, deployment.detector_template(), deployment.parameters)["BusArn"]
+    # a name of its own: in one account the forwarder's rules would else be the detector's
+    wanted = {"Name": f"{deployment.name}-f", "BusArn": bus, "LogBuckets": elsewhere, "ProtectedBuckets": "ml-far"}
+    deployment.deploy(f"{deployment.name}-f", template("forward"), wanted)
+    deployment.s3.put_object(Bucket=elsewhere, Key="AWSLogs/x.json.gz", Body=b"x")
+    until, bodies = time.monotonic() + SECONDS, []
+    while not bodies and time.monotonic() < until:
+        got = deployment.sqs.receive_message(QueueUrl=deployment.out["QueueUrl"], WaitTimeSeconds=1)
+        bodies = [json.loads(one["Body"]) for one in got.get("Messages", [])]
+    [event] = bodies
+    assert event["detail-type"] == "Object Created"
+    assert event["detail"]["bucket"]["name"] == elsewhere
+
+
+def test_every_option_can_be_chosen(deployment):
+    """All that is optional at once; and endpoints beside it."""
+    topic = deployment.sns.create_topic(Name=f"{deployment.name}-trail")["TopicArn"]
+    deployment.parameters |= {
+        "AccessLogBucket": "access-logs", "AlertEmail": "security@example.org", "NotificationTopicArn": topic,
+        "ImageRepositoryArn": f"arn:aws:ecr:us-east-1:{ACCOUNT}:repository/bucketwatch", "SenderAccounts": ACCOUNT,
+        "S3PrefixListId": "pl-63a5400a", "EgressCidr": "10.0.0.0/16", "JournalLockMode": "COMPLIANCE",
+        "FastPathState": "DISABLED", "LogKeyArn": "", "RedactKeys": "hash", "CpuArchitecture": "ARM64",
+    }  # fmt: skip
+    deployment.deploy(deployment.name, deployment.detector_template(), deployment.parameters)
+    state = {
+        rule: deployment.events.describe_rule(Name=f"{deployment.name}-{rule}", EventBusName=bus)["State"]
+        for rule, bus in (("files", "default"), ("reads", "default"), ("forwarded", deployment.name))
+    }
+    assert state == {"files": "ENABLED", "reads": "DISABLED", "forwarded": "ENABLED"}
+    listening = deployment.sns.list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
+    assert [one["Protocol"] for one in listening] == ["sqs"]
+    network = {"VpcId": deployment.parameters["VpcId"], "SubnetIds": deployment.parameters["SubnetIds"]}
+    tables = deployment.ec2.describe_route_tables(Filters=[{"Name": "vpc-id", "Values": [network["VpcId"]]}])
+    wanted = network | {"RouteTableIds": tables["RouteTables"][0]["RouteTableId"], "VpcCidr": "10.0.0.0/16"}
+    deployment.deploy(f"{deployment.name}-endpoints", template("vpc-endpoints"), wanted)
+
+
+def test_to_enforce_without_a_responder_is_refused(deployment):
+    """Before anything is changed, and with what to do."""
+    wanted = deployment.parameters | {"ResponseMode": "enforce"}
+    with pytest.raises(ClientError, match=r"responder\.yaml"):
+        deployment.deploy(deployment.name, deployment.detector_template(), wanted)
 
 
 ARRIVED = {
