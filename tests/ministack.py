@@ -1,7 +1,8 @@
 """ministack, an emulator that enforces IAM and knows CloudFormation: a process of its own, from its own environment.
 
 It serves HTTPS, since policies here deny what does not come by TLS, and it evaluates policies (`AUTH=true`): the key
-`test` is the account's root, every other key has the rights of its role. `make test` sets its environment up.
+`test` is the account's root, every other key has the rights of its role. It listens on loopback alone: on a free port,
+and on 443 too if that is free and allowed. `make test` sets its environment up.
 """
 
 from __future__ import annotations
