@@ -24,7 +24,7 @@ from detector.settings import Settings, read_settings
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(
-    [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "rules").glob("*.md")],
+    [*ROOT.glob("*.md"), *(page for name in ("deploy", "docs", "rules") for page in (ROOT / name).glob("*.md"))],
     key=lambda path: path.as_posix(),
 )
 README, OPERATOR, LANGUAGE = (

@@ -29,6 +29,12 @@ WAIT = 1.0
 ALIVE = 120.0
 """Seconds without a turn after which the daemon calls itself dead."""
 
+BEAT = 60.0
+"""Seconds between heartbeats in the log, by which alarms outside the daemon know that it lives (deploy/)."""
+BEATING = (
+    "watermark_lag_seconds", "seconds_since_data", "alerts_waiting", "rules_failed", "records", "checkpoint_seconds",
+)  # fmt: skip
+
 
 def watch(
     config: Annotated[Path, typer.Option(help="The configuration file (YAML).")],
@@ -70,7 +76,12 @@ def run(consumer: Consumer, until_idle: float | None, stopping: Sequence[int]) -
     """Turn until nothing has come for `until_idle` seconds (True), or until a signal came (False)."""
     wait = WAIT if until_idle is None else min(WAIT, max(0.05, until_idle / 4))
     last = time.monotonic()
+    told = last - BEAT
     while not stopping:
+        if time.monotonic() - told >= BEAT:
+            told = time.monotonic()
+            values = consumer.values()
+            say("heartbeat", **{name: round(values[name]) for name in BEATING})
         if consumer.turn(wait):
             last = time.monotonic()
         elif until_idle is not None and time.monotonic() - last >= until_idle:

@@ -14,8 +14,21 @@ from replay.records import Role
 from tests.e2e.test_daemon_directory import SECONDS, books, daemon, lines_of, packed, said
 
 ACCOUNT = "123456789012"
-"""moto's."""
+"""Both servers'."""
 TRUST = json.dumps({"Version": "2012-10-17", "Statement": []})
+SENDERS = json.dumps(
+    {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Allow",
+                "Principal": {"Service": ["s3.amazonaws.com", "sns.amazonaws.com"]},
+                "Action": "sqs:SendMessage",
+                "Resource": "*",
+            }
+        ],
+    }
+)
 RULES = """
 rules:
   - id: bulk
@@ -73,7 +86,7 @@ class Account:
         (folder / "rules.yaml").write_text(RULES)
 
     def _queue(self, kind):
-        url = self.sqs.create_queue(QueueName=self.aws.name(kind))["QueueUrl"]
+        url = self.sqs.create_queue(QueueName=self.aws.name(kind), Attributes={"Policy": SENDERS})["QueueUrl"]
         answer = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
         return url, answer["Attributes"]["QueueArn"]
 
@@ -136,9 +149,9 @@ class Account:
         return [entry["body"] for entry in lines_of(self.folder / "journal.jsonl") if entry["kind"] == kind]
 
 
-@pytest.fixture
-def account(aws, tmp_path):
-    return Account(aws, tmp_path)
+@pytest.fixture(params=["aws", "ministack"], ids=["moto", "ministack"])
+def account(request, tmp_path):
+    return Account(request.getfixturevalue(request.param), tmp_path)
 
 
 def test_a_theft_is_alerted_and_its_session_denied(account):
