@@ -51,6 +51,11 @@ class Aws:
     def name(self, kind: str) -> str:
         return f"{kind}-{uuid.uuid4().hex[:12]}"
 
+    def bucket(self, kind: str = "state") -> str:
+        name = self.name(kind)
+        self.client("s3").create_bucket(Bucket=name)
+        return name
+
 
 @pytest.fixture
 def aws(moto_server: str, monkeypatch: pytest.MonkeyPatch) -> Aws:
