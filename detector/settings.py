@@ -56,7 +56,7 @@ class Sqlite(Model):
 
 
 class S3(Model):
-    """State in S3, below a prefix of a bucket. lease: after so long a daemon that is gone without a word is succeeded."""
+    """State in S3, below a prefix of a bucket. lease: seconds after which a silent holder is succeeded."""
 
     kind: Literal["s3"]
     bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]+$")]

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from detector.aws.session import code_of, edge
@@ -97,7 +98,7 @@ class GuardedObject:
         try:
             with edge("read an object of the state", where=self.where):
                 answer = self._client.get_object(Bucket=self._bucket, Key=self._key)
-                with answer["Body"] as stream:
+                with closing(answer["Body"]) as stream:
                     body: bytes = stream.read()
                 if len(body) != answer["ContentLength"]:
                     raise ConnectionError("the body broke off")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -85,7 +86,7 @@ class Parcels:
 
     def delete(self, names: Sequence[str], left: Callable[[list[str]], object] = lambda _: None) -> None:
         """Delete these in the background; `left` gets the names of those that are still there."""
-        self._pool.submit(lambda: left(self._delete(list(names))))
+        self._pool.submit(lambda: left(self.delete_now(list(names))))
 
     def later(self, work: Callable[[], object]) -> None:
         """Do this in the background; nobody asks what came of it."""
@@ -111,7 +112,7 @@ class Parcels:
             with edge("read a part of the state", where=self.where(name)):
                 asked = f"bytes={first}-{end - 1}"
                 answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + name, Range=asked)
-                with answer["Body"] as body:
+                with closing(answer["Body"]) as body:
                     content: bytes = body.read()
                 if len(content) < answer["ContentLength"]:
                     raise ConnectionError("the body broke off")
@@ -129,8 +130,8 @@ class Parcels:
             answer = self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix + below, **start)
         return [found["Key"][len(self._prefix) :] for found in answer.get("Contents", [])]
 
-    def _delete(self, names: list[str]) -> list[str]:
-        """What cannot be deleted stays: it costs room, nothing else."""
+    def delete_now(self, names: list[str]) -> list[str]:
+        """The names of those that could not be deleted: they cost room, nothing else."""
         left: list[str] = []
         for start in range(0, len(names), DELETED_AT_A_TIME):
             some = names[start : start + DELETED_AT_A_TIME]

@@ -179,7 +179,7 @@ class S3State:
         except EdgeError:
             return  # the next one to claim the state tries again
         if orphans:
-            self._parcels.delete(orphans)
+            self._parcels.delete_now(orphans)
 
     def _next_name(self) -> str:
         self._count += 1

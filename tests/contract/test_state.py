@@ -77,7 +77,7 @@ def test_there_is_one_writer(make):
     """Of two stores of one state one writes: the second is turned away, or the first is from then on, with a remedy."""
     first = make()
     first.save({"a": b"1"})
-    with pytest.raises(StateError) as caught:
+    with pytest.raises(StateError) as caught:  # noqa: PT012  which of them is turned away is the store's own
         second = make()
         second.load()
         first.save({"a": b"lost"})
