@@ -34,6 +34,8 @@ from detector.watches import watches
 from tests.servers import environment, serving
 
 START = 1_777_626_000
+SPACE = 60
+"""Seconds of event time between polls: panes of the model are sealed while this runs."""
 
 
 def main() -> int:
@@ -75,9 +77,10 @@ def _measured(make: Callable[[], StateStore], chosen: argparse.Namespace) -> lis
     engine = Engine(load_rules(shipped()), watches(gather=True), shelf=store)
     made, took = Traffic(chosen.groups), []
     for poll in range(-1, chosen.polls):
-        engine.process(made.batch(chosen.groups if poll < 0 else chosen.records, poll), START)
+        now = START + SPACE * poll
+        engine.process(made.batch(chosen.groups if poll < 0 else chosen.records, poll), now)
         engine.judge()
-        engine.advance(START, backlog=False)
+        engine.advance(now, backlog=False)
         began = time.perf_counter()
         parts = engine.changes()
         gathered = time.perf_counter()
@@ -90,7 +93,7 @@ def _measured(make: Callable[[], StateStore], chosen: argparse.Namespace) -> lis
 
 
 class Traffic:
-    """CloudTrail records of many sessions, each of a role of its own, a second apart from poll to poll."""
+    """CloudTrail records of many sessions, each of a role of its own, a minute apart from poll to poll."""
 
     def __init__(self, groups: int) -> None:
         self._groups, self._random, self._count = groups, np.random.default_rng(1), 0
@@ -100,7 +103,7 @@ class Traffic:
         who = np.arange(records) if poll < 0 else self._random.integers(0, self._groups, records)
         number = np.arange(self._count, self._count + records)
         self._count += records
-        asked = Requests(np.full(records, START + poll), 8 * who, number)
+        asked = Requests(np.full(records, START + SPACE * poll), 8 * who, number)
         text = '{"Records":[' + ",".join(cloudtrail.records(asked, np.arange(records))) + "]}"
         builder = BatchBuilder()
         read(text.encode(), f"{poll}.json", builder, LIMITS)
