@@ -146,6 +146,7 @@ class World:
         else:
             self.store._db.execute("PRAGMA synchronous=OFF")
         source = self.kind(self.folder / "logs", self.acknowledged if self.kind is Queue else None, limit=2)
+        made.stop = self.stopping(made.stop, self.lease)
         made.engine = Wired(made.engine, fuse, "process", "judge", "advance")
         swap(
             made,
@@ -168,6 +169,15 @@ class World:
         lease._clock, lease._sleep, lease._start_beating = lambda: self.waited, self.wait, lambda: None
         assert lease.acquire(60, lambda: False)
         return lease
+
+    def stopping(self, stop, lease):
+        """A clean stop, and then what `watch` does."""
+
+        def stopped():
+            stop()
+            lease.release()
+
+        return stopped
 
     def wait(self, seconds) -> None:
         self.waited += max(seconds, 5)
@@ -201,7 +211,6 @@ class World:
             drain(consumer)
             consumer.close_all()
             consumer.stop()
-            self.lease.release()
         finally:
             self.gone()
         return consumer
@@ -319,9 +328,9 @@ def test_a_crash_anywhere_changes_nothing(uncrashed, tmp_path):
 
 
 def some_of_each(places):
-    """The first, the middle and the last of the places of one name."""
+    """The first and the last of the places of one name."""
     by_name = {name: [at for at, place in enumerate(places) if place == name] for name in places}
-    return {at for every in by_name.values() for at in (every[0], every[len(every) // 2], every[-1])}
+    return {at for every in by_name.values() for at in (every[0], every[-1])}
 
 
 class Pause(Fuse):

@@ -27,7 +27,7 @@ def test_what_was_saved_comes_back(steps):
             restored.restore(parts)
             assert restored._keys == keys._keys
             assert set(restored._pieces) == set(keys._pieces)
-            assert all(int(name[2:], 16) < restored._next for name in restored._pieces)
+            assert restored._pieces == [] or restored._next == keys._next
             assert keys.changes() == {} == restored.changes()
 
 
