@@ -11,6 +11,9 @@ Only step 9 tells the source that something is done, and only step 5 makes somet
   every alert is published at least once, always with the same alert id.
 
 A journal entry has its number in a checkpoint before the journal gets it, so that a crash cannot give a number twice.
+
+There is one daemon at a time: steps 5 to 9 ask before everything that leaves the program whether the lease is held. A
+daemon that was paused past its lease raises LeaseLostError there, and a save of it would fail on the fencing epoch.
 """
 
 from __future__ import annotations
@@ -129,6 +132,7 @@ class Consumer:
     def turn(self, wait_seconds: float) -> bool:
         """One round; whether anything came or may be waiting. Raises StateError; what edges refuse is tried again."""
         # 1 receive: nothing is lost, whatever happens next: only `acknowledge` makes the source forget.
+        self.edges.insist()
         delivery = self._receive(wait_seconds)
         # 2, 3 fetch, parse: what cannot be fetched stays with the source; what cannot be read is booked as rejected.
         batch, done, marks = self._read(delivery.messages)
@@ -145,6 +149,8 @@ class Consumer:
         # 6, 7, 8 journal, publish, respond.
         self._work_off()
         # 9 acknowledge: the source may forget. What it cannot forget comes again and is recognised.
+        if done:
+            self.edges.insist()
         if done and (left := self.edges.source.acknowledge(done)):
             self._say("acknowledge_failed", count=len(left))
         if done:
@@ -328,6 +334,7 @@ class Consumer:
 
     def _save(self, parts: dict[str, bytes | None]) -> None:
         """Write these parts with the loop's own memory, atomically."""
+        self.edges.insist()
         outbox = self._outbox
         memory = Memory(outbox.seq, self._enforcing_since, outbox.entries, self._saved_at)
         self.edges.store.save(parts | {"consumer": msgspec.msgpack.encode(memory)})

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from detector.core.times import epoch, iso
-from detector.errors import EdgeError
+from detector.errors import EdgeError, LeaseLostError
 from detector.journal import Journal
-from detector.source import Applied, Responder, Sink, Source, StateStore
+from detector.source import Applied, Lease, Responder, Sink, Source, StateStore
 
 LONGEST_PAUSE = 60.0
 """Seconds between attempts at what keeps failing, at most."""
@@ -61,6 +61,17 @@ class Edges:
     sinks: Sequence[Sink]
     journal: Journal
     responder: Responder | None = None
+    lease: Lease | None = None
+
+    def insist(self) -> None:
+        """Before anything leaves the program. Raises LeaseLostError if another daemon may be at work by now."""
+        if self.lease is not None and not self.lease.held():
+            raise LeaseLostError(
+                "this daemon has lost its lease: it does nothing further, and whoever has it now goes on",
+                where=self.lease.other,
+                remedy="start it again (a service does): it then waits for its turn. If nobody stopped or froze it, "
+                "look whether the state could be reached",
+            )
 
 
 class Outbox:
@@ -155,6 +166,7 @@ class Outbox:
     def _write_journal(self) -> None:
         fresh = [entry for entry in self.entries if not entry.journalled]
         if fresh:
+            self.edges.insist()
             self.edges.journal.append([{"seq": e.seq, "time": e.time, "kind": e.kind, "body": e.body} for e in fresh])
             self.unsaved = True
         for entry in fresh:
@@ -172,6 +184,7 @@ class Outbox:
                 return
             if entry.alert_id in refused or self._is_paused(sink.name, entry.alert_id):
                 continue
+            self.edges.insist()
             try:
                 sink.send(entry.alert or {})
             except EdgeError as error:
@@ -210,6 +223,7 @@ class Outbox:
             return Applied(ordered["case_id"], "refused", "the daemon is no longer in enforce mode")
         if self._clock() - last > self.max_age:
             return Applied(ordered["case_id"], "refused", "the finding is older than response.max_age by now")
+        self.edges.insist()
         return self.edges.responder.apply(ordered)
 
     def _is_paused(self, name: str, what: str = "") -> bool:

@@ -55,6 +55,15 @@ class Sqlite(Model):
     path: SomePath
 
 
+class S3(Model):
+    """State in S3, below a prefix of a bucket. lease: seconds after which a silent holder is succeeded."""
+
+    kind: Literal["s3"]
+    bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]+$")]
+    prefix: str = "bucketwatch"
+    lease: Annotated[Duration, Field(ge=3)] = 30
+
+
 class Sns(Model):
     """Alerts to an SNS topic."""
 
@@ -149,7 +158,7 @@ class Settings(Model):
     source: Annotated[Sqs | Directory, Field(discriminator="kind")]
     accept: Accept = Accept()
     rules: SomePath | None = None
-    state: Sqlite
+    state: Annotated[Sqlite | S3, Field(discriminator="kind")]
     alerts: tuple[Annotated[Sns | File | Stdout, Field(discriminator="kind")], ...] = (Stdout(kind="stdout"),)
     journal: JournalFile
     response: Responding = Responding()
@@ -175,7 +184,6 @@ class Settings(Model):
 
 UNAVAILABLE = {
     ("archive",): "the archive is not in this version; leave the key out",
-    ("state", "bucket"): "state in S3 is not in this version: use {kind: sqlite, path: …}",
     ("journal", "bucket"): "a journal in S3 is not in this version: use {path: …}",
 }
 """Keys of the contract that this version does not have: refused, never ignored."""
@@ -236,7 +244,7 @@ def _has(values: Any, keys: tuple[str, ...]) -> bool:
 
 
 def _problem(name: str, document: Any, detail: Any) -> Problem:
-    path = [step for step in detail["loc"] if step not in ("sqs", "directory", "sns", "file", "stdout", "sqlite")]
+    path = [step for step in detail["loc"] if step not in ("sqs", "directory", "sns", "file", "stdout", "sqlite", "s3")]
     message = explain(detail | {"loc": tuple(path)}, fields_at(Settings, path or [""]))
     if detail["type"] == "extra_forbidden":
         parent = document

@@ -22,7 +22,7 @@ class S3Probe:
     def read(self, bucket: str, key: str) -> None:
         """Read an object's first bytes. Raises EdgeError."""
         if self._client is None:
-            self._client = client("s3", brief=True)
+            self._client = client("s3", attempts=2, connect_timeout=2, read_timeout=4)
         with edge("read a canary", where=f"s3://{bucket}/{key}"):
             answer = self._client.get_object(Bucket=bucket, Key=key)
             with answer["Body"] as body:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import sys
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from detector.outbox import Edges
     from detector.settings import Settings
     from detector.sight import Sight
-    from detector.source import Responder, Sink, Source
+    from detector.source import Lease, Responder, Sink, Source, StateStore
 
 WAIT = 1.0
 """Seconds a turn waits for the first message: how long a signal or the end of idleness may go unnoticed."""
@@ -55,19 +56,25 @@ def watch(
     if close and until_idle is None:
         raise InputError("--close goes with --until-idle", remedy="add --until-idle SECONDS, or leave --close out")
     settings = read_settings(config, os.environ)
-    consumer = build(settings, say=say)
-    collector.rarely()
-    page = _page(settings, consumer)
     stopping: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: stopping.append(number))
+    check(settings)
+    running: list[Consumer] = []
+    page, lease = _page(settings, running), make_lease(settings, say=say)
     try:
+        if not lease.acquire(math.inf, lambda: bool(stopping)):
+            return
+        consumer = build(settings, say=say, lease=lease)
+        collector.rarely()
+        running.append(consumer)
         consumer.start()
         idle = run(consumer, until_idle, stopping)
         if close and idle:
             consumer.close_all()
         consumer.stop()
     finally:
+        lease.release()
         if page:
             page.close()
 
@@ -89,8 +96,26 @@ def run(consumer: Consumer, until_idle: float | None, stopping: Sequence[int]) -
     return False
 
 
-def build(settings: Settings, *, say: Any, clock: Callable[[], float] = time.time) -> Consumer:
-    """The daemon that a configuration describes. Raises InputError, StateError, EdgeError."""
+def check(settings: Settings) -> None:
+    """Before waiting for the lease: mistakes are said at once, and what takes time to import is there afterwards.
+
+    Raises InputError, EdgeError.
+    """
+    import detector.consumer
+    import detector.watches  # noqa: F401
+    from detector.rules import load_rules, shipped
+
+    load_rules(settings.rules or shipped())
+    _source(settings).close()
+
+
+def build(
+    settings: Settings, *, say: Any, clock: Callable[[], float] = time.time, lease: Lease | None = None
+) -> Consumer:
+    """The daemon that a configuration describes. Raises InputError, StateError, EdgeError.
+
+    lease: held. Without one a SQLite state takes its own, and state in S3 has only its fencing.
+    """
     from detector.consumer import Consumer
     from detector.core.access import Log
     from detector.core.engine import Engine
@@ -99,7 +124,7 @@ def build(settings: Settings, *, say: Any, clock: Callable[[], float] = time.tim
     from detector.watches import watches
 
     rules = load_rules(settings.rules or shipped())
-    edges = _edges(settings, rules)
+    edges = _edges(settings, rules, lease)
     lateness = LATENESS | {Log[name]: seconds for name, seconds in settings.lateness.items()}
     engine = Engine(
         rules,
@@ -152,16 +177,41 @@ def _orders(settings: Settings) -> Orders:
     )
 
 
-def _edges(settings: Settings, rules: Sequence[Rule]) -> Edges:
+def _edges(settings: Settings, rules: Sequence[Rule], lease: Lease | None) -> Edges:
     from detector.journal import Journal
-    from detector.local.sqlite import SqliteState
     from detector.outbox import Edges
 
     source = _source(settings)
     sinks = [_sink(alert) for alert in settings.alerts]
     revokes = settings.response.mode == "enforce" and any("revoke" in rule.respond for rule in rules)
     responder = _responder(settings) if revokes else None
-    return Edges(source, SqliteState(settings.state.path), sinks, Journal(settings.journal.path), responder)
+    store = _store(settings, lease)
+    return Edges(source, store, sinks, Journal(settings.journal.path), responder, lease)
+
+
+def make_lease(settings: Settings, *, say: Any) -> Lease:
+    """The lease of a configuration's state, not yet held."""
+    from detector.settings import S3
+
+    if isinstance(settings.state, S3):
+        from detector.aws.lease import S3Lease
+
+        return S3Lease(settings.state.bucket, settings.state.prefix, duration=settings.state.lease, say=say)
+    from detector.local.lease import FileLease
+
+    return FileLease(settings.state.path, say=say)
+
+
+def _store(settings: Settings, lease: Lease | None) -> StateStore:
+    from detector.settings import S3
+
+    if isinstance(settings.state, S3):
+        from detector.aws.state import S3State
+
+        return S3State(settings.state.bucket, settings.state.prefix, epoch=lambda: lease.epoch if lease else 0)
+    from detector.local.sqlite import SqliteState
+
+    return SqliteState(settings.state.path, lease)
 
 
 def _source(settings: Settings) -> Source:
@@ -206,7 +256,8 @@ def _responder(settings: Settings) -> Responder:
     return IamResponder(accounts)
 
 
-def _page(settings: Settings, consumer: Consumer) -> Page | None:
+def _page(settings: Settings, running: Sequence[Consumer]) -> Page | None:
+    """Metrics and health. While the daemon waits for its lease it is alive and not ready, and has counted nothing."""
     from detector.errors import InputError
     from detector.metrics import Health, Page
 
@@ -214,11 +265,14 @@ def _page(settings: Settings, consumer: Consumer) -> Page | None:
         return None
 
     def health() -> Health:
-        alive = time.time() - consumer.last_turn < ALIVE
-        return Health(alive, alive and consumer.started)
+        alive = all(time.time() - one.last_turn < ALIVE for one in running)
+        return Health(alive, alive and any(one.started for one in running))
+
+    def values() -> Mapping[str, float]:
+        return running[0].values() if running else {}
 
     try:
-        page = Page(settings.http.host, settings.http.port, consumer.values, health)
+        page = Page(settings.http.host, settings.http.port, values, health)
     except OSError as error:
         raise InputError(
             f"cannot listen on {settings.http.host}:{settings.http.port}: {error.strerror}",
