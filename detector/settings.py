@@ -125,6 +125,26 @@ class Bounds(Model):
     message: Size = LIMITS.message
 
 
+class Blind(Model):
+    """From when on the daemon calls itself blind (`detector.blindness.Limits`)."""
+
+    lag: Duration = 1800
+    source: Duration = 6 * 3600
+    partition: Duration = 12 * 3600
+    bucket: Duration = 24 * 3600
+    rejects: Annotated[float, Field(gt=0, le=1)] = 0.05
+
+
+class Canary(Model):
+    """Objects that are read on a schedule, and whose reads the logs must tell of."""
+
+    every: Duration = 900
+    within: Duration = 2700
+    objects: Annotated[
+        tuple[Annotated[str, Field(pattern=r"^s3://[a-z0-9.-]{3,63}/.{1,1024}$")], ...], Field(min_length=1)
+    ]
+
+
 class Http(Model):
     """Where /metrics, /healthz and /readyz are served; port 0 takes a free one."""
 
@@ -144,6 +164,8 @@ class Settings(Model):
     response: Responding = Responding()
     protected_buckets: tuple[str, ...] = ()
     http: Http | None = None
+    blind: Blind = Blind()
+    canary: Canary | None = None
     prefer: dict[str, Literal["cloudtrail", "server_access"]] = Field(default_factory=dict)
     lateness: dict[Literal["cloudtrail", "server_access", "access_audit"], Duration] = Field(default_factory=dict)
     idle_after: Duration = 3600

@@ -128,6 +128,13 @@ class Lease(Protocol):
         """Let the next one have it at once. Never raises; safe to repeat."""
 
 
+class Probe(Protocol):
+    """Reads canaries."""
+
+    def read(self, bucket: str, key: str) -> None:
+        """Read one object, so that the logs must tell of it. Takes a few seconds at most. Raises EdgeError."""
+
+
 @dataclass(frozen=True, slots=True)
 class Applied:
     """What came of a revocation: `applied`, `already`, `refused` or `failed`, and why."""

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,12 +22,19 @@ if TYPE_CHECKING:
     from detector.metrics import Page
     from detector.outbox import Edges
     from detector.settings import Settings
+    from detector.sight import Sight
     from detector.source import Lease, Responder, Sink, Source, StateStore
 
 WAIT = 1.0
 """Seconds a turn waits for the first message: how long a signal or the end of idleness may go unnoticed."""
 ALIVE = 120.0
 """Seconds without a turn after which the daemon calls itself dead."""
+
+BEAT = 60.0
+"""Seconds between heartbeats in the log, by which alarms outside the daemon know that it lives (deploy/)."""
+BEATING = (
+    "watermark_lag_seconds", "seconds_since_data", "alerts_waiting", "rules_failed", "records", "checkpoint_seconds",
+)  # fmt: skip
 
 
 def watch(
@@ -75,7 +83,12 @@ def run(consumer: Consumer, until_idle: float | None, stopping: Sequence[int]) -
     """Turn until nothing has come for `until_idle` seconds (True), or until a signal came (False)."""
     wait = WAIT if until_idle is None else min(WAIT, max(0.05, until_idle / 4))
     last = time.monotonic()
+    told = last - BEAT
     while not stopping:
+        if time.monotonic() - told >= BEAT:
+            told = time.monotonic()
+            values = consumer.values()
+            say("heartbeat", **{name: round(values[name]) for name in BEATING})
         if consumer.turn(wait):
             last = time.monotonic()
         elif until_idle is not None and time.monotonic() - last >= until_idle:
@@ -121,7 +134,25 @@ def build(
         memory=settings.memory,
         shelf=edges.store,
     )
-    return Consumer(engine, rules, edges, _orders(settings), say=say, clock=clock)
+    return Consumer(engine, rules, edges, _orders(settings), say=say, clock=clock, sight=_sight(settings))
+
+
+def _sight(settings: Settings) -> Sight:
+    from detector.blindness import Limits
+    from detector.canary import Canaries, place_of
+    from detector.sight import Sight
+
+    blind, canary = settings.blind, settings.canary
+    limits = Limits(blind.lag, blind.source, blind.partition, blind.bucket, blind.rejects)
+    if canary is None:
+        return Sight(limits, settings.protected_buckets)
+    from detector.aws.probe import S3Probe
+
+    places = [place_of(uri) for uri in canary.objects]
+    limits = replace(
+        limits, source=min(limits.source, canary.every + canary.within), canaries=frozenset(p.bucket for p in places)
+    )
+    return Sight(limits, settings.protected_buckets, Canaries(places, canary.every, canary.within), S3Probe())
 
 
 def _orders(settings: Settings) -> Orders:
