@@ -14,7 +14,8 @@ from unittest.mock import patch
 from hatch_build import compiled
 from soak.laws import ROOT
 
-TEST = "tests/logs/test_members.py"
+TESTS = "tests/logs/test_[lms]*.py"
+"""Of members, lines, and server access logs."""
 SANITIZERS = "-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all"
 LIBRARIES = ("libasan.so", "libubsan.so")
 

@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 
 from detector.core.access import COLUMNS, Log, Operation, Outcome, Row, text_hash
 from detector.core.builder import BatchBuilder
-from detector.logs import server_access
+from detector.logs import server_access, usual_lines
 from detector.logs.access_line import row_of as row_of_line
 from detector.logs.server_access import looks_like, parse
-from detector.logs.usual_lines import usual_lines
 from tests.real_logs import REAL_LOGS, needs_real_logs
 from tests.records import rows_of, taken
 
@@ -517,12 +516,13 @@ def assert_read_exactly(data, longest=65_536, asked=COLUMNS):
     ]
 
 
-@given(logs, st.sampled_from([700, 3_500, 65_536]), st.sampled_from([1, 2_000, 1 << 20]), st.sampled_from([0, 20_000]))
-def test_lines_are_read_as_the_exact_parser_reads_them(data, longest, block, few):
-    """In columns or one by one, in blocks of any size: the same rows and rejects, in the same order."""
+@given(logs, st.sampled_from([700, 3_500, 65_536]), st.sampled_from([1, 2_000, 1 << 20]), st.sampled_from([1, 2, 9]))
+def test_lines_are_read_as_the_exact_parser_reads_them(data, longest, piece, room):
+    """In pieces of any size, few or many lines together: the same rows and rejects, in the same order."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(server_access, "_BLOCK", block)
-        patch.setattr(server_access, "_FEW", few)
+        patch.setattr(server_access, "_PIECE", piece)
+        patch.setattr(server_access, "_FEW", 0)
+        patch.setattr(usual_lines, "ROOM", room)
         assert_read_exactly(data, longest)
         assert_read_exactly(data, longest, frozenset({"key", "bytes", "auth"}))
 
@@ -557,21 +557,6 @@ def test_what_lines_differ_in_is_never_taken_from_another_line():
     quoted = [('"-"', '"-"'), ('"a"', "-"), ("-", '"a"'), ('"a"', '"b"c"'), ('"', "-")]
     lines = [line(referer=referer, agent=agent, tail=tail) for referer, agent in quoted for tail in tails]
     assert_read_exactly("\n".join([*lines, *(one.removeprefix(OWNER) for one in lines)]).encode())
-
-
-def test_the_usual_lines_are_read_many_at_a_time():
-    """What the law above compares with the exact parser is not that parser itself: ordinary lines go the quick way."""
-    ordinary = [
-        line(),
-        line(requester="-", address="2001:db8::1", status="403", error="AccessDenied", sent="243"),
-        line(request='"-"', operation="S3.EXPIRE.OBJECT", status="-", sent="-"),
-        line(request='"PUT /!/?partNumber=1 HTTP/1.0"', key="raw/!.wav", at="31/Dec/2025:23:59:59 -0130"),
-        line(sent="1234567890123", referer='"https://a/?q="b""', agent='"curl "é" \\"', tail="-"),
-    ]
-    block = "".join(f"{one}\n" for one in [*ordinary, line(request="-"), *ordinary]).encode()
-    usual, begin, end = usual_lines(block, 65_536)
-    assert usual.places.number.tolist() == [0, 1, 2, 3, 4, 6, 7, 8, 9, 10]
-    assert [block[b:e] for b, e in zip(begin.tolist(), end.tolist(), strict=True)] == block.splitlines()
 
 
 def exactly(one):
