@@ -33,5 +33,9 @@ def sanitized(folder: Path) -> dict[str, str]:
         if problem := compiled(folder):
             raise RuntimeError(problem)
     found = [subprocess.check_output(["cc", f"-print-file-name={name}"], text=True).strip() for name in LIBRARIES]
-    # Python itself leaks on purpose.
-    return {"LD_PRELOAD": " ".join(found), "ASAN_OPTIONS": "detect_leaks=0", "PYTHONPATH": str(folder)}
+    return {
+        "LD_PRELOAD": " ".join(found),
+        "ASAN_OPTIONS": "detect_leaks=0",  # Python itself leaks on purpose
+        "PYTHONMALLOC": "malloc",  # so that the end of every small object is guarded, too
+        "PYTHONPATH": str(folder),
+    }

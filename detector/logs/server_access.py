@@ -20,9 +20,9 @@ from detector.logs.limits import LIMITS
 from detector.logs.usual_columns import columns, told_apart
 from detector.logs.usual_lines import LARGEST, UsualLines, usual_lines
 
-_PIECE = 1 << 30
+PIECE = 1 << 30
 """Bytes of a log that the kernel is given."""
-_FEW = 20_000
+FEW = 10_000
 """Bytes of so few lines that looking at them together costs more than reading each exactly."""
 _BEGINNING = re.compile(rb"[^ ]++ [^ ]++ \[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\] (?:[0-9A-Fa-f.:]++|-) ")
 
@@ -39,7 +39,7 @@ def parse(data: bytes, name: str, into: BatchBuilder, longest_line: int = LIMITS
     """
     lines_before = 0
     for piece in _pieces(data):
-        if kernel.BUILT and _FEW <= len(piece) <= LARGEST:
+        if kernel.BUILT and FEW <= len(piece) <= LARGEST:
             lines_before += _together(piece, lines_before, name, into, longest_line)
         else:
             lines = piece.split(b"\n")
@@ -52,7 +52,7 @@ def _pieces(data: bytes) -> Iterator[bytes]:
     """The lines in pieces; all but the last end with a line break. A line that is longer than one is one of its own."""
     at = 0
     while at < len(data):
-        end = len(data) if at + _PIECE >= len(data) else data.rfind(b"\n", at, at + _PIECE) + 1
+        end = len(data) if at + PIECE >= len(data) else data.rfind(b"\n", at, at + PIECE) + 1
         end = end or data.find(b"\n", at) + 1 or len(data)
         yield data[at:end]
         at = end
