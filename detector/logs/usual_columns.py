@@ -7,8 +7,7 @@ the same. Only the columns that are asked for are made.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache, partial
-from typing import NamedTuple
+from functools import partial
 
 import numpy as np
 
@@ -20,6 +19,7 @@ from detector.core.access import (
     MAX_BYTES,
     NUMBER_COLUMNS,
     TEXT_COLUMNS,
+    U64,
     AccessBatch,
     Column,
     Index,
@@ -31,9 +31,10 @@ from detector.core.access import (
 from detector.core.builder import BatchBuilder
 from detector.core.operation import api_of_access_log
 from detector.core.principal import Principal, fingerprint
-from detector.core.principals import Principals
+from detector.core.principals import Principals, Unread
 from detector.logs import kernel
 from detector.logs.access_line import Right, auth_of, key_of, outcome, principal, right_of, signed, text
+from detector.logs.remembered import MARK, Fingerprints
 from detector.logs.usual_lines import (
     ADDRESS,
     AFTER_HOST_ID,
@@ -66,7 +67,6 @@ def columns(lines: UsualLines, into: BatchBuilder) -> AccessBatch:
     keyed = lines.slices[KEY, :, 0] >= 0
     logged, result = lines.column(OPERATION), lines.column(RESULT)
     api, operation = _operations(logged, keyed)
-    who = _who(lines, into)
     texts: dict[str, Callable[[], Column]] = {
         "api": lambda: api,
         "bucket": lambda: lines.column(BUCKET),
@@ -82,6 +82,7 @@ def columns(lines: UsualLines, into: BatchBuilder) -> AccessBatch:
         texts |= {name: partial(of_right.__getitem__, name) for name in of_right}
         numbers |= {name: partial(of_signature.__getitem__, name) for name in of_signature}
     nothing = Column.null(count)
+    who = _who(lines, into)
     return AccessBatch(
         time=lines.time,
         id=lines.id,
@@ -133,33 +134,53 @@ def _operations(logged: Column, keyed: Mask) -> tuple[Column, I8]:
     return Column(codes, [api for api, _ in kinds]), np.array([kind for _, kind in kinds], np.int8)[codes]
 
 
-class _Named(NamedTuple):
-    """Somebody's fingerprint; whether the requester is an ARN."""
-
-    print: int
-    principal: Principal
-    has_arn: bool
-
-
-@lru_cache(maxsize=1 << 14)
-def _named(named: bytes) -> _Named:
-    """Who a text of the column WHO names; nobody (`-`) is known by address."""
-    *address, requester = named[1:].decode().split(" ")
-    who = principal(requester, text(address[0]) if address else None)
-    return _Named(fingerprint(who), who, requester.startswith("arn:"))
+_fingerprints = Fingerprints()
 
 
 def _who(lines: UsualLines, into: BatchBuilder) -> I32:
     """Twice the code of every requester, plus one where it is an ARN."""
-    known = into.known
-    # With the space before it: no identity of another log begins so.
-    texts = kernel.texts(lines.data, lines.slices[WHO, lines.firsts(WHO)], True)
-    new = [one for one in texts if one not in known]
-    found = list(map(_named, new))
-    codes = into.codes_of([one.print for one in found], lambda rows: [found[row].principal for row in rows])
-    known.update(zip(new, [code << 1 | one.has_arn for code, one in zip(codes, found, strict=True)], strict=True))
-    coded = np.fromiter(map(known.__getitem__, texts), np.int32, len(texts))
-    return coded[lines.codes(WHO)]
+    known, slices = into.known, lines.slices[WHO, lines.firsts(WHO)]
+    # No identity of another log begins with a space, as these texts do. The mark keeps a hash from being 0.
+    hashes = kernel.keyed_hashes(lines.data, slices) | MARK
+    keys = hashes.tolist()
+    if new := [row for row, key in enumerate(keys) if key not in known]:
+        codes = 2 * _codes(lines, slices[new], hashes[new], into) + _are_arns(lines.data, slices[new])
+        known.update(zip(hashes[new].tolist(), codes.tolist(), strict=True))
+    return np.fromiter(map(known.__getitem__, keys), np.int32, len(keys))[lines.codes(WHO)]
+
+
+def _codes(lines: UsualLines, slices: I32, hashes: U64, into: BatchBuilder) -> I32:
+    """The codes of requesters that are new to the batch. Only of those that are new to us the names are read."""
+    prints = _fingerprints.of(hashes)
+    new = np.flatnonzero(prints == 0)
+    read = map(fingerprint, map(_principal, kernel.texts(lines.data, slices[new], True)))
+    prints[new] = np.fromiter(read, np.uint64, len(new))
+    _fingerprints.remember(hashes[new], prints[new])
+
+    def principals(rows: list[int]) -> list[Unread]:
+        return [Unread(_principal, text) for text in kernel.texts(lines.data, slices[rows], True)]
+
+    return np.array(into.codes_of(prints.tolist(), principals), np.int32)
+
+
+def _principal(named: bytes) -> Principal:
+    """Who a text of the column WHO names; nobody (`-`) is known by address."""
+    *address, requester = named[1:].decode().split(" ")
+    return principal(requester, text(address[0]) if address else None)
+
+
+def _are_arns(data: bytes, slices: I32) -> Mask:
+    """Which requesters are ARNs; nobody is none, whatever the address says."""
+    begin, end = slices.T
+    arns: Mask = _stand(data, b"arn:", begin + 1) & ~_stand(data, b" -", end - 2)
+    return arns
+
+
+def _stand(data: bytes, text: bytes, at: I32) -> Mask:
+    """Where so short a text stands at these places; each has as many bytes."""
+    windows = np.ndarray(len(data) - len(text) + 1, f"<u{len(text)}", data, strides=(1,))
+    found: Mask = windows[at] == int.from_bytes(text, "little")
+    return found
 
 
 def _outcomes(result: Column) -> I8:

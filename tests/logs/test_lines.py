@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from detector.core.access import COLUMNS, Row
 from detector.core.builder import BatchBuilder
-from detector.logs import kernel, server_access, usual_lines
+from detector.logs import kernel, server_access, usual_columns, usual_lines
 from detector.logs.access_line import epoch_seconds, row_of
+from detector.logs.remembered import Fingerprints
 from detector.logs.usual_columns import columns, told_apart
 from tests.access_lines import HOST_ID, LOGS, ODD, OWNER, TAIL, line
 from tests.real_logs import REAL_LOGS, needs_real_logs
@@ -201,6 +202,19 @@ def test_ten_thousand_requesters_are_told_apart_over_several_rooms():
     who = into.build()
     assert [who.principals[code].session for code in who.who.tolist()] == names
     assert len(who.principals) == 10_000
+
+
+@pytest.mark.parametrize("most", [1, 3, 1_000])
+def test_whatever_is_remembered_of_requesters_every_line_has_its_own(most):
+    """Also where nobody's address looks like an ARN, and where somebody is named like an address."""
+    who = ["-", "arn:x", "arn:", "ar", "svc:arn:", "192.0.2.7", "arn:aws:iam::1:user/u"]
+    lines = [
+        line(requester=name, address=there, tail="") for there in ("arn:x", "-", "192.0.2.7", "arn:") for name in who
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(usual_columns, "_fingerprints", Fingerprints(most))
+        for _ in range(2):
+            assert_found("\n".join(lines).encode(), room=5)
 
 
 def test_a_log_of_many_usual_lines_is_read_by_the_kernel_alone():
