@@ -1,7 +1,8 @@
 """Clients of AWS services, and the one place where botocore's errors become ours.
 
 Rules of this file
-- Retries are pinned (`standard`, five attempts in all): botocore changes its default between versions.
+- Retries are pinned (`standard`, five attempts in all unless the caller tries again by itself): botocore changes its
+  default between versions.
 - `AWS_ENDPOINT_URL` and `AWS_ENDPOINT_URL_<SERVICE>` are botocore's own and hold everywhere.
 - What a code means to us is a table. A code that is not in it is judged by its HTTP status.
 
@@ -118,18 +119,27 @@ NO_CREDENTIALS = (
 )
 
 
-def client(service: str, *, region: str | None = None, other: OtherAccount | None = None) -> Any:
+def client(
+    service: str,
+    *,
+    region: str | None = None,
+    other: OtherAccount | None = None,
+    attempts: int = 5,
+    connect_timeout: float = 5,
+    read_timeout: float = 30,
+) -> Any:
     """A client of a service. Make it once, in the main thread: clients may be shared by threads, sessions may not.
 
-    region: else `AWS_REGION`, else what boto3 finds. other: the role to assume first. Raises EdgeError.
+    region: else `AWS_REGION`, else what boto3 finds. other: the role to assume first. attempts: of each call, the first
+    included. Raises EdgeError.
     """
     import boto3
     from botocore.config import Config
 
     config = Config(
-        retries={"mode": "standard", "total_max_attempts": 5},
-        connect_timeout=5,
-        read_timeout=30,
+        retries={"mode": "standard", "total_max_attempts": attempts},
+        connect_timeout=connect_timeout,
+        read_timeout=read_timeout,
         max_pool_connections=16,
         user_agent_extra="bucketwatch",
     )
