@@ -44,11 +44,14 @@ from detector.errors import EdgeError, StateError
 from detector.logs.limits import LIMITS
 from detector.logs.limits import Limits as LogLimits
 from detector.logs.read import read
-from detector.outbox import Edges, Entry, Outbox, Say
+from detector.outage import Failing
+from detector.outbox import Edges, Outbox, Say, Sending
 from detector.response.plan import ResponsePolicy, plan
 from detector.sight import COLUMNS as OF_SIGHT
 from detector.sight import Sight
 from detector.source import Delivery, Message, Notice
+from detector.spool import Entry
+from detector.storm import Memory as StormMemory
 
 FILES_HORIZON = 15 * 86_400
 """Seconds for which files already counted are recognised: longer than any queue keeps a message."""
@@ -61,12 +64,18 @@ _NONE: U64 = np.zeros(0, np.uint64)
 
 
 class Memory(msgspec.Struct):
-    """What the loop and its outbox keep in the checkpoint. `saved_at`: epoch second of the last one."""
+    """What the loop and its outbox keep in the checkpoint. `saved_at`: epoch second of the last one.
+
+    `outbox`: what earlier versions kept here; entries have parts of their own (`detector.spool`).
+    """
 
     seq: int = 0
     enforcing_since: int = 0
     outbox: list[Entry] = msgspec.field(default_factory=list)
     saved_at: int = 0
+    storm: StormMemory = msgspec.field(default_factory=StormMemory)
+    failing: dict[str, Failing] = msgspec.field(default_factory=dict)
+    journal_mark: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +87,9 @@ class Orders:
     redact: Redaction = "none"
     protected_buckets: tuple[str, ...] = ()
     limits: LogLimits = LIMITS
+    sending: Sending = field(default_factory=Sending)
+    config: str = ""
+    """Digest of the whole configuration, for the journal."""
 
 
 class Consumer:
@@ -103,7 +115,7 @@ class Consumer:
         for one in self._files.spilling():
             one.lean_on(edges.store, FILES_MEMORY)
         self._enforcing_since = self._saved_at = 0
-        self._outbox = Outbox(edges, orders.response.max_age, say=say, clock=clock)
+        self._outbox = Outbox(edges, orders.response.max_age, orders.sending, say=say, clock=clock)
         self._failed: set[str] = set()
         self._idle: set[str] = set()
         self.checkpoint_seconds = 0.0
@@ -120,13 +132,14 @@ class Consumer:
             self.edges.source.restore(parts["source"])
         memory = _decode(parts["consumer"]) if "consumer" in parts else Memory()
         self._resume(memory, int(self._clock()))
-        self._outbox.take_up(memory.seq, memory.outbox)
+        self._outbox.take_up(memory.seq, parts, memory.failing, memory.journal_mark, memory.outbox)
+        self._outbox.storm.restore(memory.storm, parts)
         self._note_unwatched()
-        self._outbox.note(
-            "start", {"rules": {r.id: r.digest() for r in self._rules.values()}, "mode": self.orders.response.mode}
-        )
+        rules = {rule.id: rule.digest() for rule in self._rules.values()}
+        self._outbox.note("start", {"rules": rules, "mode": self.orders.response.mode, "config": self.orders.config})
         self._checkpoint()
         self._work_off()
+        self._say_head()
         self.started = True
 
     def turn(self, wait_seconds: float) -> bool:
@@ -142,6 +155,7 @@ class Consumer:
         findings = self.engine.judge() + self.engine.advance(now, backlog=delivery.backlog)
         findings += self.sight.look(self.engine, batch, events, delivery.messages, now)
         self._tell(findings, now)
+        self._outbox.tell_digests()
         self._note_trouble(batch, now)
         # 5 checkpoint: from here on all of this is known after a crash, and will be told.
         if done or len(marks) or self._outbox.unsaved:
@@ -162,14 +176,17 @@ class Consumer:
         """The data ends here: close every open finding and tell of it."""
         now = int(self._clock())
         self._tell(self.engine.finish() + self.sight.blindness.close(now), now)
+        self._outbox.tell_digests(everything=True)
         self._checkpoint()
         self._work_off()
 
     def stop(self) -> None:
         """Leave a last checkpoint and let go of everything."""
+        self._outbox.tell_digests(everything=True)
         self._outbox.note("stop", {})
         self._checkpoint()
         self._work_off()
+        self._say_head()
         if left := len(self._outbox.entries):
             self._say("left_for_next_start", count=left)
         self.edges.source.close()
@@ -190,6 +207,8 @@ class Consumer:
                 "rejected": books.rejected.total(),
                 "late": books.late,
                 "alerts_waiting": self._outbox.waiting(),
+                "alert_age_seconds": self._outbox.age(),
+                "sink_down": len(self._outbox.outages.down()),
                 "checkpoint_seconds": self.checkpoint_seconds,
                 "rules_failed": len(self.engine.failures),
                 "watermark_lag_seconds": max(0.0, now - min(reached)) if reached else 0.0,
@@ -283,8 +302,7 @@ class Consumer:
                 "finding", state=finding.state, rule=finding.rule_id, alert=finding.alert_ids[0], who=finding.group
             )
             if rule.pages:
-                entry.alert = leaving(body, self.orders.redact)
-                entry.sinks = [sink.name for sink in self.edges.sinks]
+                self._outbox.page(entry, leaving(body, self.orders.redact))
             if planned and planned["applicable"] and self.edges.responder and finding.state == OPENED:
                 entry.plan = planned
 
@@ -336,9 +354,21 @@ class Consumer:
         """Write these parts with the loop's own memory, atomically."""
         self.edges.insist()
         outbox = self._outbox
-        memory = Memory(outbox.seq, self._enforcing_since, outbox.entries, self._saved_at)
-        self.edges.store.save(parts | {"consumer": msgspec.msgpack.encode(memory)})
-        outbox.unsaved = False
+        memory = Memory(
+            outbox.seq,
+            self._enforcing_since,
+            saved_at=self._saved_at,
+            storm=outbox.storm.memory,
+            failing=outbox.outages.failing,
+            journal_mark=self.edges.journal.mark,
+        )
+        self.edges.store.save(parts | outbox.changes() | {"consumer": msgspec.msgpack.encode(memory)})
+        outbox.saved()
+
+    def _say_head(self) -> None:
+        """Where the journal ends, for whoever wants to see later that nothing was cut off (`journal verify --head`)."""
+        head = self.edges.journal.head
+        self._say("journal_head", seq=head.seq, hash=head.hash)
 
     def _work_off(self) -> None:
         """Steps 6 to 8; what an edge refuses stays in the outbox and is tried next turn."""

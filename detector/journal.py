@@ -1,66 +1,84 @@
-"""The journal: what was found and what was done about it, in an append-only chain of lines.
+"""The journal in a file. The twin of `aws.journal`; what an entry is, and the chain: `detector.chain`.
 
-Rules of this file
-- One JSON object a line: {"seq","time","kind","body","prev","hash"}. `hash` is SHA-256 over the canonical JSON of the
-  other five, `prev` the hash of the line before; so an edit, a cut in the middle and a reordering show.
-- A cut at the end, and a chain written anew from the start, do not show in the file alone: keep `head` elsewhere
-  (the checkpoint does) and compare.
-- Everything beyond ASCII is escaped: names out of a log cannot break a line or a terminal.
-- Entries are numbered by the caller and durable when `append` returns; what is appended again after a crash is skipped.
+Entries are durable when `append` returns. A line torn by a crash is cut on opening, and told.
 """
 
 from __future__ import annotations
 
 import fcntl
-import hashlib
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from detector.chain import EMPTY, GENESIS, Checking, Head, Verdict, agree, foreign, head_of, linked, parsed
 from detector.errors import StateError, UnreadablePathError
 from detector.response.plain import printable
 
-GENESIS = "0" * 64
-SEALED = ("seq", "time", "kind", "body", "prev")
 BLOCK = 1 << 16
+__all__ = ["GENESIS", "Journal", "examine", "verify"]
 
 
 class Journal:
     """A journal file to append to. `recovered`: what a crash had left of a last line, now cut; else None.
 
-    Several processes may have it open: each append locks the file and reads anew what others wrote.
+    Several processes may have it open: each append locks the file and reads anew what others wrote. Of entries with the
+    same number it takes the first, and tells whoever brings another that there is somebody else.
     """
+
+    mark = 0
 
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
         self.recovered: str | None = None
-        self._end, self._seq, self._hash = -1, -1, GENESIS
+        self._end, self._head = -1, EMPTY
         with self._locked() as file:
             self._catch_up(file)
 
     @property
-    def head(self) -> tuple[int, str]:
+    def head(self) -> Head:
         """Number and hash of the last entry; (-1, zeros) if there is none."""
-        return self._seq, self._hash
+        return self._head
+
+    def seek(self, mark: int) -> None:
+        """A file's end is where it ends."""
 
     def append(self, entries: Sequence[Mapping[str, Any]]) -> None:
         """Add entries ({"seq","time","kind","body"}, rising `seq`), durable on return. Raises StateError.
 
-        Entries with a number the journal has already are skipped: a crash after an append repeats it.
+        Entries the journal has already are skipped: a crash after an append repeats it.
         """
         with self._locked() as file:
             self._catch_up(file)
-            lines, seq, head = b"", self._seq, self._hash
-            for entry in entries:
-                if entry["seq"] > seq:
-                    line, seq, head = _line(entry, head)
-                    lines += line
+            if not self._agrees(file, entries):
+                raise foreign(str(self._path), entries[0]["seq"])
+            lines, head = b"", self._head
+            for line, after in linked([entry for entry in entries if entry["seq"] > head.seq], head):
+                lines, head = lines + line, after
             if lines:
                 _write(file, lines, self._end)
-                self._end, self._seq, self._hash = self._end + len(lines), seq, head
+                self._end, self._head = self._end + len(lines), head
+
+    def agrees(self, entries: Sequence[Mapping[str, Any]]) -> bool:
+        """Whether none of these numbers is another entry's."""
+        with self._locked() as file:
+            self._catch_up(file)
+            return self._agrees(file, entries)
+
+    def _agrees(self, file: int, entries: Sequence[Mapping[str, Any]]) -> bool:
+        old = [entry for entry in entries if entry["seq"] <= self._head.seq]
+        if not old:
+            return True
+        there: dict[int, dict[str, Any]] = {}
+        end, first = self._end, min(entry["seq"] for entry in old)
+        while end > 0 and first not in there:
+            end, line = _last_line(file, end)
+            found = parsed(line)
+            if found is None or not isinstance(seq := found.get("seq"), int) or seq < first:
+                break
+            there[seq] = found
+        return agree(old, there)
 
     @contextmanager
     def _locked(self) -> Iterator[int]:
@@ -85,8 +103,7 @@ class Journal:
         if size == self._end:
             return
         start, line = _last_line(file, size)
-        entry = _parsed(line)
-        if line and (entry is None or not line.endswith(b"\n")):
+        if line and (parsed(line) is None or not line.endswith(b"\n")):
             os.ftruncate(file, start)
             os.fsync(file)
             self.recovered = (
@@ -94,72 +111,35 @@ class Journal:
             )
             size = start
             _, line = _last_line(file, size)
-            entry = _parsed(line)
-        self._take_up(entry, line, size)
+        self._take_up(line, size)
 
-    def _take_up(self, entry: dict[str, Any] | None, line: bytes, size: int) -> None:
-        if line and (entry is None or not isinstance(entry.get("seq"), int) or not isinstance(entry.get("hash"), str)):
+    def _take_up(self, line: bytes, size: int) -> None:
+        head = head_of(parsed(line)) if line else EMPTY
+        if head is None:
             raise StateError(
                 "the journal's last entry cannot be read, and not because of a crash",
                 where=printable(self._path),
                 remedy="keep the file as evidence, run `bucketwatch journal verify`, and start with a new journal.path",
             )
-        self._end = size
-        self._seq, self._hash = (entry["seq"], entry["hash"]) if entry else (-1, GENESIS)
+        self._end, self._head = size, head
 
 
 def verify(path: str | Path) -> list[str]:
     """Everything wrong with a journal's chain, by line; empty if it holds. Raises UnreadablePathError."""
-    problems: list[str] = []
-    expected, last = GENESIS, None
+    return examine(path).problems
+
+
+def examine(path: str | Path, wanted: str = "") -> Verdict:
+    """The same with where the chain ends, and whether `wanted` is a hash in it. Raises UnreadablePathError."""
+    checking = Checking(wanted)
     try:
         with Path(path).open("rb") as file:
-            for number, line in enumerate(file, 1):
-                entry = _parsed(line)
-                if entry is None or not line.endswith(b"\n"):
-                    problems.append(f"line {number}: torn, or no entry of a journal")
-                    continue
-                problems += [f"line {number}: {what}" for what in _wrong(entry, line, expected, last)]
-                expected, last = str(entry.get("hash")), entry.get("seq")
+            problems = [f"line {n}: {what}" for n, line in enumerate(file, 1) for what in checking.problems(line)]
     except OSError as error:
         raise UnreadablePathError(
             f"cannot be read: {error.strerror}", where=printable(path), remedy="give the path of a journal"
         ) from error
-    return problems
-
-
-def _wrong(entry: dict[str, Any], line: bytes, expected: str, last: Any) -> Iterator[str]:
-    # the line itself must be what we would write: a field given twice, or one that no hash covers, is an edit too
-    if entry.get("hash") != _seal(entry) or _written({n: entry.get(n) for n in (*SEALED, "hash")}) != line:
-        yield "was edited: its content does not have the hash it carries"
-    if entry.get("prev") != expected:
-        yield "does not follow the line before: entries were cut out, put in or reordered"
-    seq = entry.get("seq")
-    if not isinstance(seq, int) or (seq not in (0, 1) if last is None else seq != last + 1):
-        yield f"has number {seq!r} after {last!r}: entries are missing or reordered"
-
-
-def _line(entry: Mapping[str, Any], prev: str) -> tuple[bytes, int, str]:
-    sealed = {name: entry[name] for name in SEALED if name != "prev"} | {"prev": prev}
-    sealed["hash"] = _seal(sealed)
-    return _written(sealed), entry["seq"], sealed["hash"]
-
-
-def _seal(entry: Mapping[str, Any]) -> str:
-    sealed = {name: entry.get(name) for name in SEALED}
-    return hashlib.sha256(json.dumps(sealed, sort_keys=True, separators=(",", ":")).encode("ascii")).hexdigest()
-
-
-def _written(entry: Mapping[str, Any]) -> bytes:
-    return json.dumps(entry, separators=(",", ":")).encode("ascii") + b"\n"
-
-
-def _parsed(line: bytes) -> dict[str, Any] | None:
-    try:
-        found = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
+    return Verdict(problems, checking.head, checking.seen)
 
 
 def _last_line(file: int, size: int) -> tuple[int, bytes]:

@@ -18,6 +18,7 @@ from detector.core.evidence import Redaction
 from detector.core.rule import Duration, Model, Size
 from detector.errors import Problem, SettingsError, UnreadablePathError
 from detector.logs.limits import LIMITS
+from detector.storm import STORM
 
 PREFIX = "BUCKETWATCH_"
 NOT_SETTINGS = frozenset({"BUCKETWATCH_REQUIRE_ALL"})
@@ -65,9 +66,10 @@ class S3(Model):
 
 
 class Sns(Model):
-    """Alerts to an SNS topic."""
+    """Alerts to an SNS topic. ocsf: OCSF Detection Findings instead of the contract's JSON (mail stays plain text)."""
 
     kind: Literal["sns"]
+    ocsf: bool = False
     topic_arn: Annotated[str, Field(pattern=r"^arn:[a-z-]+:sns:[a-z0-9-]+:\d{12}:[\w.-]+$")]
 
 
@@ -75,6 +77,7 @@ class File(Model):
     """Alerts as JSON lines in a file."""
 
     kind: Literal["file"]
+    ocsf: bool = False
     path: SomePath
 
 
@@ -82,12 +85,43 @@ class Stdout(Model):
     """Alerts as JSON lines on standard output."""
 
     kind: Literal["stdout"]
+    ocsf: bool = False
 
 
-class JournalFile(Model):
-    """The hash-chained record of findings and actions."""
+class JournalPlace(Model):
+    """The hash-chained record of findings and actions: a file, or objects below a prefix of a bucket.
 
-    path: SomePath
+    retention: seconds for which objects are locked, where the bucket has object lock.
+    """
+
+    path: SomePath | None = None
+    bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]+$")] | None = None
+    prefix: str = "journal"
+    retention: Annotated[Duration, Field(ge=86_400)] | None = None
+    lock: Literal["governance", "compliance"] = "governance"
+
+    @model_validator(mode="after")
+    def _is_one_place(self) -> JournalPlace:
+        given = self.model_fields_set
+        if (self.path is None) == (self.bucket is None):
+            msg = "expected either path (a file) or bucket (and prefix)"
+            raise ValueError(msg)
+        if self.path is not None and given & {"prefix", "retention", "lock"}:
+            msg = "prefix, retention and lock go with bucket"
+            raise ValueError(msg)
+        return self
+
+
+class Grouping(Model):
+    """How many alerts of findings just opened go out one by one (`detector.storm`)."""
+
+    window: Annotated[Duration, Field(ge=1)] = STORM.window
+    single: Annotated[int, Field(ge=1)] = STORM.single
+    total: Annotated[int, Field(ge=1)] = STORM.total
+    every: Annotated[Duration, Field(ge=1)] = STORM.every
+    critical_within: Annotated[Duration, Field(ge=1)] = STORM.critical_within
+    named: Annotated[int, Field(ge=1, le=100)] = STORM.named
+    ids: Annotated[int, Field(ge=1, le=1000)] = STORM.ids
 
 
 class Responder(Model):
@@ -160,7 +194,9 @@ class Settings(Model):
     rules: SomePath | None = None
     state: Annotated[Sqlite | S3, Field(discriminator="kind")]
     alerts: tuple[Annotated[Sns | File | Stdout, Field(discriminator="kind")], ...] = (Stdout(kind="stdout"),)
-    journal: JournalFile
+    journal: JournalPlace
+    storm: Grouping = Grouping()
+    sink_down_after: Duration = 600
     response: Responding = Responding()
     protected_buckets: tuple[str, ...] = ()
     http: Http | None = None
@@ -184,7 +220,6 @@ class Settings(Model):
 
 UNAVAILABLE = {
     ("archive",): "the archive is not in this version; leave the key out",
-    ("journal", "bucket"): "a journal in S3 is not in this version: use {path: …}",
 }
 """Keys of the contract that this version does not have: refused, never ignored."""
 

@@ -17,11 +17,12 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from detector.chain import Journal
     from detector.consumer import Consumer, Orders
     from detector.core.rule import Rule
     from detector.metrics import Page
     from detector.outbox import Edges
-    from detector.settings import Settings
+    from detector.settings import JournalPlace, Settings
     from detector.sight import Sight
     from detector.source import Lease, Responder, Sink, Source, StateStore
 
@@ -156,10 +157,14 @@ def _sight(settings: Settings) -> Sight:
 
 
 def _orders(settings: Settings) -> Orders:
+    import hashlib
+
     from detector.consumer import Orders
     from detector.core.admit import Admission
     from detector.logs.limits import Limits
+    from detector.outbox import Sending
     from detector.response.plan import ResponsePolicy
+    from detector.storm import Limits as Storming
 
     response = settings.response
     return Orders(
@@ -174,11 +179,12 @@ def _orders(settings: Settings) -> Orders:
         settings.redact_keys,
         settings.protected_buckets,
         Limits(**settings.limits.model_dump()),
+        Sending(Storming(**settings.storm.model_dump()), settings.sink_down_after),
+        hashlib.sha256(settings.model_dump_json().encode()).hexdigest()[:16],
     )
 
 
 def _edges(settings: Settings, rules: Sequence[Rule], lease: Lease | None) -> Edges:
-    from detector.journal import Journal
     from detector.outbox import Edges
 
     source = _source(settings)
@@ -186,7 +192,7 @@ def _edges(settings: Settings, rules: Sequence[Rule], lease: Lease | None) -> Ed
     revokes = settings.response.mode == "enforce" and any("revoke" in rule.respond for rule in rules)
     responder = _responder(settings) if revokes else None
     store = _store(settings, lease)
-    return Edges(source, store, sinks, Journal(settings.journal.path), responder, lease)
+    return Edges(source, store, sinks, _journal(settings.journal), responder, lease)
 
 
 def make_lease(settings: Settings, *, say: Any) -> Lease:
@@ -234,6 +240,16 @@ def _source(settings: Settings) -> Source:
     return directory
 
 
+def _journal(place: JournalPlace) -> Journal:
+    if place.bucket is not None:
+        from detector.aws.journal import Lock, S3Journal
+
+        return S3Journal(place.bucket, place.prefix, Lock(place.retention, place.lock.upper()))
+    from detector.journal import Journal
+
+    return Journal(place.path or "")
+
+
 def _sink(alert: Any) -> Sink:
     from detector.local.file_sink import FileSink, StdoutSink
     from detector.settings import File, Sns
@@ -241,8 +257,10 @@ def _sink(alert: Any) -> Sink:
     if isinstance(alert, Sns):
         from detector.aws.topic import SnsSink
 
-        return SnsSink(alert.topic_arn)
-    return FileSink(alert.path) if isinstance(alert, File) else StdoutSink(as_json=True)
+        return SnsSink(alert.topic_arn, ocsf=alert.ocsf)
+    if isinstance(alert, File):
+        return FileSink(alert.path, ocsf=alert.ocsf)
+    return StdoutSink(as_json=True, ocsf=alert.ocsf)
 
 
 def _responder(settings: Settings) -> Responder:

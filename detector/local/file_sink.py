@@ -10,19 +10,23 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from detector.errors import EdgeError
+from detector.ocsf import detection_finding
 from detector.response.plain import headline, printable
 
 
 class FileSink:
-    """Appends one JSON line an alert, on the disk before `send` returns. Opened for each: logrotate may move it."""
+    """Appends one JSON line an alert, on the disk before `send` returns. Opened for each: logrotate may move it.
 
-    def __init__(self, path: str | Path) -> None:
-        self._path = Path(path)
+    ocsf: OCSF Detection Findings instead of the contract's JSON.
+    """
+
+    def __init__(self, path: str | Path, *, ocsf: bool = False) -> None:
+        self._path, self._ocsf = Path(path), ocsf
         self.name = f"file:{path}"
 
     def send(self, alert: Mapping[str, Any]) -> None:
         """Append the alert. Raises EdgeError."""
-        line = json.dumps(alert).encode("ascii") + b"\n"
+        line = json.dumps(detection_finding(alert) if self._ocsf else alert).encode("ascii") + b"\n"
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("a+b") as file:
@@ -39,18 +43,19 @@ class FileSink:
 
 
 class StdoutSink:
-    """Prints alerts: one line a person reads, or one line of JSON."""
+    """Prints alerts: one line a person reads, or one line of JSON (ocsf: an OCSF Detection Finding)."""
 
     name = "stdout"
 
-    def __init__(self, *, as_json: bool = False, stream: TextIO | None = None) -> None:
-        self._as_json, self._stream = as_json, stream
+    def __init__(self, *, as_json: bool = False, ocsf: bool = False, stream: TextIO | None = None) -> None:
+        self._as_json, self._ocsf, self._stream = as_json, ocsf, stream
 
     def send(self, alert: Mapping[str, Any]) -> None:
         """Print the alert. Raises EdgeError, if the reader has gone."""
         stream = self._stream or sys.stdout
+        body = detection_finding(alert) if self._ocsf else alert
         try:
-            stream.write((json.dumps(alert) if self._as_json else _line(alert)) + "\n")
+            stream.write((json.dumps(body) if self._as_json else _line(alert)) + "\n")
             stream.flush()
         except OSError as error:
             raise EdgeError(

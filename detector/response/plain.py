@@ -32,8 +32,15 @@ def headline(alert: Mapping[str, Any]) -> str:
 def who(alert: Mapping[str, Any]) -> str:
     """The group the finding is about."""
     group = alert.get("group")
+    if _named(alert):
+        return f"{alert['digest'].get('count', '?')} alerts, the largest of {_group(_named(alert)[0])}"
     if not isinstance(group, Mapping) or not group:
         return "nobody in particular"
+    return _group(alert)
+
+
+def _group(alert: Mapping[str, Any]) -> str:
+    group = alert.get("group") or {}
     return ", ".join(f"{printable(level, 40)} {printable(name, 300)}" for level, name in group.items())
 
 
@@ -44,15 +51,32 @@ def message(alert: Mapping[str, Any]) -> str:
         "",
         f"What:   {printable(alert.get('explanation') or alert.get('title', ''), 1500)}",
         f"Who:    {who(alert)}",
-        f"How much: {_how_much(alert)}",
+        *(f"        {_group(one)}: peak {printable(one.get('peak_value'), 30)}" for one in _named(alert)),
+        *([] if alert.get("kind") == "alarm" else [f"How much: {_how_much(alert)}"]),
         f"When:   {printable(alert.get('opened_at', '?'), 40)} to {printable(alert.get('last_at', '?'), 40)}",
-        f"State:  {READING.get(str(alert.get('state')), printable(alert.get('state', '?'), 40))}",
+        f"State:  {_reading(alert)}",
         "",
         *_containment(alert.get("plan")),
         *(["Runbook:", *_lines(alert["runbook"])] if alert.get("runbook") else []),
         f"Rule {printable(alert.get('rule_id', '?'), 200)}, alert {printable(alert.get('alert_id', '?'), 80)}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _reading(alert: Mapping[str, Any]) -> str:
+    """Whether somebody is still at it; of the daemon's own alarms just their state."""
+    state = printable(alert.get("state", "?"), 40)
+    return state if alert.get("kind") == "alarm" else READING.get(state, state)
+
+
+def _named(alert: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The groups a digest names: the largest, then the first that are not among them."""
+    digest = alert.get("digest")
+    if not isinstance(digest, Mapping):
+        return []
+    largest = list(digest.get("largest") or ())
+    known = {one.get("alert_id") for one in largest}
+    return [*largest, *(one for one in digest.get("first") or () if one.get("alert_id") not in known)]
 
 
 def _lines(text: object) -> list[str]:

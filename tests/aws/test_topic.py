@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from detector.aws import topic
 from detector.aws.topic import LARGEST, SnsSink, publication
 from detector.errors import EdgeError, InputError
+from detector.ocsf import detection_finding
 
 ARN = "arn:aws-cn:sns:cn-north-1:111122223333:alerts"
 ALERT = {
@@ -72,18 +73,26 @@ def test_a_large_alert_loses_its_lists_first(text):
     keys = {"requests": 5, "sample_keys": [text * 20_000] * 20}
     request = publication(ALERT | {"evidence": keys}, ARN)
     assert size(request) <= LARGEST
-    assert default(request) == ALERT | {"evidence": {"requests": 5}, "truncated": True}
+    pointer = "the whole is in the journal, the entries of alert_id a-1"
+    assert default(request) == ALERT | {"evidence": {"requests": 5}, "truncated": True, "whole_at": pointer}
+    assert pointer in json.loads(request["Message"])["email"]
 
 
-@pytest.mark.parametrize("field", ["title", "explanation", "group", "plan", "principal", "evidence"])
+@pytest.mark.parametrize(
+    "field", ["title", "explanation", "group", "plan", "principal", "evidence", "runbook", "digest"]
+)
 def test_no_field_makes_an_alert_unsendable(field):
     """However large one part is, the alert goes out, with its identity whole."""
     big = "\U0001f4a5" * 300_000
-    value = big if field in ("title", "explanation") else {"session": big, "account": big, "commands": [big]}
-    request = publication(ALERT | {field: value}, ARN)
+    value = {"session": big, "account": big, "commands": [big], "first": [{"group": {"session": big}}]}
+    if field in ("title", "explanation", "runbook"):
+        value = big
+    request = publication(ALERT | {field: value, "sequence": 7}, ARN)
     assert size(request) <= LARGEST
+    assert size(publication(ALERT | {field: value}, ARN, ocsf=True)) <= LARGEST
     sent = default(request)
     assert sent["truncated"] is True
+    assert sent["whole_at"] == "the whole is in the journal, entry 7 of alert_id a-1"
     assert (sent["alert_id"], sent["rule_id"], sent["state"]) == ("a-1", "bulk", "opened")
 
 
@@ -94,6 +103,28 @@ def test_a_command_is_whole_or_absent():
     assert default(request)["plan"]["commands"] == [command]
 
 
+def test_a_long_runbook_leaves_the_mail_whole_before_it():
+    """What is cut from a mail is its end: who, how much and the command stay, whole lines of them."""
+    request = publication(ALERT | {"runbook": "\u00fc" * 900 + "\n" + "step\n" * 50 + "\U0001f4a5" * 90_000}, ARN)
+    mail = json.loads(request["Message"])["email"]
+    assert size(request) <= LARGEST
+    assert "aws iam put-role-policy --role-name=R\n" in mail
+
+
+def test_an_account_that_is_only_a_group_is_an_attribute():
+    """A rule that counts by account has no single principal, and filters want its account all the same."""
+    request = publication(ALERT | {"principal": None, "group": {"account": "444455556666"}}, ARN)
+    assert request["MessageAttributes"]["account"]["StringValue"] == "444455556666"
+
+
+def test_programs_behind_an_ocsf_topic_get_a_detection_finding_and_people_the_same_mail():
+    """Only the default text differs."""
+    plain, ocsf = publication(ALERT, ARN), publication(ALERT, ARN, ocsf=True)
+    assert default(ocsf) == detection_finding(ALERT)
+    assert json.loads(ocsf["Message"])["email"] == json.loads(plain["Message"])["email"]
+    assert ocsf["MessageAttributes"] == plain["MessageAttributes"]
+
+
 def test_a_fifo_topic_gets_one_group_an_alert_and_one_id_a_sending():
     """States of an alert keep their order, a repeated sending is recognised, another sending is not."""
     fifo = ARN + ".fifo"
@@ -102,7 +133,11 @@ def test_a_fifo_topic_gets_one_group_an_alert_and_one_id_a_sending():
     closed = publication(ALERT | {"state": "closed"}, fifo)
     assert first["MessageGroupId"] == closed["MessageGroupId"] == "a-1"
     assert first["MessageDeduplicationId"] == again["MessageDeduplicationId"]
-    assert len({r["MessageDeduplicationId"] for r in (first, later, closed)}) == 3
+    second = publication(ALERT | {"sequence": 2}, fifo)
+    third = publication(ALERT | {"sequence": 3}, fifo)
+    ids = {r["MessageDeduplicationId"] for r in (first, later, closed, second, third)}
+    assert len(ids) == 5
+    assert all(len(one) <= 128 and one.isalnum() for one in ids)
     assert "MessageGroupId" not in publication(ALERT, ARN)
 
 
