@@ -2,6 +2,7 @@
 # .venv. Nothing is installed outside (uv and pip keep their caches where they always do), and nothing needs root.
 
 UV_VERSION := 0.13.8
+MINISTACK_VERSION := 1.5.33
 OLDEST := 3.11
 NEWEST := 3.13
 
@@ -44,7 +45,7 @@ demo: .venv/.demo
 	$(BIN)/bucketwatch demo
 
 # Hypothesis runs the same examples every time (tests/conftest.py); HYPOTHESIS_PROFILE=explore looks for new ones.
-test: lint
+test: lint .ministack/.venv/.synced
 	$(BIN)/pytest -n 2
 
 lint: .venv/.test
@@ -64,13 +65,15 @@ soak: .soak/.venv/.synced
 
 lock: $(UV)
 	$(UV) lock --python "$(PYTHON)"
+	echo "ministack==$(MINISTACK_VERSION)" | $(UV) pip compile - --quiet --universal --generate-hashes --no-header \
+	  --no-annotate --python-version $(OLDEST) --output-file tests/ministack.txt
 
 clean:
-	rm -rf .venv .tools .bench .soak .ruff_cache .mypy_cache .pytest_cache .import_linter_cache .hypothesis dist
+	rm -rf .venv .tools .bench .soak .ministack .ruff_cache .mypy_cache .pytest_cache .import_linter_cache .hypothesis dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # What an installation is made of. The kernel is compiled if there is a compiler.
-PROJECT := pyproject.toml uv.lock hatch_build.py detector/logs/_members.c
+PROJECT := pyproject.toml uv.lock hatch_build.py $(addprefix detector/logs/,_kernel.h _members.c _lines.c)
 
 # The demo leaves the test tools alone if they are there; the tests want exactly what the lock says.
 .venv/.demo: $(PROJECT) $(UV)
@@ -89,6 +92,13 @@ PROJECT := pyproject.toml uv.lock hatch_build.py detector/logs/_members.c
 .soak/.venv/.synced: $(PROJECT) $(UV)
 	@mkdir -p .soak && echo '*' > .soak/.gitignore
 	UV_PROJECT_ENVIRONMENT=.soak/.venv $(SYNC) --group soak
+	@touch $@
+
+# The emulator of the end-to-end tests pins a botocore of its own, so it has an environment of its own.
+.ministack/.venv/.synced: tests/ministack.txt $(UV)
+	@mkdir -p .ministack && echo '*' > .ministack/.gitignore
+	$(UV) venv --quiet --clear --python "$(PYTHON)" .ministack/.venv
+	$(UV) pip sync --quiet --require-hashes --python .ministack/.venv tests/ministack.txt
 	@touch $@
 
 $(UV): | python

@@ -1,7 +1,7 @@
-"""Builds the optional kernel, `detector/logs/_members.c`, into the wheel, or into the tree for an editable install.
+"""Builds the optional kernel, the C of `detector/logs`, into the wheel, or into the tree for an editable install.
 
-It needs a C compiler and Python's headers. Without them the program is complete, and reads CloudTrail slower: then this
-says so, and goes on. BUCKETWATCH_KERNEL=no leaves it out, BUCKETWATCH_KERNEL=yes insists on it.
+It needs a C compiler and Python's headers. Without them the program is complete, and reads logs slower: then this says
+so, and goes on. BUCKETWATCH_KERNEL=no leaves it out, BUCKETWATCH_KERNEL=yes insists on it.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from packaging.tags import sys_tags
 
-SOURCE = Path("detector", "logs", "_members.c")
-BUILT = SOURCE.with_suffix(".abi3.so")
+SOURCES = [Path("detector", "logs", name) for name in ("_members.c", "_lines.c")]
+BUILT = [source.with_suffix(".abi3.so") for source in SOURCES]
 FLAGS = ["-O3", "-fPIC", "-fvisibility=hidden", "-fstack-protector-strong", "-Wall"]
 LINK = ["-bundle", "-undefined", "dynamic_lookup"] if sys.platform == "darwin" else ["-shared"]
 
@@ -36,20 +36,29 @@ class KernelHook(BuildHookInterface):  # type: ignore[type-arg]
         if problem and wanted == "yes":
             raise RuntimeError(f"BUCKETWATCH_KERNEL=yes, but: {problem}")
         if problem:
-            self.app.display_warning(f"{SOURCE} is not built, CloudTrail will be read slower: {problem}")
+            self.app.display_warning(f"the kernel is not built, logs will be read slower: {problem}")
             return
         build_data["pure_python"] = False
         build_data["tag"] = f"cp311-abi3-{next(sys_tags()).platform}"
-        build_data["artifacts"].append(BUILT.as_posix())
+        build_data["artifacts"] += [built.as_posix() for built in BUILT]
 
 
 def compiled(root: Path) -> str:
-    """Compile the kernel in place; why not, if that is not possible."""
-    (root / BUILT).unlink(missing_ok=True)
+    """Compile the kernel in place, all of it or nothing; why not, if that is not possible."""
+    problem = ""
+    for source, built in zip(SOURCES, BUILT, strict=True):
+        problem = problem or _compiled(root, source, built)
+    for built in BUILT if problem else []:
+        (root / built).unlink(missing_ok=True)
+    return problem
+
+
+def _compiled(root: Path, source: Path, built: Path) -> str:
+    (root / built).unlink(missing_ok=True)
     headers = sorted({sysconfig.get_path("include"), sysconfig.get_path("platinclude")})
     command = [
         *shlex.split(os.environ.get("CC", "cc")), *FLAGS, *LINK, *(f"-I{path}" for path in headers),
-        *shlex.split(os.environ.get("CFLAGS", "")), SOURCE.as_posix(), "-o", BUILT.as_posix(),
+        *shlex.split(os.environ.get("CFLAGS", "")), source.as_posix(), "-o", built.as_posix(),
     ]  # fmt: skip
     try:
         subprocess.run(command, cwd=root, check=True, capture_output=True, text=True)  # noqa: S603  our own command

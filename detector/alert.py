@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from detector.blindness import Sense
 from detector.core.episode import CLOSED
 from detector.core.evidence import Redaction, redacted
 from detector.core.finding import SCHEMA, Finding
@@ -12,7 +13,7 @@ from detector.core.rule import Rule
 from detector.core.times import iso
 
 
-def alert(finding: Finding, rule: Rule, plan: Mapping[str, Any] | None, now: int) -> dict[str, Any]:
+def alert(finding: Finding, rule: Rule | Sense, plan: Mapping[str, Any] | None, now: int) -> dict[str, Any]:
     """The alert of a finding. `now`: epoch seconds of receipt.
 
     `finding_id` stands in closed alerts only: it is made of the final opening, which later records may still move.

@@ -11,6 +11,9 @@ Only step 9 tells the source that something is done, and only step 5 makes somet
   every alert is published at least once, always with the same alert id.
 
 A journal entry has its number in a checkpoint before the journal gets it, so that a crash cannot give a number twice.
+
+There is one daemon at a time: steps 5 to 9 ask before everything that leaves the program whether the lease is held. A
+daemon that was paused past its lease raises LeaseLostError there, and a save of it would fail on the fencing epoch.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ import msgspec
 import numpy as np
 
 from detector.alert import alert, leaving
+from detector.blindness import SENSES, Limits, Sense
 from detector.core.access import U64, AccessBatch, text_hash
 from detector.core.admit import Admission
 from detector.core.builder import BatchBuilder
@@ -37,11 +41,14 @@ from detector.core.rule import Rule
 from detector.core.select import watches_bucket
 from detector.core.watermark import NEVER
 from detector.errors import EdgeError, StateError
-from detector.logs.limits import LIMITS, Limits
+from detector.logs.limits import LIMITS
+from detector.logs.limits import Limits as LogLimits
 from detector.logs.read import read
 from detector.outage import Failing
 from detector.outbox import Edges, Outbox, Say, Sending
 from detector.response.plan import ResponsePolicy, plan
+from detector.sight import COLUMNS as OF_SIGHT
+from detector.sight import Sight
 from detector.source import Delivery, Message, Notice
 from detector.spool import Entry
 from detector.storm import Memory as StormMemory
@@ -79,7 +86,7 @@ class Orders:
     response: ResponsePolicy = field(default_factory=ResponsePolicy)
     redact: Redaction = "none"
     protected_buckets: tuple[str, ...] = ()
-    limits: Limits = LIMITS
+    limits: LogLimits = LIMITS
     sending: Sending = field(default_factory=Sending)
     config: str = ""
     """Digest of the whole configuration, for the journal."""
@@ -97,10 +104,12 @@ class Consumer:
         *,
         say: Say,
         clock: Callable[[], float] = time.time,
+        sight: Sight | None = None,
     ) -> None:
+        self.sight = sight or Sight(Limits(), orders.protected_buckets)
         self.engine, self.edges, self.orders = engine, edges, orders
         self._rules = {rule.id: rule for rule in rules}
-        self._columns = columns(rules, prefer=bool(orders.admission.prefer)) | OF_EVIDENCE | {"partition"}
+        self._columns = columns(rules, prefer=bool(orders.admission.prefer)) | OF_EVIDENCE | OF_SIGHT | {"partition"}
         self._say, self._clock = say, clock
         self._files = Seen("files")
         for one in self._files.spilling():
@@ -118,6 +127,7 @@ class Consumer:
         parts = self.edges.store.load()
         self.engine.restore(parts)
         self._files.restore(parts)
+        self.sight.restore(parts)
         if "source" in parts:
             self.edges.source.restore(parts["source"])
         memory = _decode(parts["consumer"]) if "consumer" in parts else Memory()
@@ -135,13 +145,15 @@ class Consumer:
     def turn(self, wait_seconds: float) -> bool:
         """One round; whether anything came or may be waiting. Raises StateError; what edges refuse is tried again."""
         # 1 receive: nothing is lost, whatever happens next: only `acknowledge` makes the source forget.
+        self.edges.insist()
         delivery = self._receive(wait_seconds)
         # 2, 3 fetch, parse: what cannot be fetched stays with the source; what cannot be read is booked as rejected.
         batch, done, marks = self._read(delivery.messages)
         # 4 engine: counts, and says what that means.
         now = int(self._clock())
-        self.engine.process(batch, now)
+        events = self.engine.process(batch, now)
         findings = self.engine.judge() + self.engine.advance(now, backlog=delivery.backlog)
+        findings += self.sight.look(self.engine, batch, events, delivery.messages, now)
         self._tell(findings, now)
         self._outbox.tell_digests()
         self._note_trouble(batch, now)
@@ -151,6 +163,8 @@ class Consumer:
         # 6, 7, 8 journal, publish, respond.
         self._work_off()
         # 9 acknowledge: the source may forget. What it cannot forget comes again and is recognised.
+        if done:
+            self.edges.insist()
         if done and (left := self.edges.source.acknowledge(done)):
             self._say("acknowledge_failed", count=len(left))
         if done:
@@ -161,7 +175,7 @@ class Consumer:
     def close_all(self) -> None:
         """The data ends here: close every open finding and tell of it."""
         now = int(self._clock())
-        self._tell(self.engine.finish(), now)
+        self._tell(self.engine.finish() + self.sight.blindness.close(now), now)
         self._outbox.tell_digests(everything=True)
         self._checkpoint()
         self._work_off()
@@ -182,21 +196,25 @@ class Consumer:
         """The metrics as they stand (see `metrics.METRICS`)."""
         books, now = self.engine.books, self._clock()
         reached = [at for at in self.engine.watermark.reached.values() if at > NEVER]
-        return self._outbox.counts | {
-            "records": books.records,
-            "access_events": books.access_events,
-            "duplicates": books.duplicates,
-            "skipped": books.skipped.total(),
-            "rejected": books.rejected.total(),
-            "late": books.late,
-            "alerts_waiting": self._outbox.waiting(),
-            "alert_age_seconds": self._outbox.age(),
-            "sink_down": len(self._outbox.outages.down()),
-            "checkpoint_seconds": self.checkpoint_seconds,
-            "rules_failed": len(self.engine.failures),
-            "watermark_lag_seconds": max(0.0, now - min(reached)) if reached else 0.0,
-            "seconds_since_data": now - self.last_data,
-        }
+        return (
+            self._outbox.counts
+            | self.sight.values()
+            | {
+                "records": books.records,
+                "access_events": books.access_events,
+                "duplicates": books.duplicates,
+                "skipped": books.skipped.total(),
+                "rejected": books.rejected.total(),
+                "late": books.late,
+                "alerts_waiting": self._outbox.waiting(),
+                "alert_age_seconds": self._outbox.age(),
+                "sink_down": len(self._outbox.outages.down()),
+                "checkpoint_seconds": self.checkpoint_seconds,
+                "rules_failed": len(self.engine.failures),
+                "watermark_lag_seconds": max(0.0, now - min(reached)) if reached else 0.0,
+                "seconds_since_data": now - self.last_data,
+            }
+        )
 
     def _resume(self, memory: Memory, now: int) -> None:
         """What depends on the clock: the first day of enforce mode; partitions were not silent while we slept."""
@@ -205,6 +223,7 @@ class Consumer:
         asleep = max(0, now - memory.saved_at) if memory.saved_at else 0
         for partition in self.engine.watermark.partitions.values():
             partition.heard_at += asleep
+        self.sight.start(now, asleep)
 
     def _note_unwatched(self) -> None:
         """A protected bucket that no rule looks at is the operator's mistake, and is said."""
@@ -274,7 +293,7 @@ class Consumer:
     def _tell(self, findings: Sequence[Finding], now: int) -> None:
         """Put findings into the outbox: journalled all, sent where the rule pages, answered where it says so."""
         for finding in findings:
-            rule = self._rules[finding.rule_id]
+            rule = SENSES.get(finding.rule_id) or self._rules[finding.rule_id]
             self._outbox.count(f"findings_{finding.state}")
             planned = self._plan(finding, rule, now)
             body = alert(finding, rule, planned, now)
@@ -287,7 +306,7 @@ class Consumer:
             if planned and planned["applicable"] and self.edges.responder and finding.state == OPENED:
                 entry.plan = planned
 
-    def _plan(self, finding: Finding, rule: Rule, now: int) -> dict[str, Any] | None:
+    def _plan(self, finding: Finding, rule: Rule | Sense, now: int) -> dict[str, Any] | None:
         """The revocation plan of a finding about one session; None where none is wanted or nobody could be revoked."""
         if finding.state == CLOSED or finding.principal is None or self.orders.response.mode == "off":
             return None
@@ -323,7 +342,7 @@ class Consumer:
         self._files.remember(marks, np.full(len(marks), now, np.int64))
         self._files.forget_before(now - FILES_HORIZON)
         self._saved_at = now
-        parts = self.engine.changes() | self._files.changes()
+        parts = self.engine.changes() | self._files.changes() | self.sight.changes()
         parts["source"] = self.edges.source.positions(done)
         self._save(parts)
         self.engine.saved()
@@ -333,6 +352,7 @@ class Consumer:
 
     def _save(self, parts: dict[str, bytes | None]) -> None:
         """Write these parts with the loop's own memory, atomically."""
+        self.edges.insist()
         outbox = self._outbox
         memory = Memory(
             outbox.seq,

@@ -6,6 +6,7 @@
     │   ├── SettingsError       every problem of a config file at once
     │   └── UnreadablePathError      a path that cannot be read or is no known log
     ├── StateError              a checkpoint that is damaged, of another version, or held by somebody else
+    │   └── LeaseLostError      this daemon may not be the only one any more: it has to stop
     └── EdgeError               an AWS service or a local file refused; says whether trying again can help
 
 A caller may show `str(error)` to a person as it is; it never contains a secret or unescaped log content.
@@ -83,6 +84,10 @@ class UnreadablePathError(InputError):
 
 class StateError(BucketwatchError):
     """A checkpoint that cannot be used: damaged, written by another version, or owned by another daemon."""
+
+
+class LeaseLostError(StateError):
+    """Another daemon may be at work: whoever gets this must not save, publish, respond or acknowledge any more."""
 
 
 class EdgeError(BucketwatchError):

@@ -46,6 +46,10 @@ METRICS: dict[str, Metric] = {
     "rules_failed": Metric("gauge", "rules that failed", "not 0: restart, and report the program's log"),
     "watermark_lag_seconds": Metric("gauge", "clock minus watermark", "more than lateness: a source is behind"),
     "seconds_since_data": Metric("gauge", "seconds since records last came", "check the source and its notices"),
+    "blind": Metric("gauge", "signs of blindness that stand", "not 0: see the alerts of kind blindness"),
+    "canary_delay_seconds": Metric(
+        "gauge", "seconds the last canary's event took; -1: none has come", "growing: delivery is slow; -1: see alerts"
+    ),
     "checkpoint_seconds": Metric("gauge", "seconds the last checkpoint took", "more than a few: a slow disk"),
 }
 """Name (without the prefix `bucketwatch_`) → metric."""

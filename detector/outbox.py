@@ -14,9 +14,9 @@ from typing import Any
 
 from detector.chain import Journal
 from detector.core.times import epoch, iso
-from detector.errors import EdgeError
+from detector.errors import EdgeError, LeaseLostError
 from detector.outage import Failing, Outages
-from detector.source import Applied, Responder, Sink, Source, StateStore
+from detector.source import Applied, Lease, Responder, Sink, Source, StateStore
 from detector.spool import Entry, Spool
 from detector.storm import STORM, Limits, Storm
 
@@ -43,6 +43,17 @@ class Edges:
     sinks: Sequence[Sink]
     journal: Journal
     responder: Responder | None = None
+    lease: Lease | None = None
+
+    def insist(self) -> None:
+        """Before anything leaves the program. Raises LeaseLostError if another daemon may be at work by now."""
+        if self.lease is not None and not self.lease.held():
+            raise LeaseLostError(
+                "this daemon has lost its lease: it does nothing further, and whoever has it now goes on",
+                where=self.lease.other,
+                remedy="start it again (a service does): it then waits for its turn. If nobody stopped or froze it, "
+                "look whether the state could be reached",
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +211,7 @@ class Outbox:
     def _write_journal(self) -> None:
         fresh = [entry for entry in self.entries if not entry.journalled]
         if fresh:
+            self.edges.insist()
             self.edges.journal.append([_line(entry) for entry in fresh])
             self.unsaved = True
         for entry in fresh:
@@ -228,6 +240,7 @@ class Outbox:
                 break
             if entry.alert_id in refused or self._is_paused(sink.name, entry.alert_id):
                 continue
+            self.edges.insist()
             try:
                 sink.send(entry.alert or {})
             except EdgeError as error:
@@ -285,6 +298,7 @@ class Outbox:
             return Applied(ordered["case_id"], "refused", "the daemon is no longer in enforce mode")
         if self._clock() - last > self.max_age:
             return Applied(ordered["case_id"], "refused", "the finding is older than response.max_age by now")
+        self.edges.insist()
         return self.edges.responder.apply(ordered)
 
     def _is_paused(self, name: str, what: str = "") -> bool:

@@ -56,6 +56,15 @@ class Sqlite(Model):
     path: SomePath
 
 
+class S3(Model):
+    """State in S3, below a prefix of a bucket. lease: seconds after which a silent holder is succeeded."""
+
+    kind: Literal["s3"]
+    bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]+$")]
+    prefix: str = "bucketwatch"
+    lease: Annotated[Duration, Field(ge=3)] = 30
+
+
 class Sns(Model):
     """Alerts to an SNS topic. ocsf: OCSF Detection Findings instead of the contract's JSON (mail stays plain text)."""
 
@@ -150,6 +159,26 @@ class Bounds(Model):
     message: Size = LIMITS.message
 
 
+class Blind(Model):
+    """From when on the daemon calls itself blind (`detector.blindness.Limits`)."""
+
+    lag: Duration = 1800
+    source: Duration = 6 * 3600
+    partition: Duration = 12 * 3600
+    bucket: Duration = 24 * 3600
+    rejects: Annotated[float, Field(gt=0, le=1)] = 0.05
+
+
+class Canary(Model):
+    """Objects that are read on a schedule, and whose reads the logs must tell of."""
+
+    every: Duration = 900
+    within: Duration = 2700
+    objects: Annotated[
+        tuple[Annotated[str, Field(pattern=r"^s3://[a-z0-9.-]{3,63}/.{1,1024}$")], ...], Field(min_length=1)
+    ]
+
+
 class Http(Model):
     """Where /metrics, /healthz and /readyz are served; port 0 takes a free one."""
 
@@ -163,7 +192,7 @@ class Settings(Model):
     source: Annotated[Sqs | Directory, Field(discriminator="kind")]
     accept: Accept = Accept()
     rules: SomePath | None = None
-    state: Sqlite
+    state: Annotated[Sqlite | S3, Field(discriminator="kind")]
     alerts: tuple[Annotated[Sns | File | Stdout, Field(discriminator="kind")], ...] = (Stdout(kind="stdout"),)
     journal: JournalPlace
     storm: Grouping = Grouping()
@@ -171,6 +200,8 @@ class Settings(Model):
     response: Responding = Responding()
     protected_buckets: tuple[str, ...] = ()
     http: Http | None = None
+    blind: Blind = Blind()
+    canary: Canary | None = None
     prefer: dict[str, Literal["cloudtrail", "server_access"]] = Field(default_factory=dict)
     lateness: dict[Literal["cloudtrail", "server_access", "access_audit"], Duration] = Field(default_factory=dict)
     idle_after: Duration = 3600
@@ -189,7 +220,6 @@ class Settings(Model):
 
 UNAVAILABLE = {
     ("archive",): "the archive is not in this version; leave the key out",
-    ("state", "bucket"): "state in S3 is not in this version: use {kind: sqlite, path: …}",
 }
 """Keys of the contract that this version does not have: refused, never ignored."""
 
@@ -249,7 +279,7 @@ def _has(values: Any, keys: tuple[str, ...]) -> bool:
 
 
 def _problem(name: str, document: Any, detail: Any) -> Problem:
-    path = [step for step in detail["loc"] if step not in ("sqs", "directory", "sns", "file", "stdout", "sqlite")]
+    path = [step for step in detail["loc"] if step not in ("sqs", "directory", "sns", "file", "stdout", "sqlite", "s3")]
     message = explain(detail | {"loc": tuple(path)}, fields_at(Settings, path or [""]))
     if detail["type"] == "extra_forbidden":
         parent = document

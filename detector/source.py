@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -84,6 +84,9 @@ class Sink(Protocol):
 class StateStore(Shelf, Protocol):
     """Holds the last checkpoint. One writer; `save` is atomic: after a crash there is the old one or the new one.
 
+    Of two writers of one state (the lease sees to it that there is one) the one that opened it last is right: saves of
+    the other raise LeaseLostError and change nothing. A save that raises may only be followed by opening anew.
+
     A checkpoint may be larger than memory: whoever asks for a part, or for a range of one, gets just that.
     """
 
@@ -98,6 +101,38 @@ class StateStore(Shelf, Protocol):
 
     def close(self) -> None:
         """Let go of the lock."""
+
+
+class Probe(Protocol):
+    """Reads canaries."""
+
+    def read(self, bucket: str, key: str) -> None:
+        """Read one object, so that the logs must tell of it. Takes a few seconds at most. Raises EdgeError."""
+
+
+class Lease(Protocol):
+    """The right to be the one daemon of a state. `other`: who has it, as a person is told; empty if nobody is known to.
+
+    `epoch` rises with every holder, where holders can be paused and succeeded; else it is 0.
+
+    A holder that was paused (a stopped process, a frozen machine) may have lost it without knowing: `held` says so,
+    and is asked before everything that leaves the program.
+    """
+
+    other: str
+    epoch: int
+
+    def acquire(self, wait: float, stop: Callable[[], bool]) -> bool:
+        """Wait so many seconds at most (0: look once) for the lease; whether it is held. `stop`: no longer wanted.
+
+        Raises StateError if it can never be had.
+        """
+
+    def held(self) -> bool:
+        """Whether nobody else can have it, now and for a moment longer."""
+
+    def release(self) -> None:
+        """Let the next one have it at once. Never raises; safe to repeat."""
 
 
 @dataclass(frozen=True, slots=True)

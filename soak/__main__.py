@@ -124,7 +124,7 @@ def _kernel(seconds: float, chosen: argparse.Namespace) -> int:
     except RuntimeError as error:
         print(f"the kernel cannot be compiled with sanitizers: {error}")
         return 1
-    return _laws(laws.runs(seconds, chosen.seed, folder, kernel.TEST, environment))
+    return _laws(laws.runs(seconds, chosen.seed, folder, kernel.TESTS, environment))
 
 
 def _laws(runs: Iterable[tuple[str, str]]) -> int:

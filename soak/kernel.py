@@ -14,7 +14,8 @@ from unittest.mock import patch
 from hatch_build import compiled
 from soak.laws import ROOT
 
-TEST = "tests/logs/test_members.py"
+TESTS = "tests/logs/test_[lms]*.py"
+"""Of members, lines, and server access logs."""
 SANITIZERS = "-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all"
 LIBRARIES = ("libasan.so", "libubsan.so")
 
@@ -32,5 +33,8 @@ def sanitized(folder: Path) -> dict[str, str]:
         if problem := compiled(folder):
             raise RuntimeError(problem)
     found = [subprocess.check_output(["cc", f"-print-file-name={name}"], text=True).strip() for name in LIBRARIES]
-    # Python itself leaks on purpose.
-    return {"LD_PRELOAD": " ".join(found), "ASAN_OPTIONS": "detect_leaks=0", "PYTHONPATH": str(folder)}
+    return {
+        "LD_PRELOAD": " ".join(found),
+        "ASAN_OPTIONS": "detect_leaks=0",  # Python itself leaks on purpose
+        "PYTHONPATH": str(folder),
+    }

@@ -113,14 +113,20 @@ def record_by_record(content: bytes) -> Content | None:
     return Content(Reading(CLOUDTRAIL), found, rejects)
 
 
+def many_together(content: bytes) -> Content:
+    """Lines by the kernel, however few they are."""
+    with patch.object(server_access, "FEW", 0):
+        return content_of(content)
+
+
 def without_the_kernel(content: bytes) -> Content:
-    """Every record decoded."""
+    """Every record decoded, every line by itself."""
     with patch.object(kernel, "BUILT", new=False):
         return content_of(content)
 
 
 ALIKE: dict[str, tuple[Reader, ...]] = {
-    SERVER_ACCESS: (line_by_line,),
+    SERVER_ACCESS: (line_by_line, many_together, without_the_kernel),
     CLOUDTRAIL: (record_by_record, without_the_kernel),
 }
 """Kind of log → other ways to read its inflated content. None: this way says nothing about such a file."""

@@ -8,10 +8,11 @@ import os
 
 from hypothesis import settings
 
+from tests.ministack import ministack, ministack_server
 from tests.servers import aws, moto_server
 
 settings.register_profile("same", deadline=None, derandomize=True)
 settings.register_profile("explore", deadline=None, max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
-__all__ = ["aws", "moto_server"]
+__all__ = ["aws", "ministack", "ministack_server", "moto_server"]

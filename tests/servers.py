@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,13 @@ READY_SECONDS = 60
 @pytest.fixture(scope="session")
 def moto_server() -> Iterator[str]:
     """The address of a moto server of this test session."""
+    with serving() as url:
+        yield url
+
+
+@contextmanager
+def serving() -> Iterator[str]:
+    """A moto server of our own, and its address."""
     port = _free_port()
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
@@ -51,12 +59,25 @@ class Aws:
     def name(self, kind: str) -> str:
         return f"{kind}-{uuid.uuid4().hex[:12]}"
 
+    def bucket(self, kind: str = "state") -> str:
+        name = self.name(kind)
+        self.client("s3").create_bucket(Bucket=name)
+        return name
+
 
 @pytest.fixture
 def aws(moto_server: str, monkeypatch: pytest.MonkeyPatch) -> Aws:
     """AWS as a process finds it by its environment, pointing at the moto server; nothing of this machine's own."""
-    settings = {
-        "AWS_ENDPOINT_URL": moto_server,
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    for name, value in environment(moto_server).items():
+        monkeypatch.setenv(name, value)
+    return Aws(moto_server)
+
+
+def environment(url: str) -> dict[str, str]:
+    """What a process needs to know of a stand-in."""
+    return {
+        "AWS_ENDPOINT_URL": url,
         "AWS_ACCESS_KEY_ID": "testing",
         "AWS_SECRET_ACCESS_KEY": "testing",
         "AWS_SESSION_TOKEN": "testing",
@@ -66,10 +87,6 @@ def aws(moto_server: str, monkeypatch: pytest.MonkeyPatch) -> Aws:
         "AWS_CONFIG_FILE": "/nonexistent",
         "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent",
     }
-    monkeypatch.delenv("AWS_PROFILE", raising=False)
-    for name, value in settings.items():
-        monkeypatch.setenv(name, value)
-    return Aws(moto_server)
 
 
 def _free_port() -> int:

@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin
 import pytest
 from pydantic import BaseModel
 
+from detector.blindness import SENSES
 from detector.core.access import Operation
 from detector.core.rule import BaselineRule, Exemption, Level, Measure, Severity, Threshold, Where
 from detector.core.rulefile import KINDS, read_rules
@@ -23,7 +24,7 @@ from detector.settings import Settings, read_settings
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(
-    [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "rules").glob("*.md")],
+    [*ROOT.glob("*.md"), *(page for name in ("deploy", "docs", "rules") for page in (ROOT / name).glob("*.md"))],
     key=lambda path: path.as_posix(),
 )
 README, OPERATOR, LANGUAGE = (
@@ -214,6 +215,11 @@ def test_every_metric_has_its_row(name):
 def test_every_metric_described_exists():
     described = re.findall(r"^\| `bucketwatch_(\w+?)(?:_total)?` \|", OPERATOR, re.MULTILINE)
     assert set(described) == set(METRICS)
+
+
+@pytest.mark.parametrize("sense", SENSES.values(), ids=lambda sense: sense.id)
+def test_every_kind_of_blindness_has_its_row(sense):
+    assert f"| `{sense.id}` | {sense.severity} | {sense.title} |" in OPERATOR
 
 
 MODELS = (Threshold, BaselineRule, Where, Exemption)

@@ -40,7 +40,7 @@ def _sources(*folders: str) -> set[str]:
         path.relative_to(ROOT).as_posix()
         for folder in folders
         for path in (ROOT / folder).rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts and path.suffix not in {".c", ".pyi"}
+        if path.is_file() and "__pycache__" not in path.parts and path.suffix not in {".c", ".h", ".pyi"}
     }
 
 

@@ -104,7 +104,6 @@ response: {mode: on, max_age: soon}
     ("text", "told"),
     [
         (MINIMAL + "archive: {path: a}\n", "the archive is not in this version"),
-        (MINIMAL.replace("kind: sqlite, path: state.db", "kind: s3, bucket: b"), "state in S3 is not in this version"),
         (MINIMAL.replace("path: journal.jsonl", "path: j, bucket: buc"), "journal: expected either path"),
         (MINIMAL.replace("path: journal.jsonl", "path: j, prefix: p"), "prefix, retention and lock go with bucket"),
         (

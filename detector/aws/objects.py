@@ -1,6 +1,7 @@
 """Log files out of S3.
 
 A body breaks off while it is read, after botocore's own retries have ended: the whole get is tried again here.
+It is not used as a context: as such it is the bare stream, which raises urllib3's errors and checks no checksum.
 Source: botocore `StreamingBody`; S3 API reference, GetObject.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from detector.aws.session import client, edge
@@ -61,7 +63,7 @@ class S3Objects:
         with edge("read a log file", where=where):
             answer = self._client.get_object(Bucket=bucket, Key=key, **chosen)
             self._bounded(answer["ContentLength"], where)
-            with answer["Body"] as body:
+            with closing(answer["Body"]) as body:
                 return b"".join(self._chunks(body, where))
 
     def _chunks(self, body: Any, where: str) -> list[bytes]:

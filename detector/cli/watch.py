@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,12 +23,19 @@ if TYPE_CHECKING:
     from detector.metrics import Page
     from detector.outbox import Edges
     from detector.settings import JournalPlace, Settings
-    from detector.source import Responder, Sink, Source
+    from detector.sight import Sight
+    from detector.source import Lease, Responder, Sink, Source, StateStore
 
 WAIT = 1.0
 """Seconds a turn waits for the first message: how long a signal or the end of idleness may go unnoticed."""
 ALIVE = 120.0
 """Seconds without a turn after which the daemon calls itself dead."""
+
+BEAT = 60.0
+"""Seconds between heartbeats in the log, by which alarms outside the daemon know that it lives (deploy/)."""
+BEATING = (
+    "watermark_lag_seconds", "seconds_since_data", "alerts_waiting", "rules_failed", "records", "checkpoint_seconds",
+)  # fmt: skip
 
 
 def watch(
@@ -48,19 +57,25 @@ def watch(
     if close and until_idle is None:
         raise InputError("--close goes with --until-idle", remedy="add --until-idle SECONDS, or leave --close out")
     settings = read_settings(config, os.environ)
-    consumer = build(settings, say=say)
-    collector.rarely()
-    page = _page(settings, consumer)
     stopping: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: stopping.append(number))
+    check(settings)
+    running: list[Consumer] = []
+    page, lease = _page(settings, running), make_lease(settings, say=say)
     try:
+        if not lease.acquire(math.inf, lambda: bool(stopping)):
+            return
+        consumer = build(settings, say=say, lease=lease)
+        collector.rarely()
+        running.append(consumer)
         consumer.start()
         idle = run(consumer, until_idle, stopping)
         if close and idle:
             consumer.close_all()
         consumer.stop()
     finally:
+        lease.release()
         if page:
             page.close()
 
@@ -69,7 +84,12 @@ def run(consumer: Consumer, until_idle: float | None, stopping: Sequence[int]) -
     """Turn until nothing has come for `until_idle` seconds (True), or until a signal came (False)."""
     wait = WAIT if until_idle is None else min(WAIT, max(0.05, until_idle / 4))
     last = time.monotonic()
+    told = last - BEAT
     while not stopping:
+        if time.monotonic() - told >= BEAT:
+            told = time.monotonic()
+            values = consumer.values()
+            say("heartbeat", **{name: round(values[name]) for name in BEATING})
         if consumer.turn(wait):
             last = time.monotonic()
         elif until_idle is not None and time.monotonic() - last >= until_idle:
@@ -77,8 +97,26 @@ def run(consumer: Consumer, until_idle: float | None, stopping: Sequence[int]) -
     return False
 
 
-def build(settings: Settings, *, say: Any, clock: Callable[[], float] = time.time) -> Consumer:
-    """The daemon that a configuration describes. Raises InputError, StateError, EdgeError."""
+def check(settings: Settings) -> None:
+    """Before waiting for the lease: mistakes are said at once, and what takes time to import is there afterwards.
+
+    Raises InputError, EdgeError.
+    """
+    import detector.consumer
+    import detector.watches  # noqa: F401
+    from detector.rules import load_rules, shipped
+
+    load_rules(settings.rules or shipped())
+    _source(settings).close()
+
+
+def build(
+    settings: Settings, *, say: Any, clock: Callable[[], float] = time.time, lease: Lease | None = None
+) -> Consumer:
+    """The daemon that a configuration describes. Raises InputError, StateError, EdgeError.
+
+    lease: held. Without one a SQLite state takes its own, and state in S3 has only its fencing.
+    """
     from detector.consumer import Consumer
     from detector.core.access import Log
     from detector.core.engine import Engine
@@ -87,7 +125,7 @@ def build(settings: Settings, *, say: Any, clock: Callable[[], float] = time.tim
     from detector.watches import watches
 
     rules = load_rules(settings.rules or shipped())
-    edges = _edges(settings, rules)
+    edges = _edges(settings, rules, lease)
     lateness = LATENESS | {Log[name]: seconds for name, seconds in settings.lateness.items()}
     engine = Engine(
         rules,
@@ -97,7 +135,25 @@ def build(settings: Settings, *, say: Any, clock: Callable[[], float] = time.tim
         memory=settings.memory,
         shelf=edges.store,
     )
-    return Consumer(engine, rules, edges, _orders(settings), say=say, clock=clock)
+    return Consumer(engine, rules, edges, _orders(settings), say=say, clock=clock, sight=_sight(settings))
+
+
+def _sight(settings: Settings) -> Sight:
+    from detector.blindness import Limits
+    from detector.canary import Canaries, place_of
+    from detector.sight import Sight
+
+    blind, canary = settings.blind, settings.canary
+    limits = Limits(blind.lag, blind.source, blind.partition, blind.bucket, blind.rejects)
+    if canary is None:
+        return Sight(limits, settings.protected_buckets)
+    from detector.aws.probe import S3Probe
+
+    places = [place_of(uri) for uri in canary.objects]
+    limits = replace(
+        limits, source=min(limits.source, canary.every + canary.within), canaries=frozenset(p.bucket for p in places)
+    )
+    return Sight(limits, settings.protected_buckets, Canaries(places, canary.every, canary.within), S3Probe())
 
 
 def _orders(settings: Settings) -> Orders:
@@ -128,15 +184,40 @@ def _orders(settings: Settings) -> Orders:
     )
 
 
-def _edges(settings: Settings, rules: Sequence[Rule]) -> Edges:
-    from detector.local.sqlite import SqliteState
+def _edges(settings: Settings, rules: Sequence[Rule], lease: Lease | None) -> Edges:
     from detector.outbox import Edges
 
     source = _source(settings)
     sinks = [_sink(alert) for alert in settings.alerts]
     revokes = settings.response.mode == "enforce" and any("revoke" in rule.respond for rule in rules)
     responder = _responder(settings) if revokes else None
-    return Edges(source, SqliteState(settings.state.path), sinks, _journal(settings.journal), responder)
+    store = _store(settings, lease)
+    return Edges(source, store, sinks, _journal(settings.journal), responder, lease)
+
+
+def make_lease(settings: Settings, *, say: Any) -> Lease:
+    """The lease of a configuration's state, not yet held."""
+    from detector.settings import S3
+
+    if isinstance(settings.state, S3):
+        from detector.aws.lease import S3Lease
+
+        return S3Lease(settings.state.bucket, settings.state.prefix, duration=settings.state.lease, say=say)
+    from detector.local.lease import FileLease
+
+    return FileLease(settings.state.path, say=say)
+
+
+def _store(settings: Settings, lease: Lease | None) -> StateStore:
+    from detector.settings import S3
+
+    if isinstance(settings.state, S3):
+        from detector.aws.state import S3State
+
+        return S3State(settings.state.bucket, settings.state.prefix, epoch=lambda: lease.epoch if lease else 0)
+    from detector.local.sqlite import SqliteState
+
+    return SqliteState(settings.state.path, lease)
 
 
 def _source(settings: Settings) -> Source:
@@ -193,7 +274,8 @@ def _responder(settings: Settings) -> Responder:
     return IamResponder(accounts)
 
 
-def _page(settings: Settings, consumer: Consumer) -> Page | None:
+def _page(settings: Settings, running: Sequence[Consumer]) -> Page | None:
+    """Metrics and health. While the daemon waits for its lease it is alive and not ready, and has counted nothing."""
     from detector.errors import InputError
     from detector.metrics import Health, Page
 
@@ -201,11 +283,14 @@ def _page(settings: Settings, consumer: Consumer) -> Page | None:
         return None
 
     def health() -> Health:
-        alive = time.time() - consumer.last_turn < ALIVE
-        return Health(alive, alive and consumer.started)
+        alive = all(time.time() - one.last_turn < ALIVE for one in running)
+        return Health(alive, alive and any(one.started for one in running))
+
+    def values() -> Mapping[str, float]:
+        return running[0].values() if running else {}
 
     try:
-        page = Page(settings.http.host, settings.http.port, consumer.values, health)
+        page = Page(settings.http.host, settings.http.port, values, health)
     except OSError as error:
         raise InputError(
             f"cannot listen on {settings.http.host}:{settings.http.port}: {error.strerror}",

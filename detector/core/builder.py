@@ -31,8 +31,9 @@ ARRAYS = (
 class BatchBuilder:
     """Collects rows, pieces of columns and rejects of many files into one batch.
 
-    columns: what is asked of the parsers (COLUMNS: all). known: a parser's memo of identities, by the text of the log;
-    the codes are those of `code`. first, last: epoch seconds of what was added since `begin`, None if nothing was.
+    columns: what is asked of the parsers (COLUMNS: all). known: a parser's memo of identities, by a keyed hash of the
+    log's text; the codes are those of `code`. first, last: epoch seconds of what was added since `begin`, None
+    if nothing was.
     """
 
     def __init__(self, columns: frozenset[str] = COLUMNS) -> None:
@@ -106,7 +107,7 @@ class BatchBuilder:
         return batch
 
     def _clear(self) -> None:
-        self.known: dict[bytes, int] = {}
+        self.known: dict[int, int] = {}
         self.rejects: list[Reject] = []
         self._rows: list[Row] = []
         self._pieces: list[AccessBatch] = []

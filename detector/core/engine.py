@@ -33,7 +33,7 @@ from detector.errors import StateError
 
 T = TypeVar("T")
 
-STATE_VERSION = 3
+STATE_VERSION = 4
 MEMORY = 256 << 20
 """Bytes of tallies, bounds, ids and credentials that are held in memory."""
 KEPT = ("copies/", "seen-contested/")

@@ -2,7 +2,7 @@
 
 Rules of this file
 - One transaction a save, WAL, synchronous FULL: after a crash or power cut there is the old checkpoint or the new.
-- One writer: a lock of the operating system, which ends with the process that holds it, however it ends.
+- One writer: whoever has the lease (`local.lease`), which ends with the process that holds it, however it ends.
 - Every part carries its checksum and the whole a checksum of those: what is damaged is refused, never half read.
 - A checkpoint may be larger than memory: parts are read one at a time, and ranges of them without the rest. Checksums
   stand before the contents, so that what a save costs depends on what it writes, not on what is there.
@@ -13,7 +13,6 @@ range is found by following a list of pages, which is why these are larger than 
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +22,9 @@ from pathlib import Path
 import xxhash
 
 from detector.errors import StateError
+from detector.local.lease import FileLease
 from detector.response.plain import printable
+from detector.source import Lease
 
 VERSION = "2"
 PAGE = 16_384
@@ -35,15 +36,18 @@ START_AGAIN = "restore it from a copy, or move it away: the daemon then starts f
 
 
 class SqliteState:
-    """A SQLite file as a StateStore. Opening it takes the lock; raises StateError if another process has it."""
+    """A SQLite file as a StateStore.
 
-    def __init__(self, path: str | Path) -> None:
+    lease: of whoever opens it, held; without one it takes its own, and raises StateError if another process has it.
+    """
+
+    def __init__(self, path: str | Path, lease: Lease | None = None) -> None:
         self._path = Path(path)
-        self._lock = _locked(self._path)
+        self._own = None if lease else _taken(self._path)
         try:
             self._db = self._opened()
         except BaseException:
-            os.close(self._lock)
+            self._let_go()
             raise
 
     def load(self) -> Mapping[str, bytes]:
@@ -88,11 +92,13 @@ class SqliteState:
             self._db.execute("INSERT OR REPLACE INTO meta VALUES ('manifest', ?)", (str(whole),))
 
     def close(self) -> None:
-        """Let go of the lock. The lock file stays: deleting it would let two processes lock two files of one name."""
+        """Close the file."""
         self._db.close()
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self._own is not None:
+            self._own.release()
 
     def _opened(self) -> sqlite3.Connection:
         try:
@@ -159,31 +165,15 @@ class SqliteState:
         return StateError(printable(what), where=printable(self._path), remedy=remedy)
 
 
-def _locked(path: Path) -> int:
-    """Take the lock beside the state file and write our process id into it."""
-    beside = path.with_name(path.name + ".lock")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = os.open(beside, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    except OSError as error:
+def _taken(path: Path) -> FileLease:
+    lease = FileLease(path)
+    if not lease.acquire(0, lambda: False):
         raise StateError(
-            f"cannot be opened: {error.strerror}",
-            where=printable(beside),
-            remedy="check state.path and its permissions",
-        ) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        holder = os.pread(lock, 20, 0).decode("ascii", "replace").strip() or "unknown"
-        os.close(lock)
-        raise StateError(
-            f"another bucketwatch (process {printable(holder)}) holds this state",
+            f"another bucketwatch ({lease.other}) holds this state",
             where=printable(path),
             remedy="stop it first, or give this one a state.path of its own",
-        ) from error
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, f"{os.getpid()}\n".encode("ascii"), 0)
-    return lock
+        )
+    return lease
 
 
 def _sum(name: str, content: bytes) -> str:

@@ -11,24 +11,12 @@
    - It reads within [0, size) and writes within the buffers it was given; it keeps nothing. All loops are bounded by
      `size`, recursion by `nesting`.
 */
-#define PY_SSIZE_T_CLEAN
-#define Py_LIMITED_API 0x030b0000
-#include <Python.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-#ifdef __SSE2__
-#include <emmintrin.h>
-#endif
-
-#if !defined(__BYTE_ORDER__) || __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-#error "written for little-endian machines; the Python way needs no compiler"
-#endif
+#include "_kernel.h"
 
 enum { ODD = -1, FULL = -2 };                                  /* FULL: more records than there is room for */
 enum { OBJECT, TEXT, RAW, NUMBER, ARRAY };                     /* kinds of a member */
 enum { FORM_FILE, FORM_ARRAY, FORM_LINES };                    /* {"Records": […]}, […], one object a line */
-enum { ENCODE = 1, HASH = 2, TIME = 4 };                       /* what is asked of a column */
+enum { HASH = 2, TIME = 4 };                                   /* what is asked of a column, besides ENCODE */
 enum { DEEPEST = 512 };
 
 /* A member that is looked for. The children of a member follow one another. For the elements of an array `key_length`
@@ -36,12 +24,6 @@ enum { DEEPEST = 512 };
 typedef struct {
     int32_t kind, key_at, key_length, column, first_child, children;
 } Member;
-
-/* Where a value lies: [start, stop) of the document; start is -1 where there is none. A text with escapes in it has a
-   negative stop. */
-typedef struct {
-    int32_t start, stop;
-} Slice;
 
 typedef struct {
     const uint8_t *data, *end;
@@ -55,8 +37,6 @@ typedef struct {
 } Walk;
 
 /* ---- JSON: each function reads on from `at`, and returns where it ended, or NULL if it did not find what it should ---- */
-
-typedef const uint8_t *Place;
 
 static inline Place space(Place at, Place end) {
     while (at < end && *at <= ' ') {
@@ -338,123 +318,25 @@ static int64_t records(Walk *w, int form) {
 
 /* ---- columns ---- */
 
-/* XXH64, as its specification describes it (github.com/Cyan4973/xxHash, doc/xxhash_spec.md), for little-endian machines. */
-#define P1 0x9E3779B185EBCA87ULL
-#define P2 0xC2B2AE3D27D4EB4FULL
-#define P3 0x165667B19E3779F9ULL
-#define P4 0x85EBCA77C2B2AE63ULL
-#define P5 0x27D4EB2F165667C5ULL
-
-static inline uint64_t rotated(uint64_t x, int by) { return (x << by) | (x >> (64 - by)); }
-static inline uint64_t mixed(uint64_t sum, uint64_t lane) { return rotated(sum + lane * P2, 31) * P1; }
-
-static inline uint64_t word64(const uint8_t *at) {
-    uint64_t x;
-    memcpy(&x, at, 8);
-    return x;
-}
-
-static uint64_t xxh64(const uint8_t *at, int64_t length, uint64_t seed) {
-    const uint8_t *end = at + length;
-    uint64_t hash = seed + P5;
-    if (length >= 32) {
-        uint64_t sums[4] = {seed + P1 + P2, seed + P2, seed, seed - P1};
-        for (; end - at >= 32; at += 32)
-            for (int i = 0; i < 4; i++) sums[i] = mixed(sums[i], word64(at + 8 * i));
-        hash = rotated(sums[0], 1) + rotated(sums[1], 7) + rotated(sums[2], 12) + rotated(sums[3], 18);
-        for (int i = 0; i < 4; i++) hash = (hash ^ mixed(0, sums[i])) * P1 + P4;
-    }
-    hash += (uint64_t)length;
-    for (; end - at >= 8; at += 8) hash = rotated(hash ^ mixed(0, word64(at)), 27) * P1 + P4;
-    if (end - at >= 4) {
-        uint32_t x;
-        memcpy(&x, at, 4);
-        hash = rotated(hash ^ (x * P1), 23) * P2 + P3;
-        at += 4;
-    }
-    for (; at < end; at++) hash = rotated(hash ^ (*at * P5), 11) * P1;
-    hash = (hash ^ (hash >> 33)) * P2;
-    hash = (hash ^ (hash >> 29)) * P3;
-    return hash ^ (hash >> 32);
-}
-
-static inline int64_t length_of(Slice slice) { return llabs((long long)slice.stop) - slice.start; }
-
-/* Every row's code, in order of first appearance, and the row where each value came first; how many values there are.
-   table: zeroed, of 2^k > rows places: code + 1. */
-static int32_t encode(const uint8_t *data, const Slice *slices, int64_t rows, uint64_t seed, uint32_t *table,
-                      uint64_t mask, int32_t *codes, int32_t *firsts) {
-    int32_t count = 0;
-    for (int64_t row = 0; row < rows; row++) {
-        Slice one = slices[row];
-        if (one.start < 0) {
-            codes[row] = -1;
-            continue;
-        }
-        int64_t length = length_of(one);
-        const uint8_t *bytes = data + one.start;
-        if (row && codes[row - 1] >= 0) { /* as in the row before */
-            Slice last = slices[row - 1];
-            if (length_of(last) == length && !memcmp(data + last.start, bytes, (size_t)length)) {
-                codes[row] = codes[row - 1];
-                continue;
-            }
-        }
-        uint64_t place = xxh64(bytes, length, seed) & mask;
-        for (;; place = (place + 1) & mask) {
-            if (!table[place]) {
-                table[place] = (uint32_t)count + 1;
-                firsts[count] = (int32_t)row;
-                codes[row] = count++;
-                break;
-            }
-            Slice known = slices[firsts[table[place] - 1]];
-            if (length_of(known) == length && !memcmp(data + known.start, bytes, (size_t)length)) {
-                codes[row] = (int32_t)table[place] - 1;
-                break;
-            }
-        }
-    }
-    return count;
-}
-
-/* The number that these digits are, or -1. */
-static int64_t digits_of(Place at, int count) {
-    int64_t value = 0;
-    for (int i = 0; i < count; i++) {
-        if (at[i] < '0' || at[i] > '9') return -1;
-        value = 10 * value + (at[i] - '0');
-    }
-    return value;
-}
-
 /* Epoch seconds of "2026-05-01T09:00:00Z"; -1 for any other text. */
 static int64_t epoch(Place at, int64_t length) {
-    static const uint8_t lengths[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
     if (length != 20 || at[4] != '-' || at[7] != '-' || at[10] != 'T' || at[13] != ':' || at[16] != ':' || at[19] != 'Z')
         return -1;
-    int64_t year = digits_of(at, 4), month = digits_of(at + 5, 2), day = digits_of(at + 8, 2);
-    int64_t hour = digits_of(at + 11, 2), minute = digits_of(at + 14, 2), second = digits_of(at + 17, 2);
-    int leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    if (year < 1970 || year > 2199 || month < 1 || month > 12 || day < 1 || hour < 0 || hour > 23 || minute < 0 ||
-        minute > 59 || second < 0 || second > 59 || day > lengths[month - 1] + (leap && month == 2))
-        return -1;
-    int64_t before = year - 1, days = before * 365 + before / 4 - before / 100 + before / 400 - 719162 + day - 1;
-    for (int64_t m = 1; m < month; m++) days += lengths[m - 1] + (leap && m == 2);
-    return ((days * 24 + hour) * 60 + minute) * 60 + second;
+    int64_t year = digits_of(at, 4);
+    if (year < 1970 || year > 2199) return -1;
+    int64_t seconds = seconds_of(year, digits_of(at + 5, 2), digits_of(at + 8, 2), digits_of(at + 11, 2),
+                                 digits_of(at + 14, 2), digits_of(at + 17, 2));
+    return seconds == NO_TIME ? -1 : seconds;
 }
 
 static int columns(const Walk *w, const uint8_t *asked, uint64_t seed, int32_t *codes, int32_t *firsts,
                    int32_t *counts, uint64_t *hashes, int64_t *times) {
-    uint64_t places = 16;
-    while (places < 2 * (uint64_t)w->row) places *= 2;
-    uint32_t *table = malloc(places * sizeof *table);
-    if (!table) return 0;
+    Table table = table_for(w->row, seed);
+    if (!table.codes) return 0;
     for (int32_t c = 0; c < w->columns; c++) {
         const Slice *slices = w->slices + c * w->room;
         if (asked[c] & ENCODE) {
-            memset(table, 0, places * sizeof *table);
-            counts[c] = encode(w->data, slices, w->row, seed, table, places - 1, codes + c * w->room, firsts + c * w->room);
+            counts[c] = encode(w->data, slices, w->row, &table, codes + c * w->room, firsts + c * w->room);
         }
         if (asked[c] & HASH)
             for (int64_t row = 0; row < w->row; row++)
@@ -463,7 +345,7 @@ static int columns(const Walk *w, const uint8_t *asked, uint64_t seed, int32_t *
             for (int64_t row = 0; row < w->row; row++)
                 times[row] = slices[row].start < 0 ? -1 : epoch(w->data + slices[row].start, length_of(slices[row]));
     }
-    free(table);
+    free(table.codes);
     return 1;
 }
 

@@ -10,32 +10,28 @@ from functools import lru_cache
 import msgspec
 import numpy as np
 
-from detector.core.access import I32, U64
+from detector.core.access import I32
 from detector.core.builder import BatchBuilder
 from detector.core.principal import UNKNOWN, Principal, account_of_arn, anonymous, fingerprint, role_session, service
 from detector.core.principals import Unread
-from detector.core.table import Table
 from detector.core.times import epoch
 from detector.logs.documents import UNDECODABLE, lenient
 from detector.logs.members import Identities
 from detector.logs.record import Identity
+from detector.logs.remembered import MARK, Fingerprints
 
 ANONYMOUS_ACCOUNTS = frozenset({"anonymous", "ANONYMOUS_PRINCIPAL"})
 
-
-REMEMBERED = 1 << 18
-"""Identities whose fingerprint is known without reading them again."""
-_fingerprints = Table()
-"""Hash of what a log says of an identity → its fingerprint; of those that have an ARN."""
-_NAMED = np.uint64(1)
-"""Set in every hash, so that none is 0."""
+_fingerprints = Fingerprints()
+"""Of identities that have an ARN."""
 
 
 def people(who: Identities, into: BatchBuilder) -> I32:
     """Of each of these identities twice the code, plus one where the ARN is named; -1 if it is nobody, and only the
     address tells it from others.
     """
-    prints = _fingerprints.values_of(who.hashes | _NAMED)
+    hashes = who.hashes | MARK
+    prints = _fingerprints.of(hashes)
     new = np.flatnonzero(prints == 0)
     codes = np.empty(len(prints), np.int32)
     read: dict[int, Principal] = {}
@@ -47,7 +43,8 @@ def people(who: Identities, into: BatchBuilder) -> I32:
             read[code], prints[code] = one, fingerprint(one)
         else:
             codes[code] = into.code(one) << 1
-    _remember(who.hashes[new] | _NAMED, prints[new])
+    named_now = np.fromiter(read, np.intp, len(read))
+    _fingerprints.remember(hashes[named_now], prints[named_now])
     known = np.flatnonzero(prints)
 
     def principals(rows: list[int]) -> list[Principal | Unread]:
@@ -57,17 +54,6 @@ def people(who: Identities, into: BatchBuilder) -> I32:
 
     codes[known] = np.array(into.codes_of(prints[known].tolist(), principals), np.int32) << 1 | 1
     return codes
-
-
-def _remember(hashes: U64, prints: U64) -> None:
-    global _fingerprints  # noqa: PLW0603  a memo, as an lru_cache is
-    named = np.flatnonzero(prints)
-    if not len(named):
-        return
-    if len(_fingerprints) + len(named) > REMEMBERED:
-        _fingerprints = Table()
-    slot, _ = _fingerprints.enter(hashes[named])
-    _fingerprints.values[slot] = prints[named]
 
 
 def principal(text: bytes) -> Principal:

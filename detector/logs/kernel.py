@@ -1,8 +1,8 @@
-"""The optional kernel: what it is asked and what it answers. Pure.
+"""The optional kernel: what it is asked of CloudTrail documents, and what it answers. Pure.
 
 `_members.c` walks a document once and tells where the wanted members of every record lie and which are alike, so that
 Python looks at each distinct text once. It is built where there is a compiler (`hatch_build.py`); `BUILT` says whether
-it is there. It reads only documents that are in order.
+it is there, and so is its other half, for access logs (`usual_lines.py`). It reads only documents that are in order.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ import numpy.typing as npt
 from detector.core.access import I32, I64, U64
 
 try:
-    from detector.logs import _members
+    from detector.logs import _lines, _members
 except ImportError:
     BUILT = False
 else:
     BUILT = True
-    texts = _members.texts
+    texts, usual_lines = _members.texts, _lines.read
 
 FILE, ARRAY, LINES = range(3)
 """Forms of a document that is in order: `{"Records": […]}`, `[…]`, one record a line."""
@@ -34,7 +34,7 @@ DEEPEST = 512
 _OBJECT, _TEXT, _RAW, _NUMBER, _ARRAY = range(5)
 _ENCODE, _HASH, _TIME = 1, 2, 4
 _FULL = -2
-_SEED = hash(b"members") & (1 << 64) - 1
+SEED = hash(b"members") & (1 << 64) - 1
 """Of the hash tables; nobody outside this process knows it, so nobody can make texts that collide."""
 
 _KEY = b"".join(hash(half).to_bytes(8, "little", signed=True) for half in (b"one half", b"other half"))
@@ -158,7 +158,7 @@ def found(data: bytes, how: Plan, form: int, nesting: int, longest: int) -> Foun
         firsts, counts = np.empty_like(codes), np.zeros(columns, np.int32)
         hashes, times = np.empty(room, np.uint64), np.empty(room, np.int64)
         filled = (slices, codes, firsts, counts, hashes, times)
-        rows = _members.read(data, form, how.members, how.keys, how.asked, nesting, longest, _SEED, room, *filled)
+        rows = _members.read(data, form, how.members, how.keys, how.asked, nesting, longest, SEED, room, *filled)
         room *= 4
     return Found(rows, *filled) if rows >= 0 else None
 

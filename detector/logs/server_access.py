@@ -1,8 +1,8 @@
 """S3 server access logs: bytes → rows. Pure.
 
-One row or one reject for every line that is not blank, in the order of the lines. The usual lines of a block of lines
-(`usual_lines.py`) become columns together (`usual_columns.py`); every other line goes to the exact parser of
-`access_line.py`. A usual line has only one reading, so both agree on it, whatever the requester wrote.
+One row or one reject for every line that is not blank, in the order of the lines. The usual lines, if there is a kernel
+to find them (`usual_lines.py`), become columns together (`usual_columns.py`); every other line goes to the exact parser
+of `access_line.py`. A usual line has only one reading, so both agree on it, whatever the requester wrote.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ import numpy as np
 
 from detector.core.access import Row
 from detector.core.builder import BatchBuilder, concat
+from detector.logs import kernel
 from detector.logs.access_line import row_of
 from detector.logs.limits import LIMITS
-from detector.logs.usual_columns import columns
-from detector.logs.usual_lines import usual_lines
+from detector.logs.usual_columns import columns, told_apart
+from detector.logs.usual_lines import LARGEST, UsualLines, usual_lines
 
-_BLOCK = 1 << 20
-"""Bytes that are looked at together: what is made of them fits into the processor's caches."""
-_FEW = 20_000
+PIECE = 1 << 30
+"""Bytes of a log that the kernel is given."""
+FEW = 10_000
 """Bytes of so few lines that looking at them together costs more than reading each exactly."""
 _BEGINNING = re.compile(rb"[^ ]++ [^ ]++ \[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\] (?:[0-9A-Fa-f.:]++|-) ")
 
@@ -36,40 +37,49 @@ def parse(data: bytes, name: str, into: BatchBuilder, longest_line: int = LIMITS
 
     Reasons: `line_too_long`, and those of `access_line.row_of`.
     """
-    if len(data) < _FEW:
-        for _, row in _exactly(enumerate(data.split(b"\n"), 1), name, into, longest_line):
-            into.add(row)
-        return
     lines_before = 0
-    for block in _blocks(data):
-        lines_before += _take(block, lines_before, name, into, longest_line)
+    for piece in _pieces(data):
+        if kernel.BUILT and FEW <= len(piece) <= LARGEST:
+            lines_before += _together(piece, lines_before, name, into, longest_line)
+        else:
+            lines = piece.split(b"\n")
+            for _, row in _exactly(enumerate(lines, lines_before + 1), name, into, longest_line):
+                into.add(row)
+            lines_before += len(lines) - 1
 
 
-def _blocks(data: bytes) -> Iterator[bytes]:
-    """The lines in blocks; each ends with a line break. A line that is longer than a block is one of its own."""
+def _pieces(data: bytes) -> Iterator[bytes]:
+    """The lines in pieces; all but the last end with a line break. A line that is longer than one is one of its own."""
     at = 0
     while at < len(data):
-        end = len(data) if at + _BLOCK >= len(data) else data.rfind(b"\n", at, at + _BLOCK) + 1
+        end = len(data) if at + PIECE >= len(data) else data.rfind(b"\n", at, at + PIECE) + 1
         end = end or data.find(b"\n", at) + 1 or len(data)
-        yield data[at:end] if data[end - 1] == ord("\n") else data[at:end] + b"\n"
+        yield data[at:end]
         at = end
 
 
-def _take(block: bytes, lines_before: int, name: str, into: BatchBuilder, longest_line: int) -> int:
-    """Take in the lines of a block; how many it has."""
-    usual, begin, end = usual_lines(block, longest_line)
-    other = np.ones(len(begin), np.bool_)
-    other[usual.places.number] = False
-    others = ((lines_before + n + 1, block[begin[n] : end[n]]) for n in np.flatnonzero(other).tolist())
+def _together(data: bytes, lines_before: int, name: str, into: BatchBuilder, longest_line: int) -> int:
+    """Take in lines, many at a time; how many there are."""
+    asked, lines, at = told_apart(into.columns), 0, 0
+    while at < len(data):
+        usual = usual_lines(data, at, longest_line, asked)
+        _take(usual, lines_before + lines, name, into, longest_line)
+        lines += usual.lines
+        at = usual.end
+    return lines
+
+
+def _take(usual: UsualLines, lines_before: int, name: str, into: BatchBuilder, longest_line: int) -> None:
+    """Take in usual lines, and those among them that are not."""
+    others = ((lines_before + number + 1, usual.data[begin:end]) for number, begin, end in usual.others)
     rows = list(_exactly(others, name, into, longest_line))
     pieces = [columns(usual, into)] if len(usual) else []
     if rows:
         pieces.append(into.turned([row for _, row in rows]))
-        order = np.argsort(np.append(usual.places.number, [number - lines_before - 1 for number, _ in rows]))
+        order = np.argsort(np.append(usual.number, [number - lines_before - 1 for number, _ in rows]))
         into.extend(concat(pieces, into.columns).take(order))
     elif pieces:
         into.extend(pieces[0])
-    return len(begin)
 
 
 def _exactly(

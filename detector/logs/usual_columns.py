@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
-from xxhash import xxh64_intdigest
 
 from detector.core.access import (
     ALL_DIFFERENT,
@@ -31,95 +30,101 @@ from detector.core.access import (
 )
 from detector.core.builder import BatchBuilder
 from detector.core.operation import api_of_access_log
-from detector.core.principals import Principals
-from detector.logs.access_line import (
-    SHORTEST_HOST_ID,
-    Right,
-    auth_of,
-    key_of,
-    outcome,
-    principal,
-    right_of,
-    signed,
-    text,
-)
+from detector.core.principal import Principal, fingerprint
+from detector.core.principals import Principals, Unread
+from detector.logs import kernel
+from detector.logs.access_line import Right, auth_of, key_of, outcome, principal, right_of, signed, text
+from detector.logs.remembered import MARK, Fingerprints
 from detector.logs.usual_lines import (
     ADDRESS,
+    AFTER_HOST_ID,
     BUCKET,
     KEY,
     OPERATION,
     OWNER,
     REQUEST_ID,
-    REQUESTER,
+    RESULT,
+    RIGHT,
+    TARGET,
+    WHO,
     UsualLines,
-    is_nothing,
-    joined,
 )
 
 _FROM_THE_RIGHT = frozenset({*Right._fields, "signed_at", "signed_for"})
+_ALWAYS = frozenset({WHO, OPERATION, RESULT})
+
+
+def told_apart(asked: frozenset[str]) -> frozenset[int]:
+    """The columns of usual lines whose texts `columns` needs told apart for what is asked."""
+    needed = {"partition": OWNER, "bucket": BUCKET, "source_ip": ADDRESS}
+    right = {RIGHT, AFTER_HOST_ID} if asked & _FROM_THE_RIGHT else set()
+    return _ALWAYS.union(right, (needed[name] for name in asked & needed.keys()))
 
 
 def columns(lines: UsualLines, into: BatchBuilder) -> AccessBatch:
     """At least one line as the columns that are asked for."""
     count, asked = len(lines), into.columns
-    keyed = ~is_nothing(lines.block, *lines.span(KEY))
-    logged, bucket = lines.column(OPERATION), lines.column(BUCKET)
+    keyed = lines.slices[KEY, :, 0] >= 0
+    logged, result = lines.column(OPERATION), lines.column(RESULT)
     api, operation = _operations(logged, keyed)
-    event_id = _event_ids(lines)
-    spelled = event_id.astype(">u8").tobytes().hex()
-    who = _who(lines, into)
     texts: dict[str, Callable[[], Column]] = {
         "api": lambda: api,
-        "bucket": lambda: _each(text, bucket),
-        "key": lambda: _column("key", list(map(key_of, _texts(logged), lines.texts(KEY)))),
-        "source_ip": lambda: _each(text, lines.column(ADDRESS)),
-        "event_id": lambda: _column("event_id", [spelled[at : at + 16] for at in range(0, 16 * count, 16)]),
-        "request_id": lambda: _column("request_id", list(map(text, lines.texts(REQUEST_ID)))),
+        "bucket": lambda: lines.column(BUCKET),
+        "key": lambda: _column("key", _keys(lines, logged)),
+        "source_ip": lambda: lines.column(ADDRESS),
+        "event_id": lambda: _column("event_id", _spelled(lines)),
+        "request_id": lambda: _column("request_id", lines.texts(REQUEST_ID)),
         "log_operation": lambda: logged,
     }
-    numbers: dict[str, Callable[[], I64]] = {"status": lambda: _statuses(lines.result)}
+    numbers: dict[str, Callable[[], I64]] = {"status": lambda: _statuses(result)}
     if asked & _FROM_THE_RIGHT:
         of_right, of_signature = _from_the_right(lines)
         texts |= {name: partial(of_right.__getitem__, name) for name in of_right}
         numbers |= {name: partial(of_signature.__getitem__, name) for name in of_signature}
-    nothing = Column(np.full(count, -1, np.int32), [])
+    nothing = Column.null(count)
+    who = _who(lines, into)
     return AccessBatch(
         time=lines.time,
-        id=_hashes(np.frombuffer(spelled.encode(), "S16").tolist()),
+        id=lines.id,
         link=np.zeros(count, np.uint64),
         skip=np.full(count, Skip.no, np.int8),
         log=np.full(count, Log.server_access, np.int8),
         operation=operation,
-        outcome=_outcomes(lines.result),
-        bytes=_sizes(lines.sent()) if "bytes" in asked else np.zeros(count, np.int64),
+        outcome=_outcomes(result),
+        bytes=_sizes(lines.sent) if "bytes" in asked else np.zeros(count, np.int64),
         who=who >> 1,
         has_arn=(who & 1).astype(np.bool_),
-        unresolved=unresolved(operation, is_nothing(lines.block, *lines.span(BUCKET)), keyed),
+        unresolved=unresolved(operation, lines.slices[BUCKET, :, 0] < 0, keyed),
         principals=Principals(),
         prints=np.zeros(0, np.uint64),
-        partition=_each("{}/".format, lines.column(OWNER)) if "partition" in asked else Column(nothing.codes + 1, [""]),
+        partition=_partition(lines) if "partition" in asked else Column(nothing.codes + 1, [""]),
         text={name: texts[name]() if name in texts else nothing for name in TEXT_COLUMNS if name in asked},
         number={name: numbers[name]() for name in NUMBER_COLUMNS if name in asked},
     )
-
-
-def _hashes(texts: Sequence[bytes]) -> U64:
-    """`text_hash` of each of these texts."""
-    return np.fromiter(map(xxh64_intdigest, texts), np.uint64, len(texts))
-
-
-def _each(meaning: Callable[[str], str | None], column: Column) -> Column:
-    """What every text means, asked once for each distinct one."""
-    return Column.of(list(map(meaning, column.values))).take(column.codes.astype(np.intp))
 
 
 def _column(name: str, texts: Sequence[str | None]) -> Column:
     return Column.of(texts, distinct=name in ALL_DIFFERENT)
 
 
-def _texts(column: Column) -> list[str]:
-    """The text of every row of a column without nulls."""
-    return list(map(column.values.__getitem__, column.codes.tolist()))
+def _partition(lines: UsualLines) -> Column:
+    owner = lines.column(OWNER)
+    return Column(owner.codes, list(map("{}/".format, owner.values)))
+
+
+def _keys(lines: UsualLines, logged: Column) -> list[str | None]:
+    """The objects' keys."""
+    keys = lines.texts(KEY)
+    for row in np.flatnonzero(lines.slices[KEY, :, 1] < -1).tolist():
+        begin, end = lines.slices[KEY, row].tolist()
+        keys[row] = key_of(logged.values[logged.codes[row]], lines.data[begin:-end].decode())
+    return keys
+
+
+def _spelled(lines: UsualLines) -> list[str]:
+    """The dedup id of every line."""
+    spelled = lines.event_id.astype(">u8").tobytes().hex()
+    return [spelled[at : at + 16] for at in range(0, len(spelled), 16)]
 
 
 def _operations(logged: Column, keyed: Mask) -> tuple[Column, I8]:
@@ -129,30 +134,53 @@ def _operations(logged: Column, keyed: Mask) -> tuple[Column, I8]:
     return Column(codes, [api for api, _ in kinds]), np.array([kind for _, kind in kinds], np.int8)[codes]
 
 
-def _event_ids(lines: UsualLines) -> U64:
-    """The hash of every line's `access_line.dedup_text`."""
-    return _hashes(joined(lines.block, *map(lines.span, (REQUEST_ID, OPERATION, BUCKET, KEY))))
+_fingerprints = Fingerprints()
 
 
 def _who(lines: UsualLines, into: BatchBuilder) -> I32:
-    """Twice the code of every requester, plus one where it is an ARN. Nobody (`-`) is known by address."""
-    requester, end = lines.span(REQUESTER)
-    address, _ = lines.span(ADDRESS)
-    nobody = is_nothing(lines.block, requester, end)
-    # With the space before it: no identity of another log begins so.
-    named = joined(lines.block, (np.where(nobody, address, requester) - 1, end))
-    known = into.known
-    codes = list(map(known.get, named))
-    if None in codes:
-        known |= {text: _code(text.decode(), into) for text in dict.fromkeys(named) if text not in known}
-        codes = list(map(known.get, named))
-    return np.fromiter(codes, np.int32, len(codes))
+    """Twice the code of every requester, plus one where it is an ARN."""
+    known, slices = into.known, lines.slices[WHO, lines.firsts(WHO)]
+    # No identity of another log begins with a space, as these texts do. The mark keeps a hash from being 0.
+    hashes = kernel.keyed_hashes(lines.data, slices) | MARK
+    keys = hashes.tolist()
+    if new := [row for row, key in enumerate(keys) if key not in known]:
+        codes = 2 * _codes(lines, slices[new], hashes[new], into) + _are_arns(lines.data, slices[new])
+        known.update(zip(hashes[new].tolist(), codes.tolist(), strict=True))
+    return np.fromiter(map(known.__getitem__, keys), np.int32, len(keys))[lines.codes(WHO)]
 
 
-def _code(named: str, into: BatchBuilder) -> int:
-    *address, requester = named[1:].split(" ")
-    who = principal(requester, text(address[0]) if address else None)
-    return into.code(who) << 1 | requester.startswith("arn:")
+def _codes(lines: UsualLines, slices: I32, hashes: U64, into: BatchBuilder) -> I32:
+    """The codes of requesters that are new to the batch. Only of those that are new to us the names are read."""
+    prints = _fingerprints.of(hashes)
+    new = np.flatnonzero(prints == 0)
+    read = map(fingerprint, map(_principal, kernel.texts(lines.data, slices[new], True)))
+    prints[new] = np.fromiter(read, np.uint64, len(new))
+    _fingerprints.remember(hashes[new], prints[new])
+
+    def principals(rows: list[int]) -> list[Unread]:
+        return [Unread(_principal, text) for text in kernel.texts(lines.data, slices[rows], True)]
+
+    return np.array(into.codes_of(prints.tolist(), principals), np.int32)
+
+
+def _principal(named: bytes) -> Principal:
+    """Who a text of the column WHO names; nobody (`-`) is known by address."""
+    *address, requester = named[1:].decode().split(" ")
+    return principal(requester, text(address[0]) if address else None)
+
+
+def _are_arns(data: bytes, slices: I32) -> Mask:
+    """Which requesters are ARNs; nobody is none, whatever the address says."""
+    begin, end = slices.T
+    arns: Mask = _stand(data, b"arn:", begin + 1) & ~_stand(data, b" -", end - 2)
+    return arns
+
+
+def _stand(data: bytes, text: bytes, at: I32) -> Mask:
+    """Where so short a text stands at these places; each has as many bytes."""
+    windows = np.ndarray(len(data) - len(text) + 1, f"<u{len(text)}", data, strides=(1,))
+    found: Mask = windows[at] == int.from_bytes(text, "little")
+    return found
 
 
 def _outcomes(result: Column) -> I8:
@@ -188,30 +216,15 @@ def _from_the_right(lines: UsualLines) -> tuple[dict[str, Column], dict[str, I64
 
 def _rights(lines: UsualLines) -> tuple[Index, list[Right]]:
     """Codes of what is read from the right of every line, and what the codes stand for."""
-    known: dict[tuple[bytes, ...], int] = {}
-    codes: list[int] = []
-    found: list[Right] = []
-    block, begin, end = lines.block, lines.places.figures[7].tolist(), lines.places.end.tolist()
-    for rest in [block[b:e] for b, e in zip(begin, end, strict=True)]:
-        alike = _without_host_id(rest)
-        code = known.get(alike)
-        if code is None:
-            code = known[alike] = len(found)
-            found.append(right_of(rest.rstrip(b"\r").decode("utf-8", "replace")))
-        codes.append(code)
-    return np.array(codes, np.intp), found
-
-
-def _without_host_id(rest: bytes) -> tuple[bytes, ...]:
-    """All that `right_of` looks at: a host id takes part in nothing where it is the second field after a user agent."""
-    quoted, _, tail = rest.rpartition(b'"')
-    fields = tail.split(b" ", 3)
-    if len(fields) == 4 and len(fields[2]) >= SHORTEST_HOST_ID and fields[2].isascii() and quoted.count(b'"') != 1:
-        return quoted, fields[0], fields[1], fields[3]
-    return (rest,)
+    of_after = lines.codes(AFTER_HOST_ID) + 1
+    pairs = lines.codes(RIGHT).astype(np.int64) * (len(lines.firsts(AFTER_HOST_ID)) + 1) + of_after
+    _, firsts, codes = np.unique(pairs, return_index=True, return_inverse=True)
+    begin, end = lines.slices[RIGHT, firsts, 0], lines.slices[[RIGHT, AFTER_HOST_ID]][:, firsts, 1].max(axis=0)
+    rests = [lines.data[b:e] for b, e in zip(begin.tolist(), end.tolist(), strict=True)]
+    return codes, [right_of(rest.rstrip(b"\r").decode("utf-8", "replace")) for rest in rests]
 
 
 def _uri(lines: UsualLines, row: int) -> str | None:
     """The target of a line's request, or None if there was none."""
-    _, begin, end, last_quote = lines.places.request[:, row].tolist()
-    return lines.block[begin + 1 : end].decode() if end < last_quote else None
+    begin, end = lines.slices[TARGET, row].tolist()
+    return lines.data[begin:end].decode() if begin >= 0 else None

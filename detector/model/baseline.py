@@ -34,13 +34,22 @@ Make = Callable[[], AnomalyDetector]
 
 @dataclass(slots=True)
 class _Role:
-    """One role's detector, how many panes it judged, its last pane, and its latest episode."""
+    """One role's detector, how many panes it judged, its last pane, its latest episode; and these as last saved."""
 
     detector: AnomalyDetector
     panes: int = 0
     last: int = _NEVER
     opened: int = _NEVER
     above: int = _NEVER
+    saved: msgspec.Raw | None = None
+
+    def packed(self) -> msgspec.Raw:
+        """As it stands in a snapshot. Most roles are what they were at the last one, and are not packed anew."""
+        if self.saved is None:
+            state = _rate_residual(self.detector).state()
+            row = (state, self.panes, self.last, self.opened, self.above)
+            self.saved = msgspec.Raw(msgspec.msgpack.encode(row))
+        return self.saved
 
 
 class _State(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
@@ -110,6 +119,7 @@ class Baseline:
         if known is None:
             known = self._roles[role] = _Role(self._make())
         x = cast("Features", features)
+        known.saved = None
         z = known.detector.score_one(x)
         judgement = self._judge(pane, role, known, x, z)
         self._learn(pane, role, known, x, z)
@@ -117,10 +127,7 @@ class Baseline:
 
     def snapshot(self) -> bytes:
         """The whole state. `StateError` when a detector from `make` has no plain-number state to save."""
-        roles = {
-            name: (_rate_residual(role.detector).state(), role.panes, role.last, role.opened, role.above)
-            for name, role in self._roles.items()
-        }
+        roles: Any = {name: role.packed() for name, role in self._roles.items()}
         state = _State(self.measure, self.alpha, self._now, self._tail.state(), self._pool.state(), self._today, roles)
         return seal(MAGIC, VERSION, msgspec.msgpack.encode(state))
 

@@ -27,6 +27,7 @@ from detector.core.watermark import FOREVER
 from detector.core.window import episodes, longest_episode, starts_of_runs
 from detector.model.baseline import Baseline
 from detector.model.judgement import PANE_SECONDS, Judgement
+from detector.model.keys import Keys
 
 
 class BaselineWatch:
@@ -38,11 +39,11 @@ class BaselineWatch:
         self._distinct = rule.measure in DISTINCT_MEASURES
         self._tallies = Tallies(f"pane/{rule.id}", distinct=self._distinct)
         self._model = Baseline(rule.measure, float(rule.threshold), rule.cooldown, quiet_until=rule.learn_role_days)
-        self._keys: dict[int, str] = {}
+        self._keys = Keys(f"pane-keys/{rule.id}")
         self._sealed = 0
         self._above: dict[int, dict[int, Judgement]] = {}
         self._ledger = Ledger(rule.id)
-        self._changed = True
+        self._changed = self._learnt = True
 
     def absorb(self, view: BatchView, late: Mask) -> None:
         """Count the rows of a batch that the rule is about and whose pane is still open, late or not."""
@@ -52,7 +53,7 @@ class BaselineWatch:
             return
         groups, keys = view.groups(self.rule.group_by)
         self._tallies.add(groups[rows], view.time[rows], view.who()[rows], view.items(self.rule.measure)[rows])
-        self._keys.update((group, key[0]) for group, key in keys.items())
+        self._keys.put({group: key[0] for group, key in keys.items()})
 
     def judge(self) -> list[Finding]:
         """Nothing is judged before its pane is sealed."""
@@ -82,7 +83,7 @@ class BaselineWatch:
             self._ledger.forget_before(oldest)
             self._above = {group: panes for group, panes in self._above.items() if group in self._ledger.groups}
             held = self._tallies.groups() | self._ledger.groups.keys()
-            self._keys = {group: key for group, key in self._keys.items() if group in held}
+            self._keys.keep(held)
             self._changed = True
 
     def reads(self) -> tuple[Log, ...]:
@@ -95,10 +96,12 @@ class BaselineWatch:
 
     def changes(self) -> dict[str, bytes | None]:
         """Parts of a checkpoint that changed since the last call."""
-        parts = self._tallies.changes()
+        parts = self._tallies.changes() | self._keys.changes()
         if parts or self._changed:
             parts[f"watch/{self.rule.id}"] = msgspec.msgpack.encode(self._state())
-        self._changed = False
+        if self._learnt:  # the model is large, and changes only when panes are sealed
+            parts[f"model/{self.rule.id}"] = self._model.snapshot()
+        self._changed = self._learnt = False
         return parts
 
     def restore(self, parts: Mapping[str, bytes]) -> None:
@@ -108,20 +111,18 @@ class BaselineWatch:
         if state.get("digest") != self.rule.digest():
             return
         self._tallies.restore(parts)
-        self._model.restore(state["model"])
-        self._keys = dict(state["keys"])
+        self._model.restore(parts[f"model/{self.rule.id}"])
+        self._keys.restore(parts)
         self._sealed = state["sealed"]
         self._above = {
             group: {pane: msgspec.convert(j, Judgement) for pane, j in panes} for group, panes in state["above"]
         }
         self._ledger.restore(state["ledger"])
-        self._changed = False
+        self._changed = self._learnt = False
 
     def _state(self) -> dict[str, Any]:
         return {
             "digest": self.rule.digest(),
-            "model": self._model.snapshot(),
-            "keys": list(self._keys.items()),
             "sealed": self._sealed,
             "above": [
                 (group, [(pane, msgspec.to_builtins(j)) for pane, j in panes.items()])
@@ -134,6 +135,7 @@ class BaselineWatch:
         """Judge the panes from `first` to `end`; the groups of which any was above."""
         above = set()
         panes, groups, values = self._panes(first, end)
+        self._learnt |= len(groups) > 0
         names = [self._keys[group] for group in groups.tolist()]
         for row in sorted(range(len(names)), key=lambda row: (panes[row], names[row])):
             judgement = self._model.observe(int(panes[row]), names[row], {self.rule.measure: float(values[row])})

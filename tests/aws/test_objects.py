@@ -9,6 +9,7 @@ from detector.aws import objects
 from detector.aws.objects import ATTEMPTS, S3Objects
 from detector.errors import EdgeError
 from tests.aws.test_session import answer
+from tests.faults import FaultyServer
 
 
 class Body(io.BytesIO):
@@ -118,3 +119,14 @@ def test_a_missing_bucket_and_key_are_told_apart(aws):
     aws.client("s3").create_bucket(Bucket=bucket)
     with pytest.raises(EdgeError, match="NoSuchKey"):
         S3Objects().fetch(bucket, "k")
+
+
+def test_a_log_whose_body_breaks_off_on_the_wire_is_read_anew(aws, moto_server, monkeypatch):
+    """Over a real connection: what urllib3 raises in the middle of a body ends nobody's daemon."""
+    bucket = aws.bucket("logs")
+    aws.client("s3").put_object(Bucket=bucket, Key="k", Body=b"whole" * 1000)
+    with FaultyServer(moto_server) as faults:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", faults.url)
+        broken = faults.add("GET", "/k", times=2, cut=100)
+        assert S3Objects(sleep=lambda _: None).fetch(bucket, "k") == b"whole" * 1000
+    assert broken.times == 0

@@ -2,6 +2,7 @@
 
 import pytest
 
+from detector.aws.state import S3State
 from detector.errors import BucketwatchError
 from detector.local.sqlite import SqliteState
 from replay.scratch import Scratch
@@ -9,8 +10,10 @@ from replay.scratch import Scratch
 SHELVES = {"sqlite": lambda folder: SqliteState(folder / "state.db"), "scratch": Scratch}
 
 
-@pytest.fixture(params=SHELVES)
+@pytest.fixture(params=[*SHELVES, "s3"])
 def shelf(request, tmp_path):
+    if request.param == "s3":
+        return S3State(request.getfixturevalue("aws").bucket(), "")
     return SHELVES[request.param](tmp_path)
 
 

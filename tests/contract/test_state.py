@@ -2,21 +2,30 @@
 
 import pytest
 
+from detector.aws.state import S3State
 from detector.errors import StateError
 from detector.local.sqlite import SqliteState
 
-STORES = {"sqlite": lambda folder: SqliteState(folder / "state.db")}
+
+@pytest.fixture(params=["sqlite", "s3"])
+def make(request, tmp_path):
+    """Makes a store of the same state each time."""
+    if request.param == "sqlite":
+        return lambda: SqliteState(tmp_path / "state.db")
+    aws = request.getfixturevalue("aws")
+    bucket = aws.bucket()
+    return lambda: S3State(bucket, "some/prefix")
 
 
-@pytest.fixture(params=STORES)
-def opened(request, tmp_path):
+@pytest.fixture
+def opened(make):
     """Opens the store anew, closing the one before: a restart."""
     held = []
 
     def again():
         if held:
             held.pop().close()
-        held.append(STORES[request.param](tmp_path))
+        held.append(make())
         return held[0]
 
     yield again
@@ -30,8 +39,8 @@ def test_a_new_store_is_empty(opened):
 
 
 def test_what_was_saved_is_there_after_a_restart(opened):
-    """Every part comes back byte for byte, empty ones and binary ones too."""
-    parts = {"engine": b"\x00\xff" * 1000, "empty": b"", "n\u00e4me": b"x"}
+    """Every part comes back byte for byte, empty ones, binary ones and large ones too."""
+    parts = {"engine": b"\x00\xff" * 1000, "empty": b"", "n\u00e4me": b"x", "large": bytes(range(256)) * 10_000}
     opened().save(parts)
     assert dict(opened().load()) == parts
 
@@ -55,11 +64,26 @@ def test_a_save_that_fails_changes_nothing(opened):
     assert dict(opened().load()) == {"a": b"3"}
 
 
-def test_there_is_one_writer(opened, request, tmp_path):
-    """A second daemon is turned away with a remedy, and gets in when the first has gone."""
-    opened()
-    store = next(iter(STORES.values()))
-    with pytest.raises(StateError) as caught:
-        store(tmp_path)
+def test_what_was_loaded_is_one_checkpoint(opened):
+    """A part that is not there is a KeyError, and names and length are those of the parts."""
+    opened().save({"b": b"1", "a": b"2"})
+    parts = opened().load()
+    assert (sorted(parts), len(parts), "a" in parts, "c" in parts) == (["a", "b"], 2, True, False)
+    with pytest.raises(KeyError):
+        parts["c"]
+
+
+def test_there_is_one_writer(make):
+    """Of two stores of one state one writes: the second is turned away, or the first is from then on, with a remedy."""
+    first = make()
+    first.save({"a": b"1"})
+    with pytest.raises(StateError) as caught:  # noqa: PT012  which of them is turned away is the store's own
+        second = make()
+        second.load()
+        first.save({"a": b"lost"})
     assert caught.value.remedy
-    opened().save({"a": b"1"})
+    assert caught.value.where
+    first.close()
+    third = make()
+    assert dict(third.load()) == {"a": b"1"}
+    third.close()

@@ -25,18 +25,24 @@ def test_what_was_put_in_may_be_there(batches, words):
 
 
 def test_an_empty_filter_knows_nobody():
-    """Not even ids of which every bit is the same one."""
-    alike = np.arange(1000, dtype=np.uint64) * np.uint64(INVERSE)
-    assert not Bloom(64).may_hold(alike).any()
+    """Not even ids of which every bit is the same one; nor does one that was emptied."""
+    alike = np.sort(np.arange(1000, dtype=np.uint64) * np.uint64(INVERSE))
+    bloom = Bloom(64)
+    assert not bloom.may_hold(alike).any()
+    bloom.add(alike)
+    bloom.clear(0, (1 << 64) - 1)
+    assert not bloom.may_hold(alike).any()
 
 
 def test_a_filter_knows_few_others():
-    """At the size it is made for, about one of a hundred others seems to be there; half as full, hardly any."""
+    """But all of its own. Where it is full about one of a hundred others seems to be there, half as full hardly any."""
     rng = np.random.default_rng(7)
     others = rng.integers(0, 1 << 64, 100_000, np.uint64)
     for number, most in ((1024 * FULL, 0.0115), (1024 * FULL // 2, 0.002)):
         bloom = Bloom(1024)
-        bloom.add(np.sort(rng.integers(0, 1 << 64, number, np.uint64)))
+        ids = np.sort(rng.integers(0, 1 << 64, number, np.uint64))
+        bloom.add(ids)
+        assert bloom.may_hold(ids).all()
         assert bloom.may_hold(others).mean() < most
 
 

@@ -64,8 +64,9 @@ def test_any_copy_with_an_arn_is_better_than_any_without():
 def test_ranks_stay_what_they_are():
     """Checkpoints hold them: a copy that comes after an upgrade is held against a rank from before."""
     full = PLAIN._replace(has_arn=True, outcome=Outcome.denied, **dict.fromkeys(SEEN_BY_RULES, "x"))
-    wanted = [0xB691_5F8A_A02A_6185, 0x636B_76F9_030C_7977, 0xFD48_F60A_54C4_E7B7]
-    assert ranked(PLAIN, full, PLAIN._replace(who=None)) == wanted
+    rows = PLAIN, full, PLAIN._replace(who=None), full._replace(bytes=4)
+    wanted = [0xB691_5F8A_A02A_6185, 0x636B_76F9_030C_7977, 0xFD48_F60A_54C4_E7B7, 0x3B53_4175_D0A9_689C]
+    assert ranked(*rows) == wanted
 
 
 def test_ranks_are_told_from_the_columns_that_are_there():
@@ -173,6 +174,19 @@ def test_an_id_is_forgotten_with_the_hour_of_its_event():
         ):
             seen.forget_before(second)
             assert seen.contains(hashed([1, 2, 3, 4])).tolist() == known
+
+
+def test_what_was_seen_is_seen_after_a_restart():
+    """With its rank: a copy that differs is told from one that does not. What was given out is no change any more."""
+    seen, again, rank, time = Seen(), Seen(), np.array([5, 6], np.uint64), np.full(2, T0)
+    seen.judge(hashed([1, 2]), rank, time)
+    again.restore(seen.changes())
+    assert seen.changes() == again.changes() == {}
+    verdict = again.judge(hashed([1, 2]), rank[::-1], time)
+    assert (verdict.duplicate.tolist(), verdict.differing.tolist()) == ([True] * 2, [True] * 2)
+    assert again.miscounted
+    verdict = again.judge(hashed([1, 2, 3]), np.array([5, 6, 7], np.uint64), np.full(3, T0))
+    assert (verdict.duplicate.tolist(), verdict.differing.tolist()) == ([True, True, False], [False] * 3)
 
 
 def test_what_is_remembered_once_more_is_no_news():

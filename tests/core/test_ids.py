@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from detector.core import ids as ids_module
 from detector.core import runs
 from detector.core.ids import CYCLE, PARTITIONS, Ids
-from detector.core.part import encode
+from detector.core.part import OVERHEAD, encode
 
 FIRST_HOUR = 400_000
 batches_ = st.lists(
@@ -41,6 +41,17 @@ def ranks_of(ids, numbers):
     keys, back = np.unique(hashes(numbers), return_inverse=True)
     known, rank = ids.look_up(keys)
     return [int(rank[i]) if known[i] else None for i in back.tolist()]
+
+
+class Noting:
+    """A shelf that notes the names of what is read."""
+
+    def __init__(self, parts):
+        self.parts, self.read = parts, []
+
+    def get(self, name, first, end):
+        self.read.append(name)
+        return self.parts[name][first:end]
 
 
 def restored(store, *, once):
@@ -116,3 +127,97 @@ def test_parts_of_a_checkpoint_are_found_again():
     ids.add(*(np.array([one], dtype) for one, dtype in ((6, np.uint64), (3, np.uint64), (9, np.int64))))
     (name,) = ids.changes()
     assert name == "i/-1/4"
+
+
+def test_a_run_is_cut_once_it_is_large(small):
+    """Right then: as it is merged no more, it would lie uncut for ever."""
+    ids = Ids("i")
+    put(ids, range(63), [1] * 63, FIRST_HOUR)
+    assert ids.segments() == [-1]
+    put(ids, range(63, 127), [1] * 64, FIRST_HOUR)
+    assert len(ids) == 127
+    assert [len(part) for part in ids.parts(-1, -1)] == [63]
+    assert len(ids.segments()) > 32
+
+
+def test_any_rank_is_told_as_it_was_put_in():
+    """From the best to the worst there is."""
+    ids, ranks = Ids("i"), np.array([0, 1, 1 << 63, (1 << 64) - 1], np.uint64)
+    ids.add(np.arange(4, dtype=np.uint64), ranks, np.zeros(4, np.int64))
+    known, rank = ids.look_up(np.arange(5, dtype=np.uint64))
+    assert known.tolist() == [True] * 4 + [False]
+    assert rank[:4].tolist() == ranks.tolist()
+
+
+def test_what_lies_at_the_ends_of_a_partition_outlasts_a_cycle(small):
+    """Tidying up loses no id that is not forgotten, in a partition or not cut yet."""
+    first = np.arange(PARTITIONS, dtype=np.uint64) << np.uint64(57)
+    ends = np.sort(np.concatenate([first, first + np.uint64(1), first - np.uint64(1)]))
+    for some in (ends, ends[:9], ends[-9:]):
+        ids = Ids("i")
+        ids.add(some, some, np.full(len(some), FIRST_HOUR))
+        for _ in range(CYCLE):
+            ids.forget_before(FIRST_HOUR)
+            assert ids.look_up(some)[0].all()
+
+
+def put_numbers(ids, first, end):
+    """The ids from `first` to `end` (not included)."""
+    ids.add(np.arange(first, end, dtype=np.uint64), np.zeros(end - first, np.uint64), np.zeros(end - first, np.int64))
+
+
+def words(ids):
+    """Of the filter: what is held beside the parts."""
+    return (ids.held() - sum(part.nbytes for part in ids.all_parts())) / 8
+
+
+def test_the_filter_grows_with_the_ids():
+    """Past five ids a word it would know too many others; then it is made anew for a good while."""
+    ids = Ids("i")
+    for first, end, wanted in ((0, 5120, 1024), (5120, 5121, 8192), (5121, 40_960, 8192), (40_960, 40_961, 65_536)):
+        put_numbers(ids, first, end)
+        assert words(ids) == wanted
+
+
+@pytest.mark.parametrize(("number", "wanted"), [(0, 1024), (1279, 1024), (1280, 2048), (2559, 2048), (2560, 4096)])
+def test_after_a_restart_the_filter_is_as_large_as_the_ids_need(number, wanted):
+    """A word for every id and a quarter at least."""
+    ids = Ids("i")
+    put_numbers(ids, 0, number)
+    assert words(restored(ids.changes(), once=True)) == wanted
+
+
+@pytest.mark.parametrize(("room", "wanted"), [(0, 1024), (0xFFFF, 2048), (0x1_0000, 4096), (1 << 20, 8192)])
+def test_the_filter_takes_half_of_the_room_at_most(room, wanted):
+    """In whole powers of two; the smallest there is has to have room."""
+    ids = Ids("i")
+    ids.lean_on(Noting({}), room)
+    put_numbers(ids, 0, 5121)
+    assert words(ids) == wanted
+
+
+def test_a_restart_takes_in_ids_for_the_other_half_of_the_room():
+    """The rest stays on the shelf and is known all the same."""
+    one = np.arange(100, dtype=np.uint64)
+    run = one, one, np.zeros(100, np.int32)
+    store = {f"i/{n}/{n}": encode((one + np.uint64(n << 57), *run[1:])) for n in range(6)}
+    size = OVERHEAD + sum(column.nbytes for column in run)
+    for room, warm in ((2 * 3 * size, 3), (2 * 3 * size - 1, 2)):
+        ids = Ids("i")
+        ids.lean_on(Noting(store), room)
+        ids.restore(store)
+        assert [part.cold for part in ids.all_parts()] == [False] * warm + [True] * (6 - warm)
+        assert ids.look_up(one + np.uint64(5 << 57))[0].all()
+
+
+def test_adding_reads_nothing_from_the_shelf_unless_the_filter_can_grow():
+    """Neither while it is not full, nor where it is full and there is no room for a larger one."""
+    for number in (100, 6000):
+        ids, shelf = Ids("i"), Noting({})
+        ids.lean_on(shelf, 0)
+        put_numbers(ids, 0, number)
+        shelf.parts = ids.changes()
+        ids.let_go(0)
+        put_numbers(ids, number, number + 1)
+        assert shelf.read == []
+        assert ids.look_up(np.arange(number + 2, dtype=np.uint64))[0].tolist() == [True] * (number + 1) + [False]

@@ -2,6 +2,7 @@
 
 from itertools import chain
 from multiprocessing.reduction import ForkingPickler
+from unittest.mock import patch
 
 import numpy as np
 from hypothesis import given
@@ -10,10 +11,10 @@ from hypothesis import strategies as st
 from detector.core.builder import BatchBuilder
 from detector.core.principal import Principal, fingerprint
 from detector.core.principals import Principals, Unread
-from detector.core.table import Table
 from detector.core.view import NO_GROUP, BatchView, Groupings
 from detector.logs import identity
 from detector.logs.read import read
+from detector.logs.remembered import Fingerprints
 from tests.records import ROLE_ID, SESSION_ARN, assumed_role, file_of, iam_user, record
 
 
@@ -69,12 +70,8 @@ def batch(*documents):
 def test_what_is_remembered_changes_nothing(files, remembered):
     """Whichever identities were met before, and however few are remembered: the same principals and fingerprints."""
     documents = [trail([user(n) if n % 2 else session(n) for n in one]) for one in files]
-    identity._fingerprints = Table()
-    before, identity.REMEMBERED = identity.REMEMBERED, remembered
-    try:
+    with patch.object(identity, "_fingerprints", Fingerprints(remembered)):
         got = [batch(document) for document in documents] + [batch(*documents)]
-    finally:
-        identity.REMEMBERED = before
     for one in got:
         assert one.prints.tolist() == list(map(fingerprint, one.principals))
         assert len(set(one.prints.tolist())) == len(one.prints)

@@ -26,32 +26,6 @@ def few_places(monkeypatch):
     monkeypatch.setattr(screen, "RECENT", 0)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
-@given(
-    cuts=cuts_,
-    width=st.sampled_from([10, 13, 300, 3600, 7200]),
-    distinct=st.booleans(),
-    room=st.lists(st.sampled_from([0, 50, 1 << 20]), min_size=6, max_size=6),
-)
-def test_a_bound_is_never_below_a_value(cuts, width, distinct, room, few_places):
-    """No value of a window that ends in a bucket is above the bucket's bound, grown and folded as memory wants."""
-    merge = merge_members if distinct else merge_amounts
-    bounds, rows_ = Screen(width, distinct=distinct), []
-    for most, rows in zip(room, cuts, strict=False):
-        rows_ += [(group, second, who, item % 7) for group, second, who, item in rows]
-        group, bucket, bound = bounds.add(merge([columns(rows_[-len(rows) :])]))
-        for one, at, told in zip(group.tolist(), bucket.tolist(), bound.tolist(), strict=True):
-            assert told >= max(bounds.bound(one, at), bounds.bound(one, at + 1))
-        bounds.let_go(most)
-    weight = dict.fromkeys(rows_, 1) if distinct else {}
-    for row in () if distinct else rows_:
-        weight[row[:3]] = weight.get(row[:3], 0) + row[3]
-    for group, second, *_ in weight:
-        for t in (second, second + width - 1):
-            inside = [value for row, value in weight.items() if row[0] == group and t - width < row[1] <= t]
-            assert bounds.bound(group, t // width) >= sum(inside)
-
-
 def test_bounds_are_tight_where_there_is_room():
     """Groups with a few rows each are not taken for one with many: hardly any is looked at closely for nothing."""
     bounds = Screen(300, distinct=True)
@@ -61,6 +35,14 @@ def test_bounds_are_tight_where_there_is_room():
         rows = (groups, T0 + rng.integers(0, 3000, 20_000), groups, rng.integers(0, 1 << 64, 20_000, np.uint64))
         _, _, bound = bounds.add(merge_members([rows]))
     assert (bound >= 20).mean() < 0.001
+
+
+def test_what_was_counted_is_spread_over_all_places():
+    """So that a group nobody has seen is bound by its share: of two buckets, a hundred among `SMALLEST` places each."""
+    bounds, rng = Screen(300, distinct=False), np.random.default_rng(4)
+    counted(bounds, *((group, T0, 1) for group in rng.integers(1, 1 << 64, 100, np.uint64).tolist()))
+    others = rng.integers(1, 1 << 64, 2000, np.uint64).tolist()
+    assert np.mean([bounds.bound(group, T0 // 300) for group in others]) < 1.1 * 2 * 100 / SMALLEST
 
 
 def counted(bounds, *rows):
@@ -167,10 +149,21 @@ def test_what_was_not_touched_for_longest_is_folded_first():
     assert bounds.held() == once
     bounds.let_go(once)
     assert bounds.held() == once
-    bounds.let_go(0)
-    assert bounds.held() == RECENT * large + 3 * SMALLEST * PLACE
+    for most in (once - large, 0):  # what a folded one still takes is counted, so that one more is not enough
+        bounds.let_go(most)
+        assert bounds.held() == RECENT * large + 3 * SMALLEST * PLACE
     sizes = {hour: len(places.totals) for hour, places in bounds._stretches.items()}
     assert [hour - T0 // 3600 for hour, size in sizes.items() if size == SMALLEST] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("stretches", [1, 3, RECENT])
+def test_where_all_stretches_are_recent_none_is_folded(stretches):
+    """However little memory there is."""
+    bounds = Screen(300, distinct=False)
+    for hour in range(stretches):
+        spread(bounds, hour)
+    bounds.let_go(0)
+    assert bounds.held() == stretches * SMALLEST * screen.GROWTH * PLACE
 
 
 def test_of_two_places_folded_into_one_the_larger_total_stays(few_places):
@@ -198,3 +191,29 @@ def test_bounds_are_no_part_of_a_checkpoint():
     bounds = Screen(300, distinct=False)
     counted(bounds, (1, T0, 1))
     assert bounds.changes() == {}
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
+@given(
+    cuts=cuts_,
+    width=st.sampled_from([10, 13, 300, 3600, 7200]),
+    distinct=st.booleans(),
+    room=st.lists(st.sampled_from([0, 50, 1 << 20]), min_size=6, max_size=6),
+)
+def test_a_bound_is_never_below_a_value(cuts, width, distinct, room, few_places):
+    """No value of a window that ends in a bucket is above the bucket's bound, grown and folded as memory wants."""
+    merge = merge_members if distinct else merge_amounts
+    bounds, rows_ = Screen(width, distinct=distinct), []
+    for most, rows in zip(room, cuts, strict=False):
+        rows_ += [(group, second, who, item % 7) for group, second, who, item in rows]
+        group, bucket, bound = bounds.add(merge([columns(rows_[-len(rows) :])]))
+        for one, at, told in zip(group.tolist(), bucket.tolist(), bound.tolist(), strict=True):
+            assert told >= max(bounds.bound(one, at), bounds.bound(one, at + 1))
+        bounds.let_go(most)
+    weight = dict.fromkeys(rows_, 1) if distinct else {}
+    for row in () if distinct else rows_:
+        weight[row[:3]] = weight.get(row[:3], 0) + row[3]
+    for group, second, *_ in weight:
+        for t in (second, second + width - 1):
+            inside = [value for row, value in weight.items() if row[0] == group and t - width < row[1] <= t]
+            assert bounds.bound(group, t // width) >= sum(inside)

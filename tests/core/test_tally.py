@@ -138,6 +138,13 @@ def test_a_slice_is_of_as_many_rows_as_memory_bears(monkeypatch):
     assert max(sizes) < 1100
 
 
+def test_few_rows_are_one_slice():
+    """At the size there really is: nothing is cut up for nothing."""
+    held = Tallies("t", distinct=True)
+    held.add(*columns([(group << 60, T0, 1, 1) for group in range(16)]))
+    assert [len(run[0]) for run in held.slices(T0, T0)] == [16]
+
+
 def test_what_is_forgotten_is_forgotten_by_the_hour():
     """An hour stays as long as one of its seconds must; whether anything went is told."""
     held = Tallies("t", distinct=True)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from detector.core.window import (
     DAY,
     Episode,
+    by_value,
     distinct_at,
     episodes,
     longest_episode,
@@ -70,6 +71,11 @@ def test_an_episode_is_a_run_of_near_neighbours_shorter_than_the_longest(values,
     assert found == by_hand(crossed, gap, longest, cap)
 
 
+def test_an_episode_is_within_the_cap_unless_it_says_otherwise():
+    """Checkpoints from before it could say so hold four figures of each."""
+    assert Episode(100, 110, 4.5, 105) == Episode(100, 110, 4.5, 105, at_least=False)
+
+
 def test_an_episode_lasts_a_day_or_one_window_if_that_is_longer():
     """A day is 86,400 seconds."""
     assert DAY == 24 * 60 * 60
@@ -91,3 +97,11 @@ def test_a_run_begins_where_any_column_changes(rows):
     columns = column(a for a, _ in rows), column(b for _, b in rows)
     assert starts_of_runs(*columns).tolist() == both
     assert starts_of_runs(columns[0]).tolist() == first
+
+
+@given(st.lists(st.integers(-3, 3) | st.integers(0, 300) | st.integers(1 << 40, 1 << 41), max_size=12))
+def test_rows_are_told_by_value(values):
+    """Each value once, in order, with its rows in the order they came."""
+    places = np.arange(len(values))
+    told = [(value, places[rows].tolist()) for value, rows in by_value(column(values))]
+    assert told == [(one, [n for n, value in enumerate(values) if value == one]) for one in sorted(set(values))]

@@ -15,15 +15,17 @@ from dataclasses import fields, replace
 
 import pytest
 
-from detector.cli.watch import build
+from detector.aws import lease, session, state
+from detector.cli.watch import build, make_lease
 from detector.consumer import Consumer
-from detector.errors import EdgeError
+from detector.errors import EdgeError, LeaseLostError
 from detector.journal import verify
 from detector.local.directory import DirectorySource
 from detector.local.file_sink import FileSink
 from detector.settings import Settings
 from detector.source import Applied
 from replay.organisation import burst
+from tests.servers import environment
 
 NOW = 1_777_626_000
 RULE = """
@@ -110,10 +112,10 @@ def swap(consumer: Consumer, **edges) -> None:
 class World:
     """One daemon's files and the world around it, which outlive its crashes."""
 
-    def __init__(self, folder, kind=DirectorySource, **response) -> None:
-        self.folder, self.kind, self.now = folder, kind, NOW
+    def __init__(self, folder, kind=DirectorySource, bucket="", **response) -> None:
+        self.folder, self.kind, self.bucket, self.now, self.waited = folder, kind, bucket, NOW, 0.0
         self.response = {"mode": "enforce", "armed": True, "accounts": ("111122223333",)} | response
-        self.responder, self.said, self.store = Twin(), [], None
+        self.responder, self.said, self.store, self.lease = Twin(), [], None, None
         self.acknowledged = set()
         (folder / "logs").mkdir()
         (folder / "rules.yaml").write_text(RULE)
@@ -123,7 +125,7 @@ class World:
             {
                 "source": {"kind": "directory", "path": str(self.folder / "logs")},
                 "rules": str(self.folder / "rules.yaml"),
-                "state": {"kind": "sqlite", "path": str(self.folder / "state.db")},
+                "state": self.state(),
                 "alerts": ({"kind": "file", "path": str(self.folder / "alerts.jsonl")},),
                 "journal": {"path": str(self.folder / "journal.jsonl")},
                 "response": self.response,
@@ -134,10 +136,17 @@ class World:
 
     def consumer(self, fuse=None, **changes) -> Consumer:
         """A daemon as a new process would make it, with wires around its edges."""
-        made, fuse = build(self.settings(**changes), say=self.say, clock=lambda: self.now), fuse or Fuse()
+        settings, fuse = self.settings(**changes), fuse or Fuse()
+        self.lease = self.taken(settings)
+        made = build(settings, say=self.say, clock=lambda: self.now, lease=self.lease)
         self.store = made.edges.store
-        self.store._db.execute("PRAGMA synchronous=OFF")
+        if self.bucket:
+            self.store._parcels = Wired(self.store._parcels, fuse, "put")
+            self.store._pointer = Wired(self.store._pointer, fuse, "replace")
+        else:
+            self.store._db.execute("PRAGMA synchronous=OFF")
         source = self.kind(self.folder / "logs", self.acknowledged if self.kind is Queue else None, limit=2)
+        made.stop = self.stopping(made.stop, self.lease)
         made.engine = Wired(made.engine, fuse, "process", "judge", "advance")
         swap(
             made,
@@ -148,6 +157,36 @@ class World:
             responder=Wired(self.responder, fuse, "apply") if self.response["mode"] == "enforce" else None,
         )
         return made
+
+    def state(self):
+        if self.bucket:
+            return {"kind": "s3", "bucket": self.bucket, "prefix": str(self.folder)}
+        return {"kind": "sqlite", "path": str(self.folder / "state.db")}
+
+    def taken(self, settings):
+        """The lease, waited for by a clock of ours if somebody has it who is gone."""
+        lease = make_lease(settings, say=self.say)
+        lease._clock, lease._sleep, lease._start_beating = lambda: self.waited, self.wait, lambda: None
+        assert lease.acquire(60, lambda: False)
+        return lease
+
+    def stopping(self, stop, lease):
+        """A clean stop, and then what `watch` does."""
+
+        def stopped():
+            stop()
+            lease.release()
+
+        return stopped
+
+    def wait(self, seconds) -> None:
+        self.waited += max(seconds, 5)
+
+    def gone(self) -> None:
+        """What the system does for a process that is gone."""
+        self.store.close()
+        if not self.bucket:
+            self.lease.release()
 
     def say(self, event, **fields) -> None:
         self.said.append((event, fields))
@@ -173,7 +212,7 @@ class World:
             consumer.close_all()
             consumer.stop()
         finally:
-            self.store.close()  # what the system does for a process that is gone
+            self.gone()
         return consumer
 
     def alerts(self):
@@ -228,17 +267,38 @@ def _processes_crash_and_not_machines():
         yield
 
 
-@pytest.fixture(scope="module", params=[DirectorySource, Queue])
+@pytest.fixture(scope="module")
+def bucket(moto_server):
+    """A bucket for the states of all these tests; a client is made once, which takes longer than a run."""
+    made = {}
+
+    def client(service, **how):
+        if (service, *how) not in made:
+            made[service, *how] = session.client(service, **how)
+        return made[service, *how]
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment(moto_server).items():
+            patch.setenv(name, value)
+        patch.setattr(lease, "client", client)
+        patch.setattr(state, "client", client)
+        client("s3").create_bucket(Bucket="crashes")
+        yield "crashes"
+
+
+@pytest.fixture(scope="module", params=[(DirectorySource, ""), (Queue, ""), (Queue, "s3")], ids=str)
 def uncrashed(request, tmp_path_factory):
-    """Source kind → the places a run passes, and what comes out of it."""
-    world, fuse = World(tmp_path_factory.mktemp("uncrashed"), request.param), Fuse()
+    """(Source kind, state bucket) → the places a run passes, and what comes out of it."""
+    kind, on_s3 = request.param
+    kind = kind, request.getfixturevalue("bucket") if on_s3 else ""
+    world, fuse = World(tmp_path_factory.mktemp("uncrashed"), *kind), Fuse()
     expected = outcome(world, world.run(fuse))
     assert len(expected["closed"]) == 2 == len(expected["denied"])
     assert expected["books"]["duplicates"] == 2 + 5 + 15 + 3
     assert expected["books"]["rejected"].total() == 2
     assert expected["journal"] == []
     assert len(expected["alerts"]) == 4
-    return request.param, fuse.passed, expected
+    return kind, fuse.passed, expected
 
 
 def run_through_crashes(world, *crashes):
@@ -257,34 +317,89 @@ def test_a_crash_anywhere_changes_nothing(uncrashed, tmp_path):
     steps = {"receive", "fetch", "process", "save", "append", "send", "apply", "acknowledge"}
     assert {place.split()[1] for place in places} >= steps
     for at, place in enumerate(places):
-        if kind is DirectorySource and place.startswith("before") and at:
+        if kind[0] is DirectorySource and place.startswith("before") and at:
             continue  # nothing lasting happens between one call's end and the next call's beginning
+        if kind[1] and at not in some_of_each(places):
+            continue  # a run over S3 takes ten times as long
         folder = tmp_path / str(at)
         folder.mkdir()
-        world = World(folder, kind)
+        world = World(folder, *kind)
         assert outcome(world, run_through_crashes(world, at)) == expected, f"crash {place}, place {at} of {len(places)}"
+
+
+def some_of_each(places):
+    """The first and the last of the places of one name."""
+    by_name = {name: [at for at, place in enumerate(places) if place == name] for name in places}
+    return {at for every in by_name.values() for at in (every[0], every[-1])}
+
+
+class Pause(Fuse):
+    """At one place the process is stopped, and goes on when another daemon has done everything."""
+
+    def __init__(self, at, meanwhile) -> None:
+        super().__init__()
+        self.pause, self.meanwhile, self.since = at, meanwhile, None
+
+    def pass_by(self, place) -> None:
+        super().pass_by(place)
+        if len(self.passed) - 1 == self.pause:
+            self.meanwhile()
+            self.since = len(self.passed)
+
+
+LEAVING = {f"before {call}" for call in ("append", "send", "apply", "acknowledge")}
+
+
+def test_a_daemon_that_was_paused_past_its_lease_does_nothing_further(bucket, tmp_path):
+    """Wherever it stops, another takes over and does all. Going on, it tells, answers and acknowledges nothing.
+
+    What it tries to save is refused.
+    """
+    (tmp_path / "whole").mkdir()
+    world, fuse = World(tmp_path / "whole", Queue, bucket), Fuse()
+    expected = outcome(world, world.run(fuse))
+    for at in sorted(some_of_each(fuse.passed[:-2]))[::2]:  # after the last save it was done with
+        if fuse.passed[at] in LEAVING:
+            continue  # between the look at the lease and the act nothing can be done but to be quick
+        folder, done = tmp_path / str(at), []
+        folder.mkdir()
+        paused = World(folder, Queue, bucket)
+
+        def meanwhile(paused=paused, done=done):
+            paused.waited += 100
+            done.append(paused.run())
+
+        pause = Pause(at, meanwhile)
+        try:
+            paused.run(pause)
+        except LeaseLostError:
+            pass
+        else:
+            pytest.fail(f"went on, paused {fuse.passed[at]}, place {at} of {len(fuse.passed)}")
+        assert not LEAVING & set(pause.passed[pause.since :]), f"paused {fuse.passed[at]}, place {at}"
+        assert outcome(paused, done[0]) == expected, f"paused {fuse.passed[at]}, place {at}"
 
 
 def test_a_crash_while_recovering_changes_nothing(uncrashed, tmp_path):
     """Two crashes, the second anywhere in the run that takes over from the first."""
     kind, places, expected = uncrashed
     chance = random.Random(1)
-    for n in range(PAIRS_OF_CRASHES):
+    for n in range(PAIRS_OF_CRASHES // (3 if kind[1] else 1)):
         folder = tmp_path / str(n)
         folder.mkdir()
-        world, pair = World(folder, kind), (chance.randrange(len(places)), chance.randrange(len(places) // 2))
+        world, pair = World(folder, *kind), (chance.randrange(len(places)), chance.randrange(len(places) // 2))
         assert outcome(world, run_through_crashes(world, *pair)) == expected, f"crashes {pair}"
 
 
 def test_daemons_that_always_crash_still_get_on(uncrashed, tmp_path):
     """Each start gets a few calls further than it needs to recover: the end is reached, and nothing is told wrongly."""
     kind, places, expected = uncrashed
-    world, runs = World(tmp_path, kind), 0
+    world, runs = World(tmp_path, *kind), 0
     while True:
         runs += 1
         assert runs < len(places), "no progress"
         try:
-            done = world.run(Fuse(40))
+            done = world.run(Fuse(70 if kind[1] else 40))
             break
         except Crash:
             continue
@@ -375,7 +490,7 @@ def test_part_of_a_message_counts_once_however_often_the_message_comes(tmp_path)
         )
         consumer.start()
         consumer.turn(0)
-        world.store.close()  # no clean stop
+        world.gone()
     assert (consumer.engine.books.records, consumer.engine.books.duplicates) == (12 + 25, 2)
 
 
@@ -497,7 +612,7 @@ def crash_before_apply(world):
     consumer._outbox._respond = crash
     with pytest.raises(Crash):
         drain(consumer)
-    world.store.close()
+    world.gone()
 
 
 def crash(*_args):
@@ -649,4 +764,4 @@ def figures(world):
 def test_the_sink_twin_is_the_real_one(world):
     """What these tests wire is what the daemon uses."""
     assert isinstance(world.consumer().edges.sinks[0]._inner, FileSink)
-    world.store.close()
+    world.gone()

@@ -14,8 +14,21 @@ from replay.records import Role
 from tests.e2e.test_daemon_directory import SECONDS, books, daemon, lines_of, packed, said
 
 ACCOUNT = "123456789012"
-"""moto's."""
+"""Both servers'."""
 TRUST = json.dumps({"Version": "2012-10-17", "Statement": []})
+SENDERS = json.dumps(
+    {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Allow",
+                "Principal": {"Service": ["s3.amazonaws.com", "sns.amazonaws.com"]},
+                "Action": "sqs:SendMessage",
+                "Resource": "*",
+            }
+        ],
+    }
+)
 RULES = """
 rules:
   - id: bulk
@@ -73,7 +86,7 @@ class Account:
         (folder / "rules.yaml").write_text(RULES)
 
     def _queue(self, kind):
-        url = self.sqs.create_queue(QueueName=self.aws.name(kind))["QueueUrl"]
+        url = self.sqs.create_queue(QueueName=self.aws.name(kind), Attributes={"Policy": SENDERS})["QueueUrl"]
         answer = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
         return url, answer["Attributes"]["QueueArn"]
 
@@ -101,11 +114,11 @@ class Account:
         self.s3.put_object(Bucket=bucket or self.bucket, Key=key, Body=data)
         return f"s3://{bucket or self.bucket}/{key}"
 
-    def watch(self, *options, mode="enforce", queue=""):
+    def watch(self, *options, mode="enforce", queue="", more="", idle="0.5"):
         config = self.folder / "bucketwatch.yaml"
         names = {"folder": self.folder, "bucket": self.bucket, "account": ACCOUNT, "mode": mode, "topic": self.topic}
-        config.write_text(CONFIG.format(queue=queue or self.queue, **names))
-        return daemon(config, "--until-idle", "0.5", *options)
+        config.write_text(CONFIG.format(queue=queue or self.queue, **names) + more)
+        return daemon(config, "--until-idle", idle, *options)
 
     def alerts(self, count):
         """The alerts that came through the topic, as a program subscribed to it gets them: so many and no more."""
@@ -136,9 +149,9 @@ class Account:
         return [entry["body"] for entry in lines_of(self.folder / "journal.jsonl") if entry["kind"] == kind]
 
 
-@pytest.fixture
-def account(aws, tmp_path):
-    return Account(aws, tmp_path)
+@pytest.fixture(params=["aws", "ministack"], ids=["moto", "ministack"])
+def account(request, tmp_path):
+    return Account(request.getfixturevalue(request.param), tmp_path)
 
 
 def test_a_theft_is_alerted_and_its_session_denied(account):
@@ -222,7 +235,9 @@ def test_what_is_not_accepted_is_refused_and_what_is_broken_is_read_as_far_as_it
     account.sqs.send_message(QueueUrl=account.queue, MessageBody="not a notice")
     ended = account.watch(mode="plan")
     assert ended.returncode == 0, ended.stderr
-    assert {a["group"]["session"].rpartition("/")[2] for a in account.alerts(2)} == {"half", "contractor-42"}
+    blind, *alerts = sorted(account.alerts(3), key=lambda alert: alert["kind"])
+    assert {a["group"]["session"].rpartition("/")[2] for a in alerts} == {"half", "contractor-42"}
+    assert (blind["kind"], blind["rule_id"], blind["peak_value"]) == ("blindness", "blind-refused", 2)
     assert account.waiting() == [0, 0]
     refused, unclear = sorted(account.journal("quarantine"), key=lambda body: strange not in body["reason"])
     assert "accept.buckets" in refused["reason"]
@@ -266,3 +281,18 @@ def test_an_alert_survives_a_missing_topic(account):
     assert opened["alert_id"] == closed["alert_id"] == failed["alert"]
     assert (opened["state"], closed["state"]) == ("opened", "closed")
     assert not said(second.stderr, "alert_failed")
+
+
+def test_a_canary_that_no_log_tells_of_is_alerted_and_one_that_cannot_be_read(account):
+    """It is read in the bucket itself; where the logs are silent about that, people hear of it."""
+    account.make_topic()
+    account.s3.put_object(Bucket=account.bucket, Key="bird", Body=b"tweet")
+    places = [f"s3://{account.bucket}/bird", f"s3://{account.aws.name('nowhere')}/bird"]
+    more = f"canary: {{every: 1h, within: 1s, objects: {json.dumps(places)}}}\n"
+    ended = account.watch(more=more, idle="3")
+    assert ended.returncode == 0, ended.stderr
+    alerts = {alert["rule_id"]: alert for alert in account.alerts(2)}
+    assert set(alerts) == {"blind-canary", "blind-canary-read"}
+    assert alerts["blind-canary"]["group"] == {"bucket": account.bucket}
+    assert alerts["blind-canary"]["severity"] == "critical"
+    assert "NoSuchBucket" in alerts["blind-canary-read"]["explanation"]

@@ -320,16 +320,22 @@ def test_metrics_and_health_can_be_asked_for(files, replayed, folder):
         assert metrics["bucketwatch_rules_failed"] == 0
 
 
-def test_a_second_daemon_on_the_same_state_is_refused(folder):
-    """Two at once do no harm: the second ends with status 1, says who holds the state, and the first goes on."""
+def test_a_second_daemon_on_the_same_state_waits_for_the_first(folder):
+    """Two at once do no harm: the second says who holds the state, and goes to work when the first has ended."""
     with running(folder) as first:
         first.wait_until(lambda: first.get("/readyz")[0] == 200)
-        second = daemon(folder / "bucketwatch.yaml", "--until-idle", "0")
-        assert second.returncode == 1
-        assert "another bucketwatch" in second.stderr
-        assert str(first.process.pid) in second.stderr
-        assert "Traceback" not in second.stderr
-        assert first.process.poll() is None
+        command = [str(PROGRAM), "watch", "--config", str(folder / "bucketwatch.yaml"), "--until-idle", "0"]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as second:
+            while not (waiting := said(second.stderr.readline(), "waiting_for_lease")):
+                pass
+            assert str(first.process.pid) in waiting[0]["holder"]
+            time.sleep(0.5)  # idle, but not counted
+            assert second.poll() is None
+            assert first.process.poll() is None
+            first.process.send_signal(signal.SIGTERM)
+            assert first.process.wait(SECONDS) == 0
+            assert second.wait(SECONDS) == 0
+    assert [e["kind"] for e in lines_of(folder / "journal.jsonl")] == ["start", "stop", "start", "stop"]
 
 
 # --- mistakes

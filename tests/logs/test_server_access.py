@@ -14,45 +14,29 @@ from hypothesis import strategies as st
 
 from detector.core.access import COLUMNS, Log, Operation, Outcome, Row, text_hash
 from detector.core.builder import BatchBuilder
-from detector.logs import server_access
+from detector.logs import kernel, server_access, usual_lines
 from detector.logs.access_line import row_of as row_of_line
 from detector.logs.server_access import looks_like, parse
-from detector.logs.usual_lines import usual_lines
+from tests.access_lines import (
+    ACCESS_POINT,
+    CHINA,
+    FAKE_404,
+    HOST_ID,
+    LOGS,
+    MANGLED,
+    ODD,
+    OWNER,
+    QUERY_TAIL,
+    ROLE,
+    SESSION,
+    SIGNED,
+    TAIL,
+    line,
+)
 from tests.real_logs import REAL_LOGS, needs_real_logs
 from tests.records import rows_of, taken
 
-OWNER = "79a59df900b949e55d96a1e698fbacedfd6e09d98eacf8f8d5218e7cd47ef2be"
-HOST_ID = "DX8oFoKQx0o5V3lwEuWBxF5p2fSXrwINj0rnxmas0YgjWuPqYLK/vnW60Txh23K93aahe0IFw2c="
-ROLE = "arn:aws:sts::111122223333:assumed-role/Reader"
-CHINA = "arn:aws-cn:sts::111122223333:assumed-role/Reader"
-SESSION = f"{ROLE}/contractor-42"
-ACCESS_POINT = "arn:aws:s3:us-east-1:111122223333:accesspoint/voice"
-TAIL = (
-    f"3HL4kqtJvjVBH40N {HOST_ID} SigV4 TLS_AES_128_GCM_SHA256 AuthHeader h.s3.amazonaws.com TLSv1.3 "
-    f"{ACCESS_POINT} Yes eu-west-1"
-)
 NOON = 1_777_636_800  # 2026-05-01T12:00:00Z
-
-
-def line(
-    *,
-    at="01/May/2026:12:00:00 +0000",
-    address="192.0.2.7",
-    requester=SESSION,
-    request_id="3E57427F3EXAMPLE",
-    operation="REST.GET.OBJECT",
-    key="raw/a.wav",
-    request='"GET /voice/raw/a.wav HTTP/1.1"',
-    status="200",
-    error="-",
-    sent="4096",
-    referer='"-"',
-    agent='"aws-cli/2.0"',
-    tail=TAIL,
-):
-    """A line of an access log with these fields as written; `tail` is all from the version id on."""
-    left = f"{OWNER} voice [{at}] {address} {requester} {request_id} {operation} {key} {request}"
-    return " ".join(part for part in (left, status, error, sent, "8192 70 10", referer, agent, tail) if part)
 
 
 def read(text):
@@ -112,7 +96,6 @@ def test_an_extra_token_before_the_host_id_shifts_nothing(extra):
     assert row == row_of(line())
 
 
-FAKE_404 = f'x" 404 NoSuchKey - - 1 1 "-" "y" - {HOST_ID} - - - h TLSv1.2 - - eu-west-1'
 HOSTILE = [
     '"',
     '""',
@@ -361,10 +344,6 @@ def test_the_dedup_id_is_the_contracts_hash_of_the_raw_fields():
     assert row_of(line(key="raw/a%2520b", agent='"other"', tail="-")).id == row.id
 
 
-SIGNED = "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Date=20260501T115500Z&X-Amz-Expires=3600&X-Amz-Signature=abc"
-QUERY_TAIL = TAIL.replace("AuthHeader", "QueryString")
-
-
 @pytest.mark.parametrize(
     ("query", "tail", "expected"),
     [
@@ -414,15 +393,9 @@ def test_the_longest_line_is_a_parameter_counted_in_bytes():
 
 
 SURROGATE = re.compile("[\ud800-\udfff]")
-mangled = st.builds(
-    lambda text, at, junk: text.encode()[: at % 700] + junk + text.encode()[at % 700 :],
-    st.sampled_from([line(), line(requester="-", tail="-"), line(request="-", referer="-", agent="-")]),
-    st.integers(0, 10_000),
-    st.binary(max_size=6) | st.sampled_from([b'"', b" ", b"\n", b"\r\n", b"\xff", b"-", b"]", b"%"]),
-)
 
 
-@given(st.lists(st.binary(max_size=60) | mangled, max_size=6), st.sampled_from([b"\n", b"\r\n", b"\n\n", b" \n"]))
+@given(st.lists(st.binary(max_size=60) | MANGLED, max_size=6), st.sampled_from([b"\n", b"\r\n", b"\n\n", b" \n"]))
 def test_the_books_balance_for_any_bytes(parts, between):
     """Rows and rejects together are the lines that are not blank, whatever the file holds; all rows make a batch."""
     data, into = between.join(parts), BatchBuilder()
@@ -430,68 +403,6 @@ def test_the_books_balance_for_any_bytes(parts, between):
     rows, rejects = taken(into)
     assert len(rows) + len(rejects) == sum(bool(part.strip()) for part in data.split(b"\n"))
     assert not any(SURROGATE.search(text) for row in rows for text in row if isinstance(text, str))
-
-
-HOSTILE_BYTES = [
-    b'"', b'""', b'" "', b"\\", b'\\"', b"\t", b"\0", b"\r", b"\x0b", b"\x1c", b"\x7f", b"!", b"#", b" ", b"  ", b"-",
-    b"[", b"]", b"\xff", b"\xc3", b"\xc3\xa9", b"\xc2\xa0", b"\xc2\x85", b"\xe2\x80\xa8", b"\xe2\x80\x83",
-    b"\xed\xa0\x80",
-    b"a" * 3_000, b"HTTP/1.1", b"%2520", b"0", b":", b"/", FAKE_404.encode(),
-]  # fmt: skip
-"""Quotes, doubled and escaped; controls; spaces of other alphabets; what is no UTF-8; what is long."""
-ODD = {
-    "at": [
-        "01/May/2026:12:59:59 +0000", "01/May/2026:12:60:00 +0000", "31/Feb/2026:12:00:00 +0000",
-        "01/May/2026:24:00:00 +0000",
-        "01/Jan/1970:00:30:00 +0030", "01/Jan/1970:00:30:00 +0031", "01/May/2026:12:0/:00 -0345",
-        "01/May/2026:12:00-00 +0000",
-        "16/Mar/2242:12:56:31 +0000", "16/Mar/2242:12:56:32 +0000", "1/May/26:1:1:1 +0", "\u0660",
-    ],
-    "requester": ["-", "arn:aws:sts::1:assumed-role/r/s", "svc:x.amazonaws.com", "a  b", " a", "", "{}", '"-"'],
-    "address": ["-", "2001:db8::1", "", "é", '"'],
-    "request_id": ["1", "-", "", "é", "R" * 30],
-    "operation": ["BATCH.DELETE.OBJECT", "REST.GET.ACL", "REST.COPY.OBJECT_GET", "X", "-", ""],
-    "key": ["-", "a%2520b", "%", "!", "k" * 1_000, "k" * 2_100, "é", '"', ""],
-    "request": [
-        "-", '"-"', '"x"', '""', '"- - -"', '"GET /a"b HTTP/1.1"', '"GET /a b HTTP/1.1"', '"GET  HTTP/1.1"',
-        '"GET /é HTTP/1.1"',
-        '"GET /a?X-Amz-Signature=1 HTTP/1.1"', f'"GET /a?{SIGNED} HTTP/1.1"', '"G3T /a HTTP/1.1"',
-        '"PATCH_ME-now / HTTP/2"',
-        '"GET / FTP/1"', '"GET / HTTP/1.1 "', '" GET / HTTP/1.1"',
-    ],
-    "status": ["-", "206", "403", "2000", "٢٠٠", "20x", ""],
-    "error": ["AccessDenied", "e" * 99, "e" * 100, "a/b", "é", ""],
-    "sent": [
-        "-", "7", "12345678", "123456789", "9" * 16, "9" * 17, "9" * 18, "9" * 19, "٣", "1x", "x1234567", "-1",
-        "1 1", "",
-        f"{1 << 46}", f"{(1 << 46) - 1}", "12345678x", "1234567/", "1234567:",
-    ],
-    "referer": ["-", '"a"b"', '"" ""', '"', "", '"é"'],
-    "agent": ["-", '"-"', '"a" "b"', '"a" 200 - 1 1 1 1 "b"', '"é\u2028"', '"', '"b"c"', '"x"y', ""],
-    "tail": [
-        QUERY_TAIL, "-", "", f"- x {HOST_ID} SigV4", f"{'v' * 40} {HOST_ID} SigV4 - - h", "- h",
-        f"- {HOST_ID[:37]} {HOST_ID} - - -",
-        f"- {'é' * 20} {HOST_ID} - AuthHeader QueryString", f"{TAIL}\r", f"- {HOST_ID} ",
-        f"  {HOST_ID} {HOST_ID} a b c",
-    ],
-}  # fmt: skip
-odd_lines = st.lists(
-    st.sampled_from([(field, text) for field, texts in ODD.items() for text in texts]), max_size=3
-).map(lambda fields: line(**dict(fields)).encode())
-hostile_lines = st.builds(
-    lambda made, at, size, junk: made[: at % len(made)] + junk + made[at % len(made) + size :],
-    odd_lines,
-    st.integers(0, 1_000),
-    st.integers(0, 2),
-    st.sampled_from(HOSTILE_BYTES) | st.binary(max_size=4),
-)
-logs = st.builds(
-    lambda lines, end: b"\n".join(lines) + end,
-    st.lists(
-        odd_lines | hostile_lines | mangled | st.sampled_from([b"", b" ", b"\r", line().encode() * 2]), max_size=8
-    ),
-    st.sampled_from([b"", b"\n", b"\r\n", b"\n\n"]),
-)
 
 
 def assert_read_exactly(data, longest=65_536, asked=COLUMNS):
@@ -517,12 +428,14 @@ def assert_read_exactly(data, longest=65_536, asked=COLUMNS):
     ]
 
 
-@given(logs, st.sampled_from([700, 3_500, 65_536]), st.sampled_from([1, 2_000, 1 << 20]), st.sampled_from([0, 20_000]))
-def test_lines_are_read_as_the_exact_parser_reads_them(data, longest, block, few):
-    """In columns or one by one, in blocks of any size: the same rows and rejects, in the same order."""
+@given(LOGS, st.sampled_from([700, 3_500, 65_536]), st.sampled_from([1, 2_000, 1 << 20]), st.sampled_from([0, 1, 2, 9]))
+def test_lines_are_read_as_the_exact_parser_reads_them(data, longest, piece, room):
+    """In pieces of any size, few or many lines together or none: the same rows and rejects, in the same order."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(server_access, "_BLOCK", block)
-        patch.setattr(server_access, "_FEW", few)
+        patch.setattr(server_access, "PIECE", piece)
+        patch.setattr(server_access, "FEW", 0)
+        patch.setattr(usual_lines, "ROOM", room)
+        patch.setattr(kernel, "BUILT", kernel.BUILT and room > 0)
         assert_read_exactly(data, longest)
         assert_read_exactly(data, longest, frozenset({"key", "bytes", "auth"}))
 
@@ -557,21 +470,6 @@ def test_what_lines_differ_in_is_never_taken_from_another_line():
     quoted = [('"-"', '"-"'), ('"a"', "-"), ("-", '"a"'), ('"a"', '"b"c"'), ('"', "-")]
     lines = [line(referer=referer, agent=agent, tail=tail) for referer, agent in quoted for tail in tails]
     assert_read_exactly("\n".join([*lines, *(one.removeprefix(OWNER) for one in lines)]).encode())
-
-
-def test_the_usual_lines_are_read_many_at_a_time():
-    """What the law above compares with the exact parser is not that parser itself: ordinary lines go the quick way."""
-    ordinary = [
-        line(),
-        line(requester="-", address="2001:db8::1", status="403", error="AccessDenied", sent="243"),
-        line(request='"-"', operation="S3.EXPIRE.OBJECT", status="-", sent="-"),
-        line(request='"PUT /!/?partNumber=1 HTTP/1.0"', key="raw/!.wav", at="31/Dec/2025:23:59:59 -0130"),
-        line(sent="1234567890123", referer='"https://a/?q="b""', agent='"curl "é" \\"', tail="-"),
-    ]
-    block = "".join(f"{one}\n" for one in [*ordinary, line(request="-"), *ordinary]).encode()
-    usual, begin, end = usual_lines(block, 65_536)
-    assert usual.places.number.tolist() == [0, 1, 2, 3, 4, 6, 7, 8, 9, 10]
-    assert [block[b:e] for b, e in zip(begin.tolist(), end.tolist(), strict=True)] == block.splitlines()
 
 
 def exactly(one):
