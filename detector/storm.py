@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from detector.core.access import text_hashes
+from detector.core.access import text_hash
 from detector.core.dedup import Seen
 from detector.core.finding import alert_id
 from detector.core.times import duration, iso
@@ -30,6 +30,8 @@ from detector.core.times import duration, iso
 DIGEST = "bucketwatch.digest.v1"
 REMEMBERED = 15 * 86_400
 """Seconds for which a held finding is known as such; after that its alerts go out by themselves again."""
+RECENT = 50_000
+"""Of these, ids that are known without a look at the checkpoint's parts, at most so many and the last save's."""
 TEXT = 300
 STATES = ("opened", "updated", "closed", "withdrawn")
 
@@ -87,6 +89,8 @@ class Storm:
     def __init__(self, limits: Limits = STORM) -> None:
         self.limits, self.memory = limits, Memory()
         self._grouped = Seen("grouped")
+        self._fresh: dict[int, int] = {}
+        self._recent: set[int] = set()
 
     def restore(self, memory: Memory, parts: Mapping[str, bytes]) -> None:
         """Go on from a checkpoint."""
@@ -95,19 +99,24 @@ class Storm:
 
     def changes(self) -> dict[str, bytes | None]:
         """Parts of a checkpoint that came or went since the last call."""
+        if self._fresh:
+            ids, times = np.array([*self._fresh], np.uint64), np.array([*self._fresh.values()], np.int64)
+            self._grouped.forget_before(max(self._fresh.values()) - REMEMBERED)
+            self._grouped.remember(ids, times)
+            self._recent = set(self._fresh) | (self._recent if len(self._recent) < RECENT else set())
+            self._fresh = {}
         return self._grouped.changes()
 
     def offer(self, alert: Mapping[str, Any], seq: int, now: int, *, crowded: bool = False) -> bool:
         """Whether this alert goes out by itself. seq: of its journal entry. crowded: alerts are piling up."""
         key = msgspec.json.encode((alert["rule_id"], alert["severity"])).decode()
-        ids = np.unique(text_hashes([str(alert["alert_id"]), *map(str, alert.get("alert_ids", ()))]))
+        ids = {text_hash(str(one)) for one in (alert["alert_id"], *alert.get("alert_ids", ()))}
         if alert["state"] == "opened":
             alone = self._alone(key, alert["severity"] == "critical", now, crowded=crowded)
             if not alone:
-                self._grouped.forget_before(now - REMEMBERED)
-                self._grouped.remember(ids, np.full(len(ids), now, np.int64))
+                self._fresh |= dict.fromkeys(ids, now)
         else:
-            alone = not self._grouped.contains(ids).all()
+            alone = not all(self._held(one) for one in ids)
         if not alone:
             self._hold(key, alert, seq, now)
         return alone
@@ -138,6 +147,11 @@ class Storm:
         kind.sent += 1
         self.memory.sent += not critical
         return True
+
+    def _held(self, one: int) -> bool:
+        """Whether the opening with this id went into a digest."""
+        known = one in self._fresh or one in self._recent
+        return known or bool(self._grouped.contains(np.array([one], np.uint64))[0])
 
     def _hold(self, key: str, alert: Mapping[str, Any], seq: int, now: int) -> None:
         held = self.memory.held.get(key)

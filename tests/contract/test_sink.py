@@ -7,6 +7,7 @@ import pytest
 from detector.aws.topic import SnsSink
 from detector.errors import EdgeError
 from detector.local.file_sink import FileSink
+from detector.ocsf import detection_finding
 from tests.servers import Aws
 
 ALERT = {
@@ -32,6 +33,9 @@ class File:
 
     def received(self):
         return [json.loads(line) for line in self.path.read_text().splitlines()]
+
+    def ocsf(self):
+        return FileSink(self.path, ocsf=True)
 
     def broken(self):
         """A sink whose place cannot be written."""
@@ -64,6 +68,9 @@ class Topic:
     def received(self):
         return [json.loads(envelope["Message"]) for envelope in self.envelopes()]
 
+    def ocsf(self):
+        return SnsSink(self.arn, ocsf=True, sleep=lambda _: None)
+
     def broken(self):
         return SnsSink(self.arn.replace("alerts", "nowhere"), sleep=lambda _: None)
 
@@ -83,6 +90,12 @@ def test_an_alert_arrives_as_it_was_sent(world):
     """What programs read on the other side is the contract's JSON, field by field."""
     world.sink.send(ALERT)
     assert world.received() == [ALERT]
+
+
+def test_with_ocsf_a_detection_finding_arrives(world):
+    """The same alert in the other form."""
+    world.ocsf().send(ALERT)
+    assert world.received() == [detection_finding(ALERT)]
 
 
 def test_alerts_arrive_in_the_number_they_were_sent(world):

@@ -261,16 +261,23 @@ def test_a_queue_that_does_not_exist_is_the_configs_mistake(account):
 
 
 def test_an_alert_survives_a_missing_topic(account):
-    """The log is done with and the alert waits in the checkpoint: the run that finds the topic sends it, same id."""
+    """The log is done with and the alert waits in the checkpoint: the run that finds the topic sends it, same id.
+
+    That nobody could be told is told, too: at once in the log and the journal, afterwards through the topic.
+    """
     account.put("1", packed(account.theft()))
     first = account.watch(mode="plan")
     assert first.returncode == 0, first.stderr
     (failed, *_) = said(first.stderr, "alert_failed")
+    assert said(first.stderr, "sink_down")
+    assert [body["state"] for body in account.journal("sink_down")] == ["opened"]
     assert account.waiting() == [0, 0]
     account.make_topic()
     second = account.watch("--close", mode="plan")
     assert second.returncode == 0, second.stderr
-    opened, closed = account.alerts(2)
+    told = account.alerts(3)
+    opened, closed = [alert for alert in told if alert["rule_id"] == "bulk"]
+    assert [alert["state"] for alert in told if alert["rule_id"] == "bucketwatch.sink_down"] == ["closed"]
     assert opened["alert_id"] == closed["alert_id"] == failed["alert"]
     assert (opened["state"], closed["state"]) == ("opened", "closed")
     assert not said(second.stderr, "alert_failed")
