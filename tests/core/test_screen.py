@@ -40,9 +40,9 @@ def test_bounds_are_tight_where_there_is_room():
 def test_what_was_counted_is_spread_over_all_places():
     """So that a group nobody has seen is bound by its share: of two buckets, a hundred among `SMALLEST` places each."""
     bounds, rng = Screen(300, distinct=False), np.random.default_rng(4)
-    counted(bounds, *((group, T0, 1) for group in rng.integers(1, 1 << 64, 100, np.uint64).tolist()))
+    counted(bounds, *((group, T0 + 300, 1) for group in rng.integers(1, 1 << 64, 100, np.uint64).tolist()))
     others = rng.integers(1, 1 << 64, 2000, np.uint64).tolist()
-    assert np.mean([bounds.bound(group, T0 // 300) for group in others]) < 1.1 * 2 * 100 / SMALLEST
+    assert np.mean([bounds.bound(group, T0 // 300 + 1) for group in others]) < 1.1 * 2 * 100 / SMALLEST
 
 
 def counted(bounds, *rows):
