@@ -1,4 +1,4 @@
-"""Asks AWS what `bucketwatch doctor` and `bucketwatch init` want to know. What AWS refuses is an answer, no error.
+"""Asks AWS what `bucketwatch doctor` wants to know. What AWS refuses is an answer, no error.
 
 Rules of this file
 - Nothing is asked that is not in the table, and the table names the action each question needs.
@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from detector.aws.session import client, code_of, edge
+from detector.aws.session import a_session, client, code_of, edge
 from detector.doctor.result import Answer
 from detector.errors import EdgeError
 from detector.response.plain import printable
@@ -38,7 +38,6 @@ QUESTIONS: dict[str, Question] = {
     "s3:delete_object": Question("s3:DeleteObject"),
     "s3:get_bucket_logging": Question("s3:GetBucketLogging"),
     "s3:get_bucket_notification_configuration": Question("s3:GetBucketNotification"),
-    "s3:get_bucket_tagging": Question("s3:GetBucketTagging"),
     "s3:get_object": Question("s3:GetObject"),
     "s3:list_buckets": Question("s3:ListAllMyBuckets", pages=True),
     "s3:list_objects_v2": Question("s3:ListBucket", pages=True),
@@ -89,6 +88,7 @@ class Look:
         self._region = region
         self._clients: dict[tuple[str, str | None], Any] = {}
         self._answers: dict[str, Answer] = {}
+        self._session: Any = None
 
     def __call__(self, question: str, /, region: str | None = None, **arguments: Any) -> Answer:
         """Put a question (see `doctor.result.Ask`)."""
@@ -118,7 +118,8 @@ class Look:
 
     def _client(self, service: str, region: str | None) -> Any:
         if (service, region) not in self._clients:
-            self._clients[service, region] = client(service, region=region, brief=True)
+            self._session = self._session or a_session()
+            self._clients[service, region] = client(service, region=region, brief=True, session=self._session)
         return self._clients[service, region]
 
 

@@ -25,12 +25,22 @@ def topics(subject: Subject, ask: Ask) -> Iterator[Result]:
             yield unseen("alerts", answer, arn, absent="there is no such topic: alerts reach nobody", remedy="make it")
             continue
         attributes = answer.seen.get("Attributes", {})
+        listed = ask("sns:list_subscriptions_by_topic", region=region, TopicArn=arn)
+        if listed.found is not None:  # where it may be seen it is told sooner than in the attributes' counts
+            attributes = {**attributes, **counted(listed.seen)}
         key = str(attributes.get("KmsMasterKeyId", ""))
         results = [*heard(attributes, arn), *(_key(ask, key, arn, region) if key else ())]
         yield from results
         if all(one.status == "ok" for one in results):
             count = attributes.get("SubscriptionsConfirmed", "0")
             yield Result("alerts", "ok", f"the topic exists; {count} confirmed subscriptions", arn)
+
+
+def counted(listed: Mapping[str, Any]) -> dict[str, str]:
+    """How many subscriptions are confirmed, and how many are not, as attributes say it."""
+    arns = [str(one.get("SubscriptionArn", "")) for one in listed.get("Subscriptions", ())]
+    confirmed = sum(arn.startswith("arn:") for arn in arns)
+    return {"SubscriptionsConfirmed": str(confirmed), "SubscriptionsPending": str(len(arns) - confirmed)}
 
 
 def heard(attributes: Mapping[str, Any], arn: str) -> Iterator[Result]:
