@@ -14,7 +14,7 @@ import typer
 from detector.cli import doctor, healthcheck, journal, rules, watch
 from detector.errors import BucketwatchError
 
-ABOVE = {"replay": "replay.command", "demo": "replay.demo"}
+ABOVE = {"replay": "replay.command", "demo": "replay.demo", "init": "replay.init"}
 """Command → module above this package that has a function of the same name."""
 
 app = typer.Typer(

@@ -133,10 +133,10 @@ def world(aws, tmp_path):
 
 
 def test_where_all_is_well_there_is_no_problem(world):
-    """Every check has something good to say, and the redirected endpoint is warned about."""
+    """Every check has something good to say; the redirected endpoint and the fresh model are warned about."""
     results = world.results()
     assert [r for r in results if r.status in ("problem", "skipped")] == []
-    assert {r.check for r in results if r.status == "warn"} == {"endpoints"}
+    assert {r.check for r in results if r.status == "warn"} == {"endpoints", "model"}
     fine = {r.check for r in results if r.status == "ok"}
     assert fine >= {
         "rules", "identity", "clock", "queue", "dead-letters", "notices", "logs", "cost", "trails", "coverage", "loops",
