@@ -110,7 +110,7 @@ def test_the_exception_shown_is_valid():
 
 def test_every_policy_shown_is_json():
     policies = [json.loads(block.text) for block in blocks(OPERATOR) if block.language == "json"]
-    assert len(policies) == 2
+    assert len(policies) == 3
     assert {policy["Version"] for policy in policies} == {"2012-10-17"}
 
 

@@ -11,10 +11,10 @@ from importlib import import_module
 
 import typer
 
-from detector.cli import healthcheck, journal, rules, watch
+from detector.cli import doctor, healthcheck, journal, rules, watch
 from detector.errors import BucketwatchError
 
-ABOVE = {"replay": "replay.command", "demo": "replay.demo"}
+ABOVE = {"replay": "replay.command", "demo": "replay.demo", "init": "replay.init"}
 """Command → module above this package that has a function of the same name."""
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app = typer.Typer(
 )
 app.command()(watch.watch)
 app.command()(healthcheck.healthcheck)
+app.command()(doctor.doctor)
 app.add_typer(rules.app, name="rules")
 app.add_typer(journal.app, name="journal")
 for _name, _module in ABOVE.items():

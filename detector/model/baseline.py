@@ -125,6 +125,11 @@ class Baseline:
         self._learn(pane, role, known, x, z)
         return judgement
 
+    @property
+    def learnt(self) -> int:
+        """Role-days the tail has learnt from."""
+        return self._tail.days
+
     def snapshot(self) -> bytes:
         """The whole state. `StateError` when a detector from `make` has no plain-number state to save."""
         roles: Any = {name: role.packed() for name, role in self._roles.items()}

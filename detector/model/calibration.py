@@ -48,6 +48,11 @@ class Tail:
     def quiet(self) -> bool:
         return self._days < max(1, self.quiet_until)
 
+    @property
+    def days(self) -> int:
+        """Role-days seen."""
+        return self._days
+
     def add(self, maximum: float) -> None:
         """Take in the worst pane of one role-day."""
         value = max(self.calm, maximum)

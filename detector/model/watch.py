@@ -90,6 +90,10 @@ class BaselineWatch:
         """Kinds of log the rule reads; panes are sealed by the slowest of them."""
         return self.selector.logs
 
+    def learnt(self) -> int:
+        """Role-days the model has seen whole; below `learn_role_days` it finds nothing."""
+        return self._model.learnt
+
     def spilling(self) -> list[Spilling]:
         """What of its state may leave memory."""
         return [self._tallies]

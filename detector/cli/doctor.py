@@ -1,0 +1,229 @@
+"""`bucketwatch doctor`: for the operator. Joins settings, questions and checks; judging is in `detector.doctor`."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from detector.aws.look import Look
+    from detector.core.rule import Rule
+    from detector.doctor.result import Result
+    from detector.doctor.subject import Place, Subject
+    from detector.settings import Settings
+
+VARIABLE = "AWS_ENDPOINT_URL"
+
+
+def doctor(
+    config: Annotated[Path, typer.Option(help="The daemon's configuration file (YAML).")],
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+) -> None:
+    """Look for what would make the detector blind: source, trails, permissions, state, alerts, clock, cost.
+
+    Harmless calls with the credentials of whoever runs it. Exit status 3 if it finds problems; warnings and what may
+    not be looked at are no problems. Example: bucketwatch doctor --config bucketwatch.yaml
+    """
+    from detector.rules import load_rules, shipped
+    from detector.settings import read_settings
+
+    settings = read_settings(config, os.environ)
+    rules = load_rules(settings.rules or shipped())
+    results = list(examine(settings, rules, time.time))
+    _show_json(results) if as_json else _show(results)
+    if any(result.status == "problem" for result in results):
+        raise typer.Exit(3)
+
+
+def examine(settings: Settings, rules: list[Rule], clock: Callable[[], float]) -> Iterator[Result]:
+    """All checks of a configuration, in the order of a record's way."""
+    from detector.aws.look import Look
+
+    subject = subject_of(settings, rules)
+    yield from _guarded("rules", lambda: _rules(settings, rules, clock()))
+    if _asks_aws(subject):
+        look = Look()
+        try:
+            yield from _of_aws(subject, look, clock)
+        finally:
+            look.close()
+    yield from _local(settings, rules)
+    if not _asks_aws(subject):
+        from detector.doctor.edges import mode
+
+        yield from mode(subject)
+
+
+def subject_of(settings: Settings, rules: list[Rule]) -> Subject:
+    """What the checks need to know of a configuration."""
+    from detector.doctor.subject import Role, Subject
+    from detector.settings import Sns, Sqs
+
+    response = settings.response
+    return Subject(
+        queue_url=settings.source.queue_url if isinstance(settings.source, Sqs) else "",
+        log_buckets=settings.accept.buckets if isinstance(settings.source, Sqs) else (),
+        accounts=settings.accept.accounts,
+        protected=settings.protected_buckets,
+        prefer=settings.prefer,
+        topics=tuple(alert.topic_arn for alert in settings.alerts if isinstance(alert, Sns)),
+        own={what: place for what in ("state", "journal") if (place := _place(getattr(settings, what)))},
+        mode=response.mode,
+        armed=response.armed,
+        responders={
+            account: Role(how.role_arn, how.external_id or "") if how.role_arn else None
+            for account, how in response.accounts.items()
+        },
+        revoking=sum("revoke" in rule.respond for rule in rules),
+        canaries=settings.canary.objects if settings.canary else (),
+    )
+
+
+def _place(kept: Any) -> Place | None:
+    """Where in S3 something is kept; None if it is a file."""
+    from detector.doctor.subject import Place
+
+    bucket = getattr(kept, "bucket", None)
+    return Place(bucket, getattr(kept, "prefix", None) or "") if bucket else None
+
+
+def _asks_aws(subject: Subject) -> bool:
+    enforcing = subject.mode == "enforce" and any(subject.responders.values())
+    return bool(subject.queue_url or subject.topics or subject.own or subject.canaries or enforcing)
+
+
+def _of_aws(subject: Subject, look: Look, clock: Callable[[], float]) -> Iterator[Result]:
+    """What AWS is asked. Without an identity nothing else is."""
+    from detector.doctor import account, edges, logs, queue, trails, ways
+    from detector.doctor.result import Result
+
+    who = account.identity(look)
+    yield who
+    yield account.clock(look("sts:get_caller_identity"), clock())
+    if who.status == "problem":
+        yield Result("aws", "skipped", "nothing else was asked of AWS, for want of an identity", "", who.remedy)
+        return
+    partition, number = account.partition_and_account(look)
+    checks: list[tuple[str, Callable[[], Iterable[Result]]]] = []
+    if subject.queue_url:
+        described = [trail.described for trail in trails.trails_of(subject, look)[1]]
+        checks += [
+            ("queue", lambda: queue.queue(subject, look, clock())),
+            ("notices", lambda: ways.notices(subject, look, described, number)),
+            ("logs", lambda: logs.logs(subject, look, clock())),
+            ("trails", lambda: trails.trails(subject, look, clock())),
+            ("coverage", lambda: trails.coverage(subject, look, partition)),
+            ("loops", lambda: trails.loops(subject, look, partition)),
+            ("two-logs", lambda: trails.two_logs(subject, look, partition)),
+        ]
+    checks += [
+        ("canary", lambda: edges.canaries(subject, look)),
+        ("state", lambda: edges.kept(subject, look, uuid.uuid4().hex[:12], clock())),
+        ("alerts", lambda: edges.topics(subject, look)),
+        ("response", lambda: edges.response(subject, look)),
+    ]
+    for name, check in checks:
+        yield from _guarded(name, check)
+    variables = {name: value for name, value in os.environ.items() if name.startswith(VARIABLE) and value}
+    yield from account.endpoints(look.endpoints(), variables)
+
+
+def _guarded(name: str, check: Callable[[], Iterable[Result]]) -> Iterator[Result]:
+    """A check that fails is a result of its own: it must not hide the others, nor pass for one that found nothing."""
+    from detector.doctor.result import Result
+
+    try:
+        yield from check()
+    except Exception as error:  # noqa: BLE001  whatever it is, it is told
+        told = f"the check itself failed: {type(error).__name__}: {error}"
+        yield Result(name, "problem", told, "", "please report this")
+
+
+def _rules(settings: Settings, rules: list[Rule], now: float) -> Iterator[Result]:
+    from detector.core.select import watches_bucket
+    from detector.doctor.result import Result
+    from detector.rules import hints, shipped
+
+    where = str(settings.rules or shipped())
+    staged = sum(rule.stage == "staged" for rule in rules)
+    yield Result("rules", "ok", f"{len(rules)} rules, {staged} of them staged", where)
+    if not any(rule.pages for rule in rules):
+        yield Result("rules", "problem", "no rule pages: all are staged, info or low", where, "put some live")
+    for hint in hints(rules, int(now)):
+        yield Result("rules", "warn", hint, where, "renew the exception, or take it out")
+    for bucket in settings.protected_buckets:
+        if not any(watches_bucket(rule, bucket) and rule.pages for rule in rules):
+            told = "no live rule looks at this protected bucket"
+            yield Result("rules", "problem", told, bucket, "name it in a rule's where.bucket, or leave that out")
+    if not settings.protected_buckets:
+        told = "no protected buckets: which buckets must never go silent is not known"
+        yield Result("rules", "warn", told, "protected_buckets", "name the buckets that matter most")
+
+
+def _local(settings: Settings, rules: list[Rule]) -> Iterator[Result]:
+    """What lies on this machine."""
+    from detector.local import look
+    from detector.settings import Directory, File
+
+    if isinstance(settings.source, Directory):
+        yield from _guarded("source", lambda: look.directory(settings.source.path))  # type: ignore[union-attr]
+    state, journal = getattr(settings.state, "path", None), getattr(settings.journal, "path", None)
+    if state:
+        yield from _guarded("state", lambda: look.state(state))
+        yield from _guarded("model", lambda: _model(rules, state))
+    if journal:
+        yield from _guarded("journal", lambda: look.journal(journal))
+    for alert in settings.alerts:
+        if isinstance(alert, File):
+            yield from _guarded("alerts", lambda alert=alert: look.alerts(alert.path))  # type: ignore[misc]
+
+
+def _model(rules: list[Rule], state: Path) -> Iterator[Result]:
+    import sqlite3
+
+    from detector.doctor.model import learning
+    from detector.local.look import parts
+
+    try:
+        known = parts(state)
+    except sqlite3.Error:
+        return  # the state's own check says so
+    yield from learning(rules, known, str(state))
+
+
+def _show_json(results: list[Result]) -> None:
+    counts = Counter(result.status for result in results)
+    document = {
+        "problems": counts["problem"],
+        "warnings": counts["warn"],
+        "skipped": counts["skipped"],
+        "results": [result.shown() for result in results],
+    }
+    typer.echo(json.dumps(document, indent=2))
+
+
+def _show(results: list[Result]) -> None:
+    """A table: the worst first, each check's results together."""
+    from detector.doctor.result import STATUSES
+
+    for result in sorted(results, key=lambda one: STATUSES.index(one.status)):
+        one = result.shown()
+        typer.echo(f"{one['status']:<8} {one['check']:<13} {one['what']}")
+        for mark, text in (("", one["where"]), ("→ ", one["remedy"])):
+            if text:
+                typer.echo(f"{'':<22} {mark}{text}")
+    counts: Counter[str] = Counter(result.status for result in results)
+    told = ", ".join(f"{counts[status]} {name}" for status, name in NAMES if counts[status])
+    typer.echo(f"\n{len(results)} results: {told}")
+
+
+NAMES = (("problem", "problems"), ("warn", "warnings"), ("skipped", "not looked at"), ("ok", "well"))

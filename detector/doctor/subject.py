@@ -1,0 +1,64 @@
+"""What the configuration says, as far as checks ask for it. Pure: plain values, no settings, no paths."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from detector.core.select import glob
+
+MAGIC = frozenset("*?")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A bucket and a prefix in which the detector keeps something."""
+
+    bucket: str
+    prefix: str
+
+    @property
+    def uri(self) -> str:
+        return f"s3://{self.bucket}/{self.prefix}"
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A role that the responder assumes in another account."""
+
+    arn: str
+    external_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """queue_url: empty for a directory source. own: places of state and journal. revoking: rules that say `revoke`."""
+
+    queue_url: str = ""
+    log_buckets: tuple[str, ...] = ()
+    accounts: tuple[str, ...] = ()
+    protected: tuple[str, ...] = ()
+    prefer: Mapping[str, str] = field(default_factory=dict)
+    topics: tuple[str, ...] = ()
+    own: Mapping[str, Place] = field(default_factory=dict)
+    mode: str = "plan"
+    armed: bool = False
+    responders: Mapping[str, Role | None] = field(default_factory=dict)
+    revoking: int = 0
+    canaries: tuple[str, ...] = ()
+
+    def prefers(self, bucket: str) -> bool:
+        """Whether one log is named that counts for this bucket."""
+        return any(glob([pattern]).fullmatch(bucket) for pattern in self.prefer)
+
+
+def names_of(pattern: str, existing: tuple[str, ...]) -> tuple[str, ...]:
+    """The buckets a glob stands for, among those there are; a name without wildcards stands for itself."""
+    if not MAGIC & set(pattern):
+        return (pattern,)
+    return tuple(name for name in existing if glob([pattern]).fullmatch(name))
+
+
+def partition_of(arn: str) -> str:
+    """The partition an ARN is in; `aws` for anything else."""
+    return arn.split(":")[1] if arn.count(":") >= 5 else "aws"
