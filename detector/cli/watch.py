@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from detector.consumer import Consumer, Orders
-    from detector.core.rule import Rule
+    from detector.errors import InputError
     from detector.metrics import Page
     from detector.outbox import Edges
+    from detector.rules import Rulebook, RuleFiles
     from detector.settings import Settings
     from detector.sight import Sight
     from detector.source import Lease, Responder, Sink, Source, StateStore
@@ -57,19 +58,22 @@ def watch(
         raise InputError("--close goes with --until-idle", remedy="add --until-idle SECONDS, or leave --close out")
     settings = read_settings(config, os.environ)
     stopping: list[int] = []
+    hung_up: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: stopping.append(number))
+    signal.signal(signal.SIGHUP, lambda number, _: hung_up.append(number))
     check(settings)
     running: list[Consumer] = []
     page, lease = _page(settings, running), make_lease(settings, say=say)
     try:
         if not lease.acquire(math.inf, lambda: bool(stopping)):
             return
-        consumer = build(settings, say=say, lease=lease)
+        files = rule_files_of(settings)
+        consumer = build(settings, say=say, lease=lease, files=files)
         collector.rarely()
         running.append(consumer)
         consumer.start()
-        idle = run(consumer, until_idle, stopping)
+        idle = run(consumer, until_idle, stopping, lambda: files.changed(asked=_taken(hung_up)))
         if close and idle:
             consumer.close_all()
         consumer.stop()
@@ -79,8 +83,16 @@ def watch(
             page.close()
 
 
-def run(consumer: Consumer, until_idle: float | None, stopping: Sequence[int]) -> bool:
-    """Turn until nothing has come for `until_idle` seconds (True), or until a signal came (False)."""
+def run(
+    consumer: Consumer,
+    until_idle: float | None,
+    stopping: Sequence[int],
+    changed: Callable[[], Rulebook | InputError | None] = lambda: None,
+) -> bool:
+    """Turn until nothing has come for `until_idle` seconds (True), or until a signal came (False).
+
+    changed: the rule files, when they changed.
+    """
     wait = WAIT if until_idle is None else min(WAIT, max(0.05, until_idle / 4))
     last = time.monotonic()
     told = last - BEAT
@@ -89,6 +101,8 @@ def run(consumer: Consumer, until_idle: float | None, stopping: Sequence[int]) -
             told = time.monotonic()
             values = consumer.values()
             say("heartbeat", **{name: round(values[name]) for name in BEATING})
+        if (found := changed()) is not None:
+            consumer.reload(found)
         if consumer.turn(wait):
             last = time.monotonic()
         elif until_idle is not None and time.monotonic() - last >= until_idle:
@@ -109,32 +123,51 @@ def check(settings: Settings) -> None:
     _source(settings).close()
 
 
+def _taken(signals: list[int]) -> bool:
+    """Whether there was a signal; it is dealt with."""
+    came = bool(signals)
+    signals.clear()
+    return came
+
+
+def rule_files_of(settings: Settings) -> RuleFiles:
+    """The rule files of a configuration."""
+    from detector.rules import RuleFiles, shipped
+
+    return RuleFiles(settings.rules or shipped())
+
+
 def build(
-    settings: Settings, *, say: Any, clock: Callable[[], float] = time.time, lease: Lease | None = None
+    settings: Settings,
+    *,
+    say: Any,
+    clock: Callable[[], float] = time.time,
+    lease: Lease | None = None,
+    files: RuleFiles | None = None,
 ) -> Consumer:
     """The daemon that a configuration describes. Raises InputError, StateError, EdgeError.
 
     lease: held. Without one a SQLite state takes its own, and state in S3 has only its fencing.
+    files: of its rules.
     """
     from detector.consumer import Consumer
     from detector.core.access import Log
     from detector.core.engine import Engine
     from detector.core.watermark import LATENESS, Watermark
-    from detector.rules import load_rules, shipped
     from detector.watches import watches
 
-    rules = load_rules(settings.rules or shipped())
-    edges = _edges(settings, rules, lease)
+    book = (files or rule_files_of(settings)).read()
+    edges = _edges(settings, lease)
     lateness = LATENESS | {Log[name]: seconds for name, seconds in settings.lateness.items()}
     engine = Engine(
-        rules,
+        book.rules,
         watches(gather=True),
         watermark=Watermark(lateness, settings.idle_after),
         horizon=settings.horizon,
         memory=settings.memory,
         shelf=edges.store,
     )
-    return Consumer(engine, rules, edges, _orders(settings), say=say, clock=clock, sight=_sight(settings))
+    return Consumer(engine, book, edges, _orders(settings), say=say, clock=clock, sight=_sight(settings))
 
 
 def _sight(settings: Settings) -> Sight:
@@ -177,14 +210,13 @@ def _orders(settings: Settings) -> Orders:
     )
 
 
-def _edges(settings: Settings, rules: Sequence[Rule], lease: Lease | None) -> Edges:
+def _edges(settings: Settings, lease: Lease | None) -> Edges:
     from detector.journal import Journal
     from detector.outbox import Edges
 
     source = _source(settings)
     sinks = [_sink(alert) for alert in settings.alerts]
-    revokes = settings.response.mode == "enforce" and any("revoke" in rule.respond for rule in rules)
-    responder = _responder(settings) if revokes else None
+    responder = _responder(settings) if settings.response.mode == "enforce" else None
     store = _store(settings, lease)
     return Edges(source, store, sinks, Journal(settings.journal.path), responder, lease)
 
