@@ -41,6 +41,7 @@ from detector.core.rule import Rule
 from detector.core.select import watches_bucket
 from detector.core.times import iso
 from detector.core.watermark import NEVER
+from detector.drain import Drain, Hurry
 from detector.errors import EdgeError, InputError, RuleFileError, StateError
 from detector.logs.limits import LIMITS
 from detector.logs.limits import Limits as LogLimits
@@ -98,7 +99,9 @@ class Consumer:
         say: Say,
         clock: Callable[[], float] = time.time,
         sight: Sight | None = None,
+        drain: Drain | None = None,
     ) -> None:
+        self.drain = drain or Drain()
         self.sight = sight or Sight(Limits(), orders.protected_buckets)
         self.engine, self.edges, self.orders = engine, edges, orders
         self._book, self._book_saved = book, False
@@ -108,7 +111,7 @@ class Consumer:
         for one in self._files.spilling():
             one.lean_on(edges.store, FILES_MEMORY)
         self._enforcing_since = self._saved_at = 0
-        self._outbox = Outbox(edges, orders.response.max_age, say=say, clock=clock)
+        self._outbox = Outbox(edges, orders.response.max_age, say=say, clock=clock, drain=self.drain)
         self._failed: set[str] = set()
         self._idle: set[str] = set()
         self.checkpoint_seconds = 0.0
@@ -162,7 +165,7 @@ class Consumer:
         # 9 acknowledge: the source may forget. What it cannot forget comes again and is recognised.
         if done:
             self.edges.insist()
-        if done and (left := self.edges.source.acknowledge(done)):
+        if done and (left := self._acknowledge(done)):
             self._say("acknowledge_failed", count=len(left))
         if done:
             self.last_data = self._clock()
@@ -196,8 +199,8 @@ class Consumer:
         self._checkpoint()
         self._work_off()
 
-    def stop(self) -> None:
-        """Leave a last checkpoint and let go of everything."""
+    def stop(self) -> int:
+        """Leave a last checkpoint and let go of everything. What is left to send or carry out, for the next start."""
         self._outbox.note("stop", {})
         self._checkpoint()
         self._work_off()
@@ -205,6 +208,7 @@ class Consumer:
             self._say("left_for_next_start", count=left)
         self.edges.source.close()
         self.edges.store.close()
+        return left
 
     def values(self) -> dict[str, float]:
         """The metrics as they stand (see `metrics.METRICS`)."""
@@ -287,12 +291,23 @@ class Consumer:
 
     def _receive(self, wait_seconds: float) -> Delivery:
         try:
-            return self.edges.source.receive(wait_seconds)
+            with self.drain.edge():
+                return self.edges.source.receive(wait_seconds)
+        except Hurry:
+            return Delivery(backlog=True)
         except EdgeError as error:
             self._say("receive_failed", error=str(error))
             if not error.retryable:
                 raise
             return Delivery(backlog=True)
+
+    def _acknowledge(self, done: Sequence[Message]) -> list[str]:
+        """The ids that the source could not forget."""
+        try:
+            with self.drain.edge():
+                return self.edges.source.acknowledge(done)
+        except Hurry:
+            return [message.id for message in done]
 
     def _read(self, messages: Sequence[Message]) -> tuple[AccessBatch, list[Message], U64]:
         """The records of these messages, the messages that are done with, and the marks of the files counted."""
@@ -316,8 +331,13 @@ class Consumer:
         mark = text_hash(f"{notice.name}\x1f{notice.version}")
         if mark in marks or self._files.contains(np.array([mark], np.uint64))[0]:
             return True
+        if self.drain.asked:
+            return False  # it stays with the source
         try:
-            data = self.edges.source.fetch(notice)
+            with self.drain.edge():
+                data = self.edges.source.fetch(notice)
+        except Hurry:
+            return False
         except EdgeError as error:
             self._outbox.count("fetch_failures")
             self._say("fetch_failed", file=notice.name, error=str(error), again=error.retryable)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import signal
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from detector.consumer import Consumer, Orders
+    from detector.drain import Drain
     from detector.errors import InputError
     from detector.metrics import Page
     from detector.outbox import Edges
@@ -28,6 +30,12 @@ if TYPE_CHECKING:
 
 WAIT = 1.0
 """Seconds a turn waits for the first message: how long a signal or the end of idleness may go unnoticed."""
+PATIENCE = 10.0
+"""Seconds after a signal to end for which sources, sinks and the responder are waited for."""
+LONGEST_END = 30
+"""Seconds within which the daemon ends, last checkpoint included: what ECS grants."""
+LONGEST_TEXT = 1_000
+MOST_ITEMS = 50
 ALIVE = 120.0
 """Seconds without a turn after which the daemon calls itself dead."""
 
@@ -51,36 +59,59 @@ def watch(
     Example: bucketwatch watch --config bucketwatch.yaml
     """
     from detector.cli import collector
+    from detector.drain import Drain, Hurry
     from detector.errors import InputError
     from detector.settings import read_settings
 
     if close and until_idle is None:
         raise InputError("--close goes with --until-idle", remedy="add --until-idle SECONDS, or leave --close out")
     settings = read_settings(config, os.environ)
-    stopping: list[int] = []
+    hear_libraries()
+    drain, stopping = Drain(), list[int]()
     hung_up: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, _: stopping.append(number))
-    signal.signal(signal.SIGHUP, lambda number, _: hung_up.append(number))
+    listen(drain, stopping, hung_up)
     check(settings)
     running: list[Consumer] = []
     page, lease = _page(settings, running), make_lease(settings, say=say)
     try:
-        if not lease.acquire(math.inf, lambda: bool(stopping)):
+        with drain.edge():
+            held = lease.acquire(math.inf, lambda: drain.asked)
+        if not held:
+            say("stopped", left=0)
             return
         files = rule_files_of(settings)
-        consumer = build(settings, say=say, lease=lease, files=files)
+        consumer = build(settings, say=say, lease=lease, files=files, drain=drain)
         collector.rarely()
         running.append(consumer)
         consumer.start()
         idle = run(consumer, until_idle, stopping, lambda: files.changed(asked=_taken(hung_up)))
         if close and idle:
             consumer.close_all()
-        consumer.stop()
+        say("stopping", signal=signal.Signals(stopping[0]).name if stopping else "", within=LONGEST_END)
+        say("stopped", left=consumer.stop())
+    except Hurry:
+        say("stopped", left=0)
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         lease.release()
         if page:
             page.close()
+
+
+def listen(drain: Drain, stopping: list[int], hung_up: list[int]) -> None:
+    """Deal with signals. SIGTERM and SIGINT: end; what waits for others is broken off in time, or by a second one."""
+
+    def stop(number: int, _: Any) -> None:
+        stopping.append(number)
+        if drain.asked:
+            drain.end()
+        drain.ask()
+        signal.setitimer(signal.ITIMER_REAL, PATIENCE, 1.0)
+
+    signal.signal(signal.SIGALRM, lambda *_: drain.end())
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGHUP, lambda number, _: hung_up.append(number))
 
 
 def run(
@@ -144,11 +175,12 @@ def build(
     clock: Callable[[], float] = time.time,
     lease: Lease | None = None,
     files: RuleFiles | None = None,
+    drain: Drain | None = None,
 ) -> Consumer:
     """The daemon that a configuration describes. Raises InputError, StateError, EdgeError.
 
     lease: held. Without one a SQLite state takes its own, and state in S3 has only its fencing.
-    files: of its rules.
+    files: of its rules. drain: how it is told to end.
     """
     from detector.consumer import Consumer
     from detector.core.access import Log
@@ -167,7 +199,7 @@ def build(
         memory=settings.memory,
         shelf=edges.store,
     )
-    return Consumer(engine, book, edges, _orders(settings), say=say, clock=clock, sight=_sight(settings))
+    return Consumer(engine, book, edges, _orders(settings), say=say, clock=clock, sight=_sight(settings), drain=drain)
 
 
 def _sight(settings: Settings) -> Sight:
@@ -315,7 +347,37 @@ def _page(settings: Settings, running: Sequence[Consumer]) -> Page | None:
 
 
 def say(event: str, **fields: Any) -> None:
-    """One line of the program's own log: JSON on standard error; hostile text cannot break out of it."""
+    """One line of the program's own log: JSON on standard error; hostile text cannot break out of it or flood it."""
     line: Mapping[str, Any] = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "event": event} | fields
-    sys.stderr.write(json.dumps(line, default=str) + "\n")
+    sys.stderr.write(json.dumps(bounded(line), default=lambda value: bounded(str(value))) + "\n")
     sys.stderr.flush()
+
+
+def bounded(value: Any) -> Any:
+    """The value with texts and lists cut to what a line of a log may hold: names come out of logs."""
+    if isinstance(value, str):
+        return value if len(value) <= LONGEST_TEXT else value[:LONGEST_TEXT] + "…"
+    if isinstance(value, dict):
+        return {bounded(str(name)): bounded(one) for name, one in list(value.items())[:MOST_ITEMS]}
+    if isinstance(value, list | tuple | set | frozenset):
+        kept = [bounded(one) for one in list(value)[:MOST_ITEMS]]
+        return [*kept, "…"] if len(value) > MOST_ITEMS else kept
+    return value
+
+
+class _Said(logging.Handler):
+    """What libraries log, as lines of the program's own log."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            told = record.getMessage()
+        except Exception as error:  # noqa: BLE001  a log line must not end the daemon
+            told = f"a message that cannot be told: {type(error).__name__}"
+        say("library", logger=record.name, level=record.levelname.lower(), message=told)
+
+
+def hear_libraries() -> None:
+    """From now on warnings of libraries and of Python are lines of the program's own log."""
+    logging.captureWarnings(capture=True)
+    logging.getLogger().handlers = [_Said(logging.WARNING)]
+    logging.getLogger().setLevel(logging.WARNING)
