@@ -12,7 +12,17 @@ from detector.drain import Drain, Hurry
 from detector.journal import verify
 from replay.organisation import burst
 from tests.crash.test_consumer_crash import NOW, World, drain, thief
-from tests.e2e.test_daemon_directory import FIRST_SECOND, PROGRAM, daemon, deliver, lines_of, packed, prepared, said
+from tests.e2e.test_daemon_directory import (
+    FIRST_SECOND,
+    PROGRAM,
+    daemon,
+    deliver,
+    lines_of,
+    packed,
+    prepared,
+    running,
+    said,
+)
 
 
 def test_only_calls_across_an_edge_are_broken_off():
@@ -93,3 +103,20 @@ def test_sigterm_ends_a_daemon_whose_sink_hangs(tmp_path):
     ended = daemon(config, "--until-idle", "0.2")
     assert ended.returncode == 0, ended.stderr
     assert [alert["state"] for alert in lines_of(folder / "alerts.jsonl")] == ["opened"] * stopped["left"]
+
+
+def test_sighup_and_a_changed_file_reload_the_rules(tmp_path):
+    """In the running process: at once on the signal, and by themselves when they stand still."""
+    folder = prepared(tmp_path)
+    rules = folder / "rules.yaml"
+    with running(folder) as daemon_:
+        daemon_.wait_for("heartbeat")
+        rules.write_text(rules.read_text().replace("threshold: 40", "threshold: 50"))
+        daemon_.process.send_signal(signal.SIGHUP)
+        daemon_.wait_for("reload")
+        rules.write_text("rules: nothing")
+        daemon_.wait_for("rules_broken")
+        daemon_.process.send_signal(signal.SIGTERM)
+        assert daemon_.process.wait(60) == 0
+    [entry] = [e for e in lines_of(folder / "journal.jsonl") if e["kind"] == "reload"]
+    assert entry["body"]["changed"] == ["many-objects"]
