@@ -123,6 +123,15 @@ SENSES = {
             "report it.",
         ),
         Sense(
+            "blind-rules",
+            "The rule files cannot be used",
+            "high",
+            "rules",
+            "problems",
+            "The rules from before the change still count. The journal's entry `rules_broken` and the program's log "
+            "have every problem with file, line and column: mend them; the files are then read by themselves.",
+        ),
+        Sense(
             "blind-canary",
             "A canary's read is in no log",
             "critical",

@@ -19,7 +19,7 @@ daemon that was paused past its lease raises LeaseLostError there, and a save of
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -39,14 +39,17 @@ from detector.core.finding import Finding
 from detector.core.projection import OF_EVIDENCE, columns
 from detector.core.rule import Rule
 from detector.core.select import watches_bucket
+from detector.core.times import iso
 from detector.core.watermark import NEVER
-from detector.errors import EdgeError, StateError
+from detector.drain import Drain, Hurry
+from detector.errors import EdgeError, InputError, RuleFileError, StateError
 from detector.logs.limits import LIMITS
 from detector.logs.limits import Limits as LogLimits
 from detector.logs.read import read
 from detector.outage import Failing
 from detector.outbox import Edges, Outbox, Say, Sending
 from detector.response.plan import ResponsePolicy, plan
+from detector.rules import Rulebook, read_book
 from detector.sight import COLUMNS as OF_SIGHT
 from detector.sight import Sight
 from detector.source import Delivery, Message, Notice
@@ -59,6 +62,9 @@ FILES_MEMORY = 32 << 20
 """Bytes of these marks in memory; the rest is looked up in the checkpoint."""
 REJECTS_JOURNALLED = 20
 """Rejected records of one poll that are journalled one by one; the rest is counted."""
+
+PROBLEMS_JOURNALLED = 100
+"""Problems of broken rule files that are journalled one by one."""
 
 _NONE: U64 = np.zeros(0, np.uint64)
 
@@ -98,24 +104,26 @@ class Consumer:
     def __init__(
         self,
         engine: Engine,
-        rules: Sequence[Rule],
+        book: Rulebook,
         edges: Edges,
         orders: Orders,
         *,
         say: Say,
         clock: Callable[[], float] = time.time,
         sight: Sight | None = None,
+        drain: Drain | None = None,
     ) -> None:
+        self.drain = drain or Drain()
         self.sight = sight or Sight(Limits(), orders.protected_buckets)
         self.engine, self.edges, self.orders = engine, edges, orders
-        self._rules = {rule.id: rule for rule in rules}
-        self._columns = columns(rules, prefer=bool(orders.admission.prefer)) | OF_EVIDENCE | OF_SIGHT | {"partition"}
+        self._book, self._book_saved = book, False
+        self._rules, self._columns = self._of_book()
         self._say, self._clock = say, clock
         self._files = Seen("files")
         for one in self._files.spilling():
             one.lean_on(edges.store, FILES_MEMORY)
         self._enforcing_since = self._saved_at = 0
-        self._outbox = Outbox(edges, orders.response.max_age, orders.sending, say=say, clock=clock)
+        self._outbox = Outbox(edges, orders.response.max_age, orders.sending, say=say, clock=clock, drain=self.drain)
         self._failed: set[str] = set()
         self._idle: set[str] = set()
         self.checkpoint_seconds = 0.0
@@ -125,6 +133,11 @@ class Consumer:
     def start(self) -> None:
         """Take up the last checkpoint and work off its outbox. Raises StateError."""
         parts = self.edges.store.load()
+        before, book = self._book_of(parts), self._book
+        if before:  # what changed since then is taken up below, as it would have been without the restart
+            self.engine.adopt(before.rules)
+            self._book, self._book_saved = before, True
+            self._rules, self._columns = self._of_book()
         self.engine.restore(parts)
         self._files.restore(parts)
         self.sight.restore(parts)
@@ -134,6 +147,7 @@ class Consumer:
         self._resume(memory, int(self._clock()))
         self._outbox.take_up(memory.seq, parts, memory.failing, memory.journal_mark, memory.outbox)
         self._outbox.storm.restore(memory.storm, parts)
+        self._adopt(book)
         self._note_unwatched()
         rules = {rule.id: rule.digest() for rule in self._rules.values()}
         self._outbox.note("start", {"rules": rules, "mode": self.orders.response.mode, "config": self.orders.config})
@@ -165,12 +179,32 @@ class Consumer:
         # 9 acknowledge: the source may forget. What it cannot forget comes again and is recognised.
         if done:
             self.edges.insist()
-        if done and (left := self.edges.source.acknowledge(done)):
+        if done and (left := self._acknowledge(done)):
             self._say("acknowledge_failed", count=len(left))
         if done:
             self.last_data = self._clock()
         self.last_turn = self._clock()
         return bool(delivery.messages) or delivery.backlog
+
+    def reload(self, found: Rulebook | InputError) -> None:
+        """Between turns: take up rules that changed, or say why they cannot be used; the rules from before then count.
+
+        One checkpoint holds the new rules, the end of the old ones and what is to be told of it: a crash leaves all of
+        it or nothing, and then the next start does it.
+        """
+        if isinstance(found, InputError):
+            problems = [str(problem) for problem in getattr(found, "problems", [f"{found.where}: {found.what}"])]
+            for problem in problems:
+                self._say("rules_broken", problem=problem)
+            self._outbox.note("rules_broken", {"problems": problems[:PROBLEMS_JOURNALLED], "count": len(problems)})
+            self.sight.rule_problems = problems
+        else:
+            self.sight.rule_problems = ()
+            if self._adopt(found):
+                self._note_unwatched()
+        if self._outbox.unsaved or not self._book_saved:
+            self._checkpoint()
+            self._work_off()
 
     def close_all(self) -> None:
         """The data ends here: close every open finding and tell of it."""
@@ -180,8 +214,8 @@ class Consumer:
         self._checkpoint()
         self._work_off()
 
-    def stop(self) -> None:
-        """Leave a last checkpoint and let go of everything."""
+    def stop(self) -> int:
+        """Leave a last checkpoint and let go of everything. What is left to send or carry out, for the next start."""
         self._outbox.tell_digests(everything=True)
         self._outbox.note("stop", {})
         self._checkpoint()
@@ -191,6 +225,7 @@ class Consumer:
             self._say("left_for_next_start", count=left)
         self.edges.source.close()
         self.edges.store.close()
+        return left
 
     def values(self) -> dict[str, float]:
         """The metrics as they stand (see `metrics.METRICS`)."""
@@ -216,6 +251,47 @@ class Consumer:
             }
         )
 
+    def _adopt(self, book: Rulebook) -> bool:
+        """From now on these rules count; whether they say anything else than those before. All of it is told."""
+        before, now = self._rules, int(self._clock())
+        self._tell(self.engine.adopt(book.rules), now)
+        self._book_saved &= dict(book.files) == dict(self._book.files)
+        self._book = book
+        self._rules, self._columns = self._of_book()
+        self._failed &= self.engine.failures.keys()
+        after = self._rules
+        stayed = [name for name in after if name in before and after[name] != before[name]]
+        empty = [name for name in stayed if after[name].digest() != before[name].digest()]
+        told = {
+            "added": [name for name in after if name not in before],
+            "removed": [name for name in before if name not in after],
+            "changed": empty,
+            "reworded": [name for name in stayed if name not in empty],
+        }
+        if not any(told.values()):
+            self._say("rules_unchanged", count=len(after))
+            return False
+        self._say("reload", **told, counting_from=iso(now))
+        digests = {rule.id: rule.digest() for rule in after.values()}
+        self._outbox.note("reload", told | {"rules": digests, "counting_from": iso(now)})
+        return True
+
+    def _of_book(self) -> tuple[dict[str, Rule], frozenset[str]]:
+        """The rules by id, and the columns to read for them."""
+        rules = self._book.rules
+        needed = columns(rules, prefer=bool(self.orders.admission.prefer))
+        return {rule.id: rule for rule in rules}, needed | OF_EVIDENCE | OF_SIGHT | {"partition"}
+
+    def _book_of(self, parts: Mapping[str, bytes]) -> Rulebook | None:
+        """The rules that a checkpoint was made with; None if there are none that this version can read."""
+        if "rules" not in parts:
+            return None
+        try:
+            return read_book(msgspec.msgpack.decode(parts["rules"], type=dict[str, str]))
+        except (msgspec.MsgspecError, RuleFileError) as error:
+            self._say("rules_of_checkpoint_unreadable", error=str(error))
+            return None
+
     def _resume(self, memory: Memory, now: int) -> None:
         """What depends on the clock: the first day of enforce mode; partitions were not silent while we slept."""
         enforcing = self.orders.response.mode == "enforce"
@@ -234,12 +310,23 @@ class Consumer:
 
     def _receive(self, wait_seconds: float) -> Delivery:
         try:
-            return self.edges.source.receive(wait_seconds)
+            with self.drain.edge():
+                return self.edges.source.receive(wait_seconds)
+        except Hurry:
+            return Delivery(backlog=True)
         except EdgeError as error:
             self._say("receive_failed", error=str(error))
             if not error.retryable:
                 raise
             return Delivery(backlog=True)
+
+    def _acknowledge(self, done: Sequence[Message]) -> list[str]:
+        """The ids that the source could not forget."""
+        try:
+            with self.drain.edge():
+                return self.edges.source.acknowledge(done)
+        except Hurry:
+            return [message.id for message in done]
 
     def _read(self, messages: Sequence[Message]) -> tuple[AccessBatch, list[Message], U64]:
         """The records of these messages, the messages that are done with, and the marks of the files counted."""
@@ -263,8 +350,13 @@ class Consumer:
         mark = text_hash(f"{notice.name}\x1f{notice.version}")
         if mark in marks or self._files.contains(np.array([mark], np.uint64))[0]:
             return True
+        if self.drain.asked:
+            return False  # it stays with the source
         try:
-            data = self.edges.source.fetch(notice)
+            with self.drain.edge():
+                data = self.edges.source.fetch(notice)
+        except Hurry:
+            return False
         except EdgeError as error:
             self._outbox.count("fetch_failures")
             self._say("fetch_failed", file=notice.name, error=str(error), again=error.retryable)
@@ -344,7 +436,10 @@ class Consumer:
         self._saved_at = now
         parts = self.engine.changes() | self._files.changes() | self.sight.changes()
         parts["source"] = self.edges.source.positions(done)
+        if not self._book_saved:
+            parts["rules"] = msgspec.msgpack.encode(dict(self._book.files))
         self._save(parts)
+        self._book_saved = True
         self.engine.saved()
         for one in self._files.spilling():
             one.let_go(FILES_MEMORY)

@@ -14,6 +14,7 @@ from typing import Any
 
 from detector.chain import Journal
 from detector.core.times import epoch, iso
+from detector.drain import Drain, Hurry
 from detector.errors import EdgeError, LeaseLostError
 from detector.outage import Failing, Outages
 from detector.source import Applied, Lease, Responder, Sink, Source, StateStore
@@ -78,8 +79,9 @@ class Outbox:
         *,
         say: Say,
         clock: Callable[[], float],
+        drain: Drain,
     ) -> None:
-        self.edges, self.max_age = edges, max_age
+        self.edges, self.max_age, self.drain = edges, max_age, drain
         self._say, self._clock = say, clock
         self._paused: dict[tuple[str, str], tuple[float, float]] = {}
         self.seq = 0
@@ -242,7 +244,10 @@ class Outbox:
                 continue
             self.edges.insist()
             try:
-                sink.send(entry.alert or {})
+                with self.drain.edge():
+                    sink.send(entry.alert or {})
+            except Hurry:
+                return sent
             except EdgeError as error:
                 self.count("alerts_failed")
                 self._say("alert_failed", sink=sink.name, alert=entry.alert_id, error=str(error))
@@ -278,7 +283,10 @@ class Outbox:
         """Carry out an entry's plan. What fails is tried again until the finding is too old to act alone."""
         if entry.plan is None or self._is_paused(RESPONDER, case := str(entry.plan["case_id"])):
             return
-        first, applied = (RESPONDER, case) not in self._paused, self._apply(entry.plan, entry.body)
+        try:
+            first, applied = (RESPONDER, case) not in self._paused, self._apply(entry.plan, entry.body)
+        except Hurry:
+            return
         self._say("revocation", case=case, status=applied.status, detail=applied.detail)
         if first or applied.status != "failed":
             result = {"case_id": case, "status": applied.status, "detail": applied.detail, "plan": entry.plan}
@@ -299,7 +307,8 @@ class Outbox:
         if self._clock() - last > self.max_age:
             return Applied(ordered["case_id"], "refused", "the finding is older than response.max_age by now")
         self.edges.insist()
-        return self.edges.responder.apply(ordered)
+        with self.drain.edge():
+            return self.edges.responder.apply(ordered)
 
     def _is_paused(self, name: str, what: str = "") -> bool:
         return self._clock() < self._paused.get((name, what), (0.0, 0.0))[0]

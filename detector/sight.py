@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from detector.blindness import Blindness, Limits, Look
+from detector.blindness import Blindness, Limits, Look, Sign
 from detector.canary import Canaries
 from detector.core.access import AccessBatch
 from detector.core.engine import Engine
@@ -39,6 +39,7 @@ class Sight:
         self._globs = {pattern: glob([pattern]) for pattern in protected}
         self._unmatched = set(self._globs)
         self._protected: dict[str, bool] = {}
+        self.rule_problems: Sequence[str] = ()
 
     def start(self, now: int, asleep: int) -> None:
         """The daemon starts, after so many seconds in which it did not run."""
@@ -70,7 +71,7 @@ class Sight:
             refused=sum(bool(message.problem) for message in messages),
             unresolved=int(np.count_nonzero(events.unresolved)),
             failures=engine.failures,
-            further=canaries.signs(now) if canaries else (),
+            further=[*(canaries.signs(now) if canaries else ()), *self._of_rules()],
         )
         return self.blindness.look(seen)
 
@@ -91,6 +92,12 @@ class Sight:
             self.blindness.restore(parts["blindness"])
         if self.canaries and "canaries" in parts:
             self.canaries.restore(parts["canaries"])
+
+    def _of_rules(self) -> Iterator[Sign]:
+        if problems := self.rule_problems:
+            more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+            told = f"the rule files cannot be used, the rules from before still count: {problems[0][:500]}{more}"
+            yield Sign("blind-rules", "rule files", len(problems), 1, told)
 
     def _read_canaries(self, canaries: Canaries, now: int) -> None:
         for place in canaries.due(now) if self._probe else ():

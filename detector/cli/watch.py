@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import signal
@@ -19,15 +20,23 @@ if TYPE_CHECKING:
 
     from detector.chain import Journal
     from detector.consumer import Consumer, Orders
-    from detector.core.rule import Rule
+    from detector.drain import Drain
+    from detector.errors import InputError
     from detector.metrics import Page
     from detector.outbox import Edges
+    from detector.rules import Rulebook, RuleFiles
     from detector.settings import JournalPlace, Settings
     from detector.sight import Sight
     from detector.source import Lease, Responder, Sink, Source, StateStore
 
 WAIT = 1.0
 """Seconds a turn waits for the first message: how long a signal or the end of idleness may go unnoticed."""
+PATIENCE = 10.0
+"""Seconds after a signal to end for which sources, sinks and the responder are waited for."""
+LONGEST_END = 30
+"""Seconds within which the daemon ends, last checkpoint included: what ECS grants."""
+LONGEST_TEXT = 1_000
+MOST_ITEMS = 50
 ALIVE = 120.0
 """Seconds without a turn after which the daemon calls itself dead."""
 
@@ -51,37 +60,71 @@ def watch(
     Example: bucketwatch watch --config bucketwatch.yaml
     """
     from detector.cli import collector
+    from detector.drain import Drain, Hurry
     from detector.errors import InputError
     from detector.settings import read_settings
 
     if close and until_idle is None:
         raise InputError("--close goes with --until-idle", remedy="add --until-idle SECONDS, or leave --close out")
     settings = read_settings(config, os.environ)
-    stopping: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, _: stopping.append(number))
+    hear_libraries()
+    drain, stopping = Drain(), list[int]()
+    hung_up: list[int] = []
+    listen(drain, stopping, hung_up)
     check(settings)
     running: list[Consumer] = []
     page, lease = _page(settings, running), make_lease(settings, say=say)
     try:
-        if not lease.acquire(math.inf, lambda: bool(stopping)):
+        with drain.edge():
+            held = lease.acquire(math.inf, lambda: drain.asked)
+        if not held:
+            say("stopped", left=0)
             return
-        consumer = build(settings, say=say, lease=lease)
+        files = rule_files_of(settings)
+        consumer = build(settings, say=say, lease=lease, files=files, drain=drain)
         collector.rarely()
         running.append(consumer)
         consumer.start()
-        idle = run(consumer, until_idle, stopping)
+        idle = run(consumer, until_idle, stopping, lambda: files.changed(asked=_taken(hung_up)))
         if close and idle:
             consumer.close_all()
-        consumer.stop()
+        say("stopping", signal=signal.Signals(stopping[0]).name if stopping else "", within=LONGEST_END)
+        say("stopped", left=consumer.stop())
+    except Hurry:
+        say("stopped", left=0)
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         lease.release()
         if page:
             page.close()
 
 
-def run(consumer: Consumer, until_idle: float | None, stopping: Sequence[int]) -> bool:
-    """Turn until nothing has come for `until_idle` seconds (True), or until a signal came (False)."""
+def listen(drain: Drain, stopping: list[int], hung_up: list[int]) -> None:
+    """Deal with signals. SIGTERM and SIGINT: end; what waits for others is broken off in time, or by a second one."""
+
+    def stop(number: int, _: Any) -> None:
+        stopping.append(number)
+        if drain.asked:
+            drain.end()
+        drain.ask()
+        signal.setitimer(signal.ITIMER_REAL, PATIENCE, 1.0)
+
+    signal.signal(signal.SIGALRM, lambda *_: drain.end())
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGHUP, lambda number, _: hung_up.append(number))
+
+
+def run(
+    consumer: Consumer,
+    until_idle: float | None,
+    stopping: Sequence[int],
+    changed: Callable[[], Rulebook | InputError | None] = lambda: None,
+) -> bool:
+    """Turn until nothing has come for `until_idle` seconds (True), or until a signal came (False).
+
+    changed: the rule files, when they changed.
+    """
     wait = WAIT if until_idle is None else min(WAIT, max(0.05, until_idle / 4))
     last = time.monotonic()
     told = last - BEAT
@@ -90,6 +133,8 @@ def run(consumer: Consumer, until_idle: float | None, stopping: Sequence[int]) -
             told = time.monotonic()
             values = consumer.values()
             say("heartbeat", **{name: round(values[name]) for name in BEATING})
+        if (found := changed()) is not None:
+            consumer.reload(found)
         if consumer.turn(wait):
             last = time.monotonic()
         elif until_idle is not None and time.monotonic() - last >= until_idle:
@@ -110,32 +155,52 @@ def check(settings: Settings) -> None:
     _source(settings).close()
 
 
+def _taken(signals: list[int]) -> bool:
+    """Whether there was a signal; it is dealt with."""
+    came = bool(signals)
+    signals.clear()
+    return came
+
+
+def rule_files_of(settings: Settings) -> RuleFiles:
+    """The rule files of a configuration."""
+    from detector.rules import RuleFiles, shipped
+
+    return RuleFiles(settings.rules or shipped())
+
+
 def build(
-    settings: Settings, *, say: Any, clock: Callable[[], float] = time.time, lease: Lease | None = None
+    settings: Settings,
+    *,
+    say: Any,
+    clock: Callable[[], float] = time.time,
+    lease: Lease | None = None,
+    files: RuleFiles | None = None,
+    drain: Drain | None = None,
 ) -> Consumer:
     """The daemon that a configuration describes. Raises InputError, StateError, EdgeError.
 
     lease: held. Without one a SQLite state takes its own, and state in S3 has only its fencing.
+    files: of its rules. drain: how it is told to end.
     """
     from detector.consumer import Consumer
     from detector.core.access import Log
     from detector.core.engine import Engine
     from detector.core.watermark import LATENESS, Watermark
-    from detector.rules import load_rules, shipped
     from detector.watches import watches
 
-    rules = load_rules(settings.rules or shipped())
-    edges = _edges(settings, rules, lease)
+    book = (files or rule_files_of(settings)).read()
+    edges = _edges(settings, lease)
     lateness = LATENESS | {Log[name]: seconds for name, seconds in settings.lateness.items()}
     engine = Engine(
-        rules,
+        book.rules,
         watches(gather=True),
         watermark=Watermark(lateness, settings.idle_after),
         horizon=settings.horizon,
         memory=settings.memory,
         shelf=edges.store,
     )
-    return Consumer(engine, rules, edges, _orders(settings), say=say, clock=clock, sight=_sight(settings))
+    return Consumer(engine, book, edges, _orders(settings), say=say, clock=clock, sight=_sight(settings), drain=drain)
 
 
 def _sight(settings: Settings) -> Sight:
@@ -184,13 +249,12 @@ def _orders(settings: Settings) -> Orders:
     )
 
 
-def _edges(settings: Settings, rules: Sequence[Rule], lease: Lease | None) -> Edges:
+def _edges(settings: Settings, lease: Lease | None) -> Edges:
     from detector.outbox import Edges
 
     source = _source(settings)
     sinks = [_sink(alert) for alert in settings.alerts]
-    revokes = settings.response.mode == "enforce" and any("revoke" in rule.respond for rule in rules)
-    responder = _responder(settings) if revokes else None
+    responder = _responder(settings) if settings.response.mode == "enforce" else None
     store = _store(settings, lease)
     return Edges(source, store, sinks, _journal(settings.journal), responder, lease)
 
@@ -301,7 +365,37 @@ def _page(settings: Settings, running: Sequence[Consumer]) -> Page | None:
 
 
 def say(event: str, **fields: Any) -> None:
-    """One line of the program's own log: JSON on standard error; hostile text cannot break out of it."""
+    """One line of the program's own log: JSON on standard error; hostile text cannot break out of it or flood it."""
     line: Mapping[str, Any] = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "event": event} | fields
-    sys.stderr.write(json.dumps(line, default=str) + "\n")
+    sys.stderr.write(json.dumps(bounded(line), default=lambda value: bounded(str(value))) + "\n")
     sys.stderr.flush()
+
+
+def bounded(value: Any) -> Any:
+    """The value with texts and lists cut to what a line of a log may hold: names come out of logs."""
+    if isinstance(value, str):
+        return value if len(value) <= LONGEST_TEXT else value[:LONGEST_TEXT] + "…"
+    if isinstance(value, dict):
+        return {bounded(str(name)): bounded(one) for name, one in list(value.items())[:MOST_ITEMS]}
+    if isinstance(value, list | tuple | set | frozenset):
+        kept = [bounded(one) for one in list(value)[:MOST_ITEMS]]
+        return [*kept, "…"] if len(value) > MOST_ITEMS else kept
+    return value
+
+
+class _Said(logging.Handler):
+    """What libraries log, as lines of the program's own log."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            told = record.getMessage()
+        except Exception as error:  # noqa: BLE001  a log line must not end the daemon
+            told = f"a message that cannot be told: {type(error).__name__}"
+        say("library", logger=record.name, level=record.levelname.lower(), message=told)
+
+
+def hear_libraries() -> None:
+    """From now on warnings of libraries and of Python are lines of the program's own log."""
+    logging.captureWarnings(capture=True)
+    logging.getLogger().handlers = [_Said(logging.WARNING)]
+    logging.getLogger().setLevel(logging.WARNING)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -36,6 +36,8 @@ T = TypeVar("T")
 STATE_VERSION = 4
 MEMORY = 256 << 20
 """Bytes of tallies, bounds, ids and credentials that are held in memory."""
+OF_WATCHES = frozenset({"watch", "tally", "keys", "pane", "pane-keys", "model"})
+"""Heads of the names of parts that belong to a rule."""
 KEPT = ("copies/", "seen-contested/")
 """Beginnings of the names of parts that a second run goes on using."""
 HORIZON = 48 * 3600
@@ -74,6 +76,15 @@ class Watch(Holder, Protocol):
 
     def reads(self) -> tuple[Log, ...]:
         """Kinds of log the rule reads."""
+
+    def take(self, rule: Any) -> None:
+        """From now on the rule is worded so, or has these exceptions; what it counts (its digest) is the same."""
+
+    def end(self) -> list[Finding]:
+        """The rule is no more: close what is open, with the figures so far."""
+
+    def names(self) -> set[str]:
+        """Names of its parts in the checkpoint."""
 
 
 @dataclass(slots=True)
@@ -135,7 +146,9 @@ class Engine:
         self.logs_seen: set[Log] = set()
         self._groupings = Groupings()
         self._internal_before_copy = False
+        self._make_watch = make_watch
         self._watches = [make_watch(rule, self.people) for rule in rules]
+        self._left: set[str] = set()
         self._seen = Seen("seen", preferred)
         self._copies = copies or Seen("copies")
         self._internal = Seen("internal")
@@ -208,10 +221,33 @@ class Engine:
         self.watermark.reached = reached
         return judged + closed
 
+    def adopt(self, rules: Sequence[Rule]) -> list[Finding]:
+        """From now on these rules count; the closed findings of those that are no more.
+
+        A rule that counts what it counted (its digest) keeps its windows, open findings, alert ids and evidence, also
+        if its wording or exceptions changed. Any other begins empty. One that is no more, or counts something else, is
+        ended: what is open is closed with the figures so far, and its parts leave the checkpoint.
+        """
+        before = {watch.rule.id: watch for watch in self._watches}
+        after = []
+        for rule in rules:
+            watch = before.get(rule.id)
+            if watch is not None and watch.rule.digest() == rule.digest():
+                del before[rule.id]
+                self._guard(watch, lambda watch=watch, rule=rule: watch.take(rule), None)  # type: ignore[misc]
+            else:
+                watch = self._begun(rule)
+            after.append(watch)
+        self._watches = after
+        changed = {rule.id for rule in rules}
+        return [f for w in before.values() for f in self._ended(w, "changed" if w.rule.id in changed else "removed")]
+
     def changes(self) -> dict[str, bytes | None]:
         """Checkpoint parts that came (bytes) or went (None) since the last call."""
         self._tidy()
-        parts: dict[str, bytes | None] = {"engine": msgspec.msgpack.encode(self._state())}
+        parts: dict[str, bytes | None] = dict.fromkeys(self._left)  # first: a changed rule uses the same names again
+        self._left = set()
+        parts["engine"] = msgspec.msgpack.encode(self._state())
         for holder in self._holders():
             parts |= holder.changes()
         return parts
@@ -252,6 +288,30 @@ class Engine:
         self._forgotten = state["forgotten"]
         for holder in self._holders():
             holder.restore(parts)
+        known = {name for watch in self._watches for name in watch.names()}
+        self._left = {name for name in parts if name.partition("/")[0] in OF_WATCHES and name not in known}
+
+    def _begun(self, rule: Rule) -> Watch:
+        """A watch with nothing in it."""
+        watch = self._make_watch(rule, self.people)
+        for one in watch.spilling():
+            if self._shelf is not None:
+                one.lean_on(self._shelf, self._memory // 2 // len(self._spilling))
+            self._spilling.append(one)
+        return watch
+
+    def _ended(self, watch: Watch, why: str) -> list[Finding]:
+        """Let go of a watch; what was open."""
+        nothing: list[Finding] = []
+        told = self._guard(watch, watch.end, nothing)
+        self.failures.pop(watch.rule.id, None)
+        gone = watch.spilling()
+        self._spilling = [one for one in self._spilling if all(one is not other for other in gone)]
+        self._left |= watch.names()
+        end = f" Ended early: the rule was {why}, and this is what it had counted until then."
+        return [
+            replace(f, explanation=f.explanation + end, details=f.details | {"ended_by": f"rule {why}"}) for f in told
+        ]
 
     def _shares(self) -> list[tuple[Spilling, int]]:
         """Where more is held than may be: what each part of the state may go on holding, half of it all together."""

@@ -106,6 +106,10 @@ class Segments:
         self._fresh, self._gone = {}, set()
         return out
 
+    def names(self) -> set[str]:
+        """Names of what the checkpoint has of it, by the last `changes`."""
+        return {part.name for part in self.all_parts() if part.name not in self._fresh} | self._gone
+
     def restore(self, parts: Mapping[str, bytes], each: Callable[[Run], object] = lambda _: None) -> None:
         """Take in the parts of a checkpoint that are ours and show each; what is too much stays on the shelf."""
         held = 0

@@ -29,6 +29,7 @@ from detector.core.sighting import Sightings, Texts
 from detector.core.tally import Tallies
 from detector.core.times import duration, iso
 from detector.core.view import NO_GROUP, BatchView, GroupKey
+from detector.core.watermark import FOREVER
 from detector.core.window import F64, distinct_at, episodes, longest_episode, starts_of_runs, sums_at, unique_sorted
 
 WARM = 4
@@ -62,7 +63,7 @@ class ThresholdWatch:
         self._slice = max(1, rule.window // SLICES)
         self._late: set[int] = set()
         self._newest = 0
-        self._exemptions = [(e, _exemption_matcher(e)) for e in rule.exceptions]
+        self._exemptions = _exemptions(rule)
         self._changed = True
 
     def absorb(self, view: BatchView, late: Mask) -> None:
@@ -111,6 +112,22 @@ class ThresholdWatch:
         closed = self._ledger.close(watermark - self.rule.window - self.rule.granularity + 1)
         self._changed |= bool(closed)
         return [self._finding(group, tracked, CLOSED) for group, tracked in closed]
+
+    def take(self, rule: Threshold) -> None:
+        """From now on the rule is worded so, or has these exceptions; it counts what it counted."""
+        excepted = rule.exceptions_digest() != self.rule.exceptions_digest()
+        self.rule, self._exemptions = rule, _exemptions(rule)
+        if excepted:
+            self._reconsider()
+            self._changed = True
+
+    def end(self) -> list[Finding]:
+        """The rule is no more: close what is open, with the figures so far."""
+        return self.advance(FOREVER)
+
+    def names(self) -> set[str]:
+        """Names of its parts in the checkpoint."""
+        return self._tallies.names() | self._keys.rows.names() | {f"watch/{self.rule.id}"}
 
     def forget_before(self, second: int) -> None:
         """Let go of everything that only records before this second could change."""
@@ -327,6 +344,10 @@ def _explain(rule: Threshold, group: Mapping[str, str], opened_at: int, last_at:
         f"{who}: {peak:,} {what} within {duration(rule.window)} at the peak, threshold {rule.threshold:,}; "
         f"at or above it from {iso(opened_at)} to {iso(last_at)}."
     )
+
+
+def _exemptions(rule: Threshold) -> list[tuple[Exemption, Any]]:
+    return [(exemption, _exemption_matcher(exemption)) for exemption in rule.exceptions]
 
 
 def _exemption_matcher(exemption: Exemption) -> Any:

@@ -51,6 +51,10 @@ class Keys:
         self._fresh, self._whole = {}, False
         return out
 
+    def names(self) -> set[str]:
+        """Names of what the checkpoint has of it, by the last `changes`."""
+        return set(self._pieces)
+
     def restore(self, parts: Mapping[str, bytes]) -> None:
         """Take in the pieces of a checkpoint that are ours."""
         self._pieces = sorted(name for name in parts if name.startswith(f"{self.name}/"))

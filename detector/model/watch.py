@@ -76,6 +76,19 @@ class BaselineWatch:
         self._changed |= bool(closed)
         return news + [self._finding(group, tracked, CLOSED) for group, tracked in closed]
 
+    def take(self, rule: BaselineRule) -> None:
+        """From now on the rule is worded so; it counts what it counted."""
+        self.rule = rule
+
+    def end(self) -> list[Finding]:
+        """The rule is no more: close what is open, with the figures so far. Unsealed panes are not judged."""
+        return [self._finding(group, tracked, CLOSED) for group, tracked in self._ledger.close(FOREVER)]
+
+    def names(self) -> set[str]:
+        """Names of its parts in the checkpoint."""
+        own = {f"watch/{self.rule.id}", f"model/{self.rule.id}"}
+        return self._tallies.names() | self._keys.names() | own
+
     def forget_before(self, second: int) -> None:
         """Let go of panes and episodes that are long over."""
         oldest = second - 2 * max(PANE_SECONDS, self.rule.cooldown)

@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import logging
+import warnings
 
 from detector.cli import watch
 from replay.organisation import burst
@@ -52,3 +54,45 @@ def test_a_daemons_heartbeat_says_how_it_is(tmp_path):
     assert resumed["records"] == 5
     assert resumed["watermark_lag_seconds"] > 0
     assert resumed["alerts_waiting"] == resumed["rules_failed"] == 0
+
+
+HOSTILE = 'x\n{"event": "stopped"}\r\x1b[2J\u2028\udc80' + "y" * 100_000
+
+
+def lines(capsys):
+    text = capsys.readouterr().err
+    assert text.isascii()
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_hostile_names_can_neither_break_out_of_the_log_nor_flood_it(capsys):
+    """One event, one line of plain ASCII of bounded length, however long and wild the names are."""
+    watch.say("finding", who={HOSTILE: HOSTILE}, many=[HOSTILE] * 10_000, other=ValueError(HOSTILE))
+    [line] = lines(capsys)
+    assert line["event"] == "finding"
+    assert len(json.dumps(line)) < 80_000
+    assert len(line["many"]) == watch.MOST_ITEMS + 1
+    assert line["other"].startswith("x")
+
+
+def test_what_libraries_say_is_a_line_of_the_log(capsys):
+    """Warnings of loggers and of Python; nothing below a warning; a message that cannot be told ends nothing."""
+    root = logging.getLogger()
+    kept = root.handlers, root.level
+    try:
+        watch.hear_libraries()
+        logging.getLogger("botocore.x").warning("slow %s", HOSTILE)
+        logging.getLogger("botocore.x").info("nothing")
+        logging.getLogger("other").error("%d", "no number")
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            logging.captureWarnings(capture=True)
+            warnings.warn("old", DeprecationWarning, stacklevel=1)
+    finally:
+        root.handlers, root.level = kept
+        logging.captureWarnings(capture=False)
+    first, second, third = lines(capsys)
+    assert [line["event"] for line in (first, second, third)] == ["library"] * 3
+    assert (first["logger"], first["level"]) == ("botocore.x", "warning")
+    assert "cannot be told" in second["message"]
+    assert "old" in third["message"]
