@@ -88,6 +88,7 @@ def test_it_is_built():
     assert kernel.BUILT, "install a C compiler and Python's headers (on Debian: gcc libc6-dev python3-dev)"
 
 
+HOST_IDS = [HOST_ID.encode(), HOST_ID[:38].encode(), HOST_ID[:37].encode(), "é".encode() * 19]
 ORDINARY = [
     line(),
     line(requester="-", address="2001:db8::1", status="403", error="AccessDenied", sent="243"),
@@ -165,6 +166,32 @@ def test_times_are_read_as_everywhere(texts):
     }
 
 
+@pytest.mark.parametrize(
+    ("before", "at"),
+    [
+        (None, "16/Mar/2242:12:56:31 +0000"),
+        (None, "16/Mar/2242:12:56:32 +0000"),
+        ("16/Mar/2242:12:56:31 +0000", "16/Mar/2242:12:56:32 +0000"),
+        (None, "01/Jan/1970:00:29:59 +0030"),
+        ("01/Jan/1970:00:30:00 +0030", "01/Jan/1970:00:29:59 +0030"),
+        (None, "01/May/2026:12:00:00 +0059"),
+        (None, "01/May/2026:12:00:00 +0060"),
+        (None, "31/Dec/0000:23:59:59 +0000"),
+    ],
+)
+def test_the_bounds_of_times(before, at):
+    rows, _, lines = found("\n".join(line(at=text) for text in (before, at) if text).encode())
+    time = epoch_seconds(at)
+    assert (rows[lines - 1].time if lines - 1 in rows else None) == time
+
+
+@pytest.mark.parametrize("host_id", HOST_IDS)
+@pytest.mark.parametrize("quoted", [b'"-" "a"', b'"a"', b'- "a"', b'"-" "a""', b'"', b"-"])
+def test_which_host_ids_are_left_out(quoted, host_id):
+    right = b" ".join([quoted, b"-", host_id, b"SigV4 -"])
+    assert told(right) == [without_host_id(right)]
+
+
 def without_host_id(rest):
     """What of the right of a line is told apart, said otherwise."""
     quoted, quote, tail = rest.rpartition(b'"')
@@ -174,22 +201,28 @@ def without_host_id(rest):
     return rest, None
 
 
-HOST_IDS = [HOST_ID.encode(), HOST_ID[:38].encode(), HOST_ID[:37].encode(), "é".encode() * 19]
-RIGHT = st.lists(
-    st.sampled_from([b'"', b" ", b"-", b"x", b"\xff", b"\r", b'"-" "a" ', TAIL.encode(), *HOST_IDS]), max_size=9
-).map(b"".join)
+PIECE = st.sampled_from([b'"', b" ", b"-", b"x", b"\xff", b"\r", b'"-" "a" ', TAIL.encode(), *HOST_IDS])
+QUOTED = st.sampled_from([b'"-" "a"', b'"a"', b"- -", b'- "a"', b'"-" "a""', b'"', b"", b'"a" -'])
+RIGHT = st.one_of(
+    st.lists(PIECE, max_size=9).map(b"".join),
+    st.builds(lambda *parts: b" ".join(parts), QUOTED, st.sampled_from([b"-", b"v", b""]), PIECE, PIECE),
+)
 
 
 @given(st.lists(RIGHT, min_size=1, max_size=4))
 def test_a_host_id_is_left_out_where_it_takes_part_in_nothing(rights):
+    assert told(*rights) == list(map(without_host_id, rights))
+
+
+def told(*rights):
+    """What of these rights of lines is told apart."""
     left = line(referer="", agent="", tail="").encode()
     data = b"\n".join(left + b" " + right for right in rights)
     usual = usual_lines.usual_lines(data, 0, LONGEST, frozenset({usual_lines.RIGHT, usual_lines.AFTER_HOST_ID}))
-    told = [
+    return [
         tuple(data[begin:end] if begin >= 0 else None for begin, end in pair)
         for pair in usual.slices[[usual_lines.RIGHT, usual_lines.AFTER_HOST_ID]].transpose(1, 0, 2).tolist()
     ]
-    assert told == list(map(without_host_id, rights))
 
 
 def test_ten_thousand_requesters_are_told_apart_over_several_rooms():
@@ -207,7 +240,7 @@ def test_ten_thousand_requesters_are_told_apart_over_several_rooms():
 @pytest.mark.parametrize("most", [1, 3, 1_000])
 def test_whatever_is_remembered_of_requesters_every_line_has_its_own(most):
     """Also where nobody's address looks like an ARN, and where somebody is named like an address."""
-    who = ["-", "arn:x", "arn:", "ar", "svc:arn:", "192.0.2.7", "arn:aws:iam::1:user/u"]
+    who = ["-", "-x", "arn:x", "arn:", "ar", "svc:arn:", "192.0.2.7", "arn:aws:iam::1:user/u"]
     lines = [
         line(requester=name, address=there, tail="") for there in ("arn:x", "-", "192.0.2.7", "arn:") for name in who
     ]
