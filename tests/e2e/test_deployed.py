@@ -23,7 +23,7 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError
 
-from detector.settings import UNAVAILABLE, read_settings
+from detector.settings import read_settings
 from replay.organisation import burst
 from tests.deploy.templates import FOLDER, template
 from tests.e2e.test_daemon_aws import RULES, SENDERS, MadeRole
@@ -178,16 +178,6 @@ class Deployment:
         return self.iam.list_role_policies(RoleName=role.name)["PolicyNames"]
 
 
-def here(task, folder):
-    """The task's environment, with files of this machine for what this version does not have."""
-    changed = dict(task)
-    for part, instead in (("STATE", f"{{kind: sqlite, path: {folder}/state.db}}"), ("JOURNAL", "{path: j.jsonl}")):
-        if (part.lower(), "bucket") in UNAVAILABLE:
-            changed = {k: v for k, v in changed.items() if not k.startswith(f"BUCKETWATCH_{part}__")}
-            changed[f"BUCKETWATCH_{part}"] = instead
-    return changed
-
-
 @pytest.fixture
 def deployment(ministack, tmp_path):
     (tmp_path / "rules.yaml").write_text(RULES)
@@ -197,7 +187,7 @@ def deployment(ministack, tmp_path):
 def ran(deployment, folder, **more):
     """The daemon as the task, run until nothing comes any more; what it logged."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("BUCKETWATCH_")}
-    environment |= here(deployment.task(), folder) | deployment.as_detector()
+    environment |= deployment.task() | deployment.as_detector()
     environment |= {"BUCKETWATCH_HTTP__PORT": "0"} | more
     ended = subprocess.run(
         [PROGRAM, "watch", "--config", FOLDER / "bucketwatch.yaml", "--until-idle", "1"], env=environment, cwd=folder,
@@ -225,8 +215,7 @@ def test_a_theft_is_seen_through_what_the_templates_make(deployment, tmp_path):
     assert waiting["Attributes"]["ApproximateNumberOfMessagesNotVisible"] == "0"
     assert deployment.policies(role) == []
     heartbeat(deployment, said(log, "heartbeat")[0])
-    if ("state", "bucket") not in UNAVAILABLE:
-        assert deployment.s3.list_objects_v2(Bucket=deployment.out["StateBucket"], Prefix="state/")["KeyCount"] > 1
+    assert deployment.s3.list_objects_v2(Bucket=deployment.out["StateBucket"], Prefix="state/")["KeyCount"] > 1
 
 
 def heartbeat(deployment, beat):
@@ -331,11 +320,10 @@ def test_nobody_but_the_detector_becomes_the_responder(deployment, monkeypatch):
     refused(iam.put_role_policy, RoleName=guarded, PolicyName="denial", PolicyDocument=DENIAL)
 
 
-def test_the_tasks_environment_is_a_whole_configuration(deployment, tmp_path):
-    """Every variable of the task is a key of the config, and nothing is missing; the contract's S3 keys as far as
-    this version has them."""
+def test_the_tasks_environment_is_a_whole_configuration(deployment):
+    """Every variable of the task is a key of the config, and nothing is missing."""
     task = {name: value for name, value in deployment.task().items() if name.startswith("BUCKETWATCH_")}
-    read = read_settings(FOLDER / "bucketwatch.yaml", here(task, tmp_path))
+    read = read_settings(FOLDER / "bucketwatch.yaml", task)
     assert read.source.queue_url == deployment.out["QueueUrl"]
     assert read.accept.buckets == (deployment.bucket["LogBucketName"],)
     assert read.accept.accounts == (ACCOUNT,)
@@ -359,7 +347,7 @@ def test_the_tasks_environment_is_a_whole_configuration(deployment, tmp_path):
         },
     )
     task = {name: value for name, value in deployment.task().items() if name.startswith("BUCKETWATCH_")}
-    least = read_settings(FOLDER / "bucketwatch.yaml", here(task, tmp_path))
+    least = read_settings(FOLDER / "bucketwatch.yaml", task)
     assert least.response.mode == "off"
     assert least.accept.accounts == ()
     assert least.accept.buckets[1:] == ("access-logs",)
