@@ -14,7 +14,7 @@ from typing import Any
 from detector.core.times import epoch, iso
 from detector.errors import EdgeError, LeaseLostError
 from detector.journal import Journal
-from detector.source import Applied, Lease, Responder, Sink, Source, StateStore
+from detector.source import Applied, Lease, Quarantine, Responder, Sink, Source, StateStore
 
 LONGEST_PAUSE = 60.0
 """Seconds between attempts at what keeps failing, at most."""
@@ -62,6 +62,7 @@ class Edges:
     journal: Journal
     responder: Responder | None = None
     lease: Lease | None = None
+    quarantine: Quarantine | None = None
 
     def insist(self) -> None:
         """Before anything leaves the program. Raises LeaseLostError if another daemon may be at work by now."""

@@ -90,6 +90,26 @@ class JournalFile(Model):
     path: SomePath
 
 
+class QuarantineFolder(Model):
+    """Messages that could not be used, as files."""
+
+    path: SomePath
+
+
+class QuarantinePrefix(Model):
+    """Messages that could not be used, as S3 objects."""
+
+    bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]+$")]
+    prefix: str = "bucketwatch/quarantine"
+
+
+class Fetch(Model):
+    """Log files of S3 fetched at the same time, and the bytes fetched and not yet read (`detector.intake`)."""
+
+    threads: Annotated[int, Field(ge=1, le=16)] = 8
+    memory: Size = 64 << 20
+
+
 class Responder(Model):
     """How an account's IAM is reached: with the daemon's own credentials, or through a role assumed there."""
 
@@ -161,6 +181,8 @@ class Settings(Model):
     state: Annotated[Sqlite | S3, Field(discriminator="kind")]
     alerts: tuple[Annotated[Sns | File | Stdout, Field(discriminator="kind")], ...] = (Stdout(kind="stdout"),)
     journal: JournalFile
+    quarantine: QuarantineFolder | QuarantinePrefix | None = None
+    fetch: Fetch = Fetch()
     response: Responding = Responding()
     protected_buckets: tuple[str, ...] = ()
     http: Http | None = None

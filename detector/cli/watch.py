@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from detector.outbox import Edges
     from detector.settings import Settings
     from detector.sight import Sight
-    from detector.source import Lease, Responder, Sink, Source, StateStore
+    from detector.source import Lease, Quarantine, Responder, Sink, Source, StateStore
 
 WAIT = 1.0
 """Seconds a turn waits for the first message: how long a signal or the end of idleness may go unnoticed."""
@@ -158,8 +158,10 @@ def _sight(settings: Settings) -> Sight:
 def _orders(settings: Settings) -> Orders:
     from detector.consumer import Orders
     from detector.core.admit import Admission
+    from detector.intake import Fetching
     from detector.logs.limits import Limits
     from detector.response.plan import ResponsePolicy
+    from detector.settings import Sqs
 
     response = settings.response
     return Orders(
@@ -174,6 +176,7 @@ def _orders(settings: Settings) -> Orders:
         settings.redact_keys,
         settings.protected_buckets,
         Limits(**settings.limits.model_dump()),
+        Fetching(settings.fetch.threads if isinstance(settings.source, Sqs) else 1, settings.fetch.memory),
     )
 
 
@@ -186,7 +189,22 @@ def _edges(settings: Settings, rules: Sequence[Rule], lease: Lease | None) -> Ed
     revokes = settings.response.mode == "enforce" and any("revoke" in rule.respond for rule in rules)
     responder = _responder(settings) if revokes else None
     store = _store(settings, lease)
-    return Edges(source, store, sinks, Journal(settings.journal.path), responder, lease)
+    return Edges(source, store, sinks, Journal(settings.journal.path), responder, lease, _quarantine(settings))
+
+
+def _quarantine(settings: Settings) -> Quarantine:
+    """Where the config says, else beside the journal."""
+    from detector.settings import QuarantinePrefix as InS3
+
+    if isinstance(settings.quarantine, InS3):
+        from detector.aws.quarantine import QuarantinePrefix
+
+        return QuarantinePrefix(settings.quarantine.bucket, settings.quarantine.prefix)
+    from detector.local.quarantine import QuarantineFolder
+
+    return QuarantineFolder(
+        settings.quarantine.path if settings.quarantine else settings.journal.path.parent / "quarantine"
+    )
 
 
 def make_lease(settings: Settings, *, say: Any) -> Lease:
