@@ -1,6 +1,6 @@
 """A flood after an outage: twelve hours of logs drained in any order, one region hours behind, poison in between.
 
-The daemon's own loop over real local edges (and a queue of the real protocol), with a clock of ours: every theft
+The daemon's own loop over real local edges (and a queue's client in memory), with a clock of ours: every theft
 alerts, the books balance, and what is closed at the end is what the same logs in order would close.
 """
 
@@ -8,9 +8,13 @@ import gzip
 import json
 import os
 import random
+import threading
+import time
+from collections import deque
 
 import pytest
 
+from detector.aws import queue
 from detector.aws.objects import S3Objects
 from detector.aws.queue import POLL, SqsSource
 from detector.cli.watch import build
@@ -159,10 +163,37 @@ def notice(record):
     return json.dumps({"detail-type": "AWS API Call via CloudTrail", "detail": record})
 
 
-def test_a_flood_is_taken_in_bounded_bites_and_loses_nothing(tmp_path, aws):
+class Server:
+    """SQS by its client's calls, in memory: a server on loopback takes minutes for so many messages."""
+
+    def __init__(self, bodies) -> None:
+        self.lock = threading.Lock()
+        self.waiting = deque((f"m{n}", body) for n, body in enumerate(bodies))
+        self.hidden = {}
+
+    def get_queue_attributes(self, **_):
+        return {"Attributes": {"VisibilityTimeout": "300"}}
+
+    def receive_message(self, **_):
+        with self.lock:
+            got = [self.waiting.popleft() for _ in range(min(BATCH, len(self.waiting)))]
+            self.hidden |= dict(got)
+        sent = {"SentTimestamp": str(int(time.time() * 1000))}
+        found = [{"MessageId": id_, "ReceiptHandle": id_, "Body": body, "Attributes": sent} for id_, body in got]
+        return {"Messages": found} if found else {}
+
+    def delete_message_batch(self, *, Entries, **_):  # noqa: N803  boto3's name
+        with self.lock:
+            for entry in Entries:
+                del self.hidden[entry["ReceiptHandle"]]
+        return {}
+
+    def close(self):
+        pass
+
+
+def test_a_flood_is_taken_in_bounded_bites_and_loses_nothing(tmp_path, monkeypatch):
     """Ten thousand messages in any order, copies and poison among them: each record once, every bite bounded."""
-    sqs = aws.client("sqs")
-    url = sqs.create_queue(QueueName=aws.name("flood"), Attributes={"VisibilityTimeout": "300"})["QueueUrl"]
     poison, copies, thieves = 50, 500, 10
     records = [r for n in range(thieves) for r in burst(f"thief-{n}", 30, 30, NOW - 600 + 40 * n)]
     ordinary = MESSAGES - len(records) - poison - copies
@@ -171,11 +202,9 @@ def test_a_flood_is_taken_in_bounded_bites_and_loses_nothing(tmp_path, aws):
     bodies = [notice(record) for record in records + random.Random(1).sample(records, copies)]
     bodies += [f"poison {n}" for n in range(poison)]
     random.Random(2).shuffle(bodies)
-    for n in range(0, MESSAGES, BATCH):
-        entries = [{"Id": str(i), "MessageBody": body} for i, body in enumerate(bodies[n : n + BATCH])]
-        sqs.send_message_batch(QueueUrl=url, Entries=entries)
-
-    source = SqsSource(url, Accept(frozenset({"trail"})), S3Objects())
+    server = Server(bodies)
+    monkeypatch.setattr(queue, "client", lambda *_, **__: server)
+    source = SqsSource("http://127.0.0.1/q", Accept(frozenset({"trail"})), S3Objects())
     source.check()
     daemon, most = Daemon(tmp_path, source), 0
     receive = source.receive
@@ -189,7 +218,7 @@ def test_a_flood_is_taken_in_bounded_bites_and_loses_nothing(tmp_path, aws):
     source.receive = counted
     daemon.drain()
     assert most <= POLL + 8 * BATCH
-    assert source._receipts == {}
+    assert (source._receipts, server.hidden, len(server.waiting)) == ({}, {}, 0)
     books = daemon.finish()
     assert (books.records, books.duplicates, books.rejected.total()) == (MESSAGES - poison, copies, 0)
     assert {session.rpartition("/")[2] for session in daemon.opened()} == {f"thief-{n}" for n in range(thieves)}
