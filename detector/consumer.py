@@ -3,6 +3,8 @@
     1 receive → 2 fetch → 3 parse → 4 engine → 5 checkpoint (with outbox)
     → 6 journal → 7 publish → 8 respond → 9 acknowledge
 
+Steps 2 and 3 are in `intake.py`, what steps 6 to 8 work off in `outbox.py`.
+
 Only step 9 tells the source that something is done, and only step 5 makes something durable. A crash
 
 - before 5: the source delivers again; nothing was counted.
@@ -28,9 +30,8 @@ import numpy as np
 
 from detector.alert import alert, leaving
 from detector.blindness import SENSES, Limits, Sense
-from detector.core.access import U64, AccessBatch, text_hash
+from detector.core.access import U64, AccessBatch
 from detector.core.admit import Admission
-from detector.core.builder import BatchBuilder
 from detector.core.dedup import Seen
 from detector.core.engine import Engine
 from detector.core.episode import CLOSED, OPENED
@@ -43,16 +44,16 @@ from detector.core.times import iso
 from detector.core.watermark import NEVER
 from detector.drain import Drain, Hurry
 from detector.errors import EdgeError, InputError, RuleFileError, StateError
+from detector.intake import Fetching, Intake
 from detector.logs.limits import LIMITS
 from detector.logs.limits import Limits as LogLimits
-from detector.logs.read import read
 from detector.outage import Failing
 from detector.outbox import Edges, Outbox, Say, Sending
 from detector.response.plan import ResponsePolicy, plan
 from detector.rules import Rulebook, read_book
 from detector.sight import COLUMNS as OF_SIGHT
 from detector.sight import Sight
-from detector.source import Delivery, Message, Notice
+from detector.source import Delivery, Message
 from detector.spool import Entry
 from detector.storm import Memory as StormMemory
 
@@ -96,6 +97,7 @@ class Orders:
     sending: Sending = field(default_factory=Sending)
     config: str = ""
     """Digest of the whole configuration, for the journal."""
+    fetching: Fetching = field(default_factory=Fetching)
 
 
 class Consumer:
@@ -117,13 +119,24 @@ class Consumer:
         self.sight = sight or Sight(Limits(), orders.protected_buckets)
         self.engine, self.edges, self.orders = engine, edges, orders
         self._book, self._book_saved = book, False
-        self._rules, self._columns = self._of_book()
         self._say, self._clock = say, clock
         self._files = Seen("files")
         for one in self._files.spilling():
             one.lean_on(edges.store, FILES_MEMORY)
         self._enforcing_since = self._saved_at = 0
         self._outbox = Outbox(edges, orders.response.max_age, orders.sending, say=say, clock=clock, drain=self.drain)
+        self._intake = Intake(
+            edges,
+            self._outbox,
+            self._files,
+            orders.admission,
+            orders.limits,
+            orders.fetching,
+            say=say,
+            drain=self.drain,
+        )
+        self._rules = self._take(book)
+        self._backlog = False
         self._failed: set[str] = set()
         self._idle: set[str] = set()
         self.checkpoint_seconds = 0.0
@@ -137,7 +150,7 @@ class Consumer:
         if before:  # what changed since then is taken up below, as it would have been without the restart
             self.engine.adopt(before.rules)
             self._book, self._book_saved = before, True
-            self._rules, self._columns = self._of_book()
+            self._rules = self._take(before)
         self.engine.restore(parts)
         self._files.restore(parts)
         self.sight.restore(parts)
@@ -162,12 +175,14 @@ class Consumer:
         self.edges.insist()
         delivery = self._receive(wait_seconds)
         # 2, 3 fetch, parse: what cannot be fetched stays with the source; what cannot be read is booked as rejected.
-        batch, done, marks = self._read(delivery.messages)
+        taken = self._intake.read(delivery.messages)
+        batch, done, marks = taken.batch, taken.done, taken.marked
+        backlog = delivery.backlog or len(self._intake) > 0
         # 4 engine: counts, and says what that means.
         now = int(self._clock())
         events = self.engine.process(batch, now)
-        findings = self.engine.judge() + self.engine.advance(now, backlog=delivery.backlog)
-        findings += self.sight.look(self.engine, batch, events, delivery.messages, now)
+        findings = self.engine.judge() + self.engine.advance(now, backlog=backlog)
+        findings += self.sight.look(self.engine, batch, events, taken.messages, now)
         self._tell(findings, now)
         self._outbox.tell_digests()
         self._note_trouble(batch, now)
@@ -181,10 +196,11 @@ class Consumer:
             self.edges.insist()
         if done and (left := self._acknowledge(done)):
             self._say("acknowledge_failed", count=len(left))
+        self.edges.source.let_go(taken.left)
         if done:
             self.last_data = self._clock()
         self.last_turn = self._clock()
-        return bool(delivery.messages) or delivery.backlog
+        return bool(delivery.messages) or backlog
 
     def reload(self, found: Rulebook | InputError) -> None:
         """Between turns: take up rules that changed, or say why they cannot be used; the rules from before then count.
@@ -223,7 +239,8 @@ class Consumer:
         self._say_head()
         if left := len(self._outbox.entries):
             self._say("left_for_next_start", count=left)
-        self.edges.source.close()
+        self._intake.close()
+        self._let_go_of_source()
         self.edges.store.close()
         return left
 
@@ -257,7 +274,7 @@ class Consumer:
         self._tell(self.engine.adopt(book.rules), now)
         self._book_saved &= dict(book.files) == dict(self._book.files)
         self._book = book
-        self._rules, self._columns = self._of_book()
+        self._rules = self._take(book)
         self._failed &= self.engine.failures.keys()
         after = self._rules
         stayed = [name for name in after if name in before and after[name] != before[name]]
@@ -276,11 +293,11 @@ class Consumer:
         self._outbox.note("reload", told | {"rules": digests, "counting_from": iso(now)})
         return True
 
-    def _of_book(self) -> tuple[dict[str, Rule], frozenset[str]]:
-        """The rules by id, and the columns to read for them."""
-        rules = self._book.rules
-        needed = columns(rules, prefer=bool(self.orders.admission.prefer))
-        return {rule.id: rule for rule in rules}, needed | OF_EVIDENCE | OF_SIGHT | {"partition"}
+    def _take(self, book: Rulebook) -> dict[str, Rule]:
+        """The rules by id; from now on the columns they need are read."""
+        needed = columns(book.rules, prefer=bool(self.orders.admission.prefer))
+        self._intake.columns = needed | OF_EVIDENCE | OF_SIGHT | {"partition"}
+        return {rule.id: rule for rule in book.rules}
 
     def _book_of(self, parts: Mapping[str, bytes]) -> Rulebook | None:
         """The rules that a checkpoint was made with; None if there are none that this version can read."""
@@ -309,9 +326,12 @@ class Consumer:
                 self._outbox.note("protected_bucket_unwatched", {"bucket": bucket})
 
     def _receive(self, wait_seconds: float) -> Delivery:
+        """The next messages; none while some of the last delivery are in hand."""
+        if len(self._intake):
+            return Delivery(backlog=self._backlog)
         try:
             with self.drain.edge():
-                return self.edges.source.receive(wait_seconds)
+                delivery = self.edges.source.receive(wait_seconds)
         except Hurry:
             return Delivery(backlog=True)
         except EdgeError as error:
@@ -319,6 +339,16 @@ class Consumer:
             if not error.retryable:
                 raise
             return Delivery(backlog=True)
+        self._backlog = delivery.backlog
+        return delivery
+
+    def _let_go_of_source(self) -> None:
+        """What is in hand comes again: at once, if there is still time to say so."""
+        try:
+            with self.drain.edge():
+                self.edges.source.close()
+        except Hurry:
+            self._say("source_left_open")
 
     def _acknowledge(self, done: Sequence[Message]) -> list[str]:
         """The ids that the source could not forget."""
@@ -327,60 +357,6 @@ class Consumer:
                 return self.edges.source.acknowledge(done)
         except Hurry:
             return [message.id for message in done]
-
-    def _read(self, messages: Sequence[Message]) -> tuple[AccessBatch, list[Message], U64]:
-        """The records of these messages, the messages that are done with, and the marks of the files counted."""
-        builder = BatchBuilder(self._columns)
-        done: list[Message] = []
-        marks: list[int] = []
-        for message in messages:
-            if message.problem:
-                self._outbox.count("quarantined")
-                self._outbox.note("quarantine", {"message": message.id, "reason": message.problem})
-                done.append(message)
-                continue
-            read_all = [self._read_one(notice, builder, marks) for notice in message.notices]
-            if all(read_all):
-                done.append(message)
-        batch = self.orders.admission.apply(builder.build())
-        return batch, done, np.array(marks, np.uint64)
-
-    def _read_one(self, notice: Notice, builder: BatchBuilder, marks: list[int]) -> bool:
-        """Read one log file; whether the source may forget it."""
-        mark = text_hash(f"{notice.name}\x1f{notice.version}")
-        if mark in marks or self._files.contains(np.array([mark], np.uint64))[0]:
-            return True
-        if self.drain.asked:
-            return False  # it stays with the source
-        try:
-            with self.drain.edge():
-                data = self.edges.source.fetch(notice)
-        except Hurry:
-            return False
-        except EdgeError as error:
-            self._outbox.count("fetch_failures")
-            self._say("fetch_failed", file=notice.name, error=str(error), again=error.retryable)
-            return False
-        marks.append(mark)
-        self._outbox.count("files")
-        self._parse(data, notice.name, builder)
-        return True
-
-    def _parse(self, data: bytes, name: str, builder: BatchBuilder) -> None:
-        """Read a log file into the builder. A file that is more than a parser can bear must not stop the others."""
-        mark = builder.mark()
-        try:
-            reading = read(data, name, builder, self.orders.limits)
-        except Exception as error:  # noqa: BLE001  whatever it is, the file is quarantined and people are told
-            builder.undo(mark)
-            self._outbox.count("quarantined")
-            self._say("file_quarantined", file=name, error=f"{type(error).__name__}: {error}")
-            self._outbox.note("quarantine", {"file": name, "reason": f"{type(error).__name__}: {error}"})
-            return
-        if not reading.kind:
-            self._outbox.note("ignored", {"file": name, "reason": reading.reason})
-        if reading.damage:
-            self._outbox.note("damaged", {"file": name, "reason": reading.damage})
 
     def _tell(self, findings: Sequence[Finding], now: int) -> None:
         """Put findings into the outbox: journalled all, sent where the rule pages, answered where it says so."""

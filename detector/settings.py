@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
@@ -88,28 +88,33 @@ class Stdout(Model):
     ocsf: bool = False
 
 
-class JournalPlace(Model):
-    """The hash-chained record of findings and actions: a file, or objects below a prefix of a bucket.
+class Place(Model):
+    """On a disk, or objects below a prefix of a bucket."""
+
+    path: SomePath | None = None
+    bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]+$")] | None = None
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if (self.path is None) == (self.bucket is None):
+            msg = "expected either path or bucket (and prefix)"
+            raise ValueError(msg)
+        if self.path is not None and (other := self.model_fields_set - {"path"}):
+            verb = "goes" if len(other) == 1 else "go"
+            msg = f"{', '.join(sorted(other))} {verb} with bucket"
+            raise ValueError(msg)
+        return self
+
+
+class JournalPlace(Place):
+    """The hash-chained record of findings and actions.
 
     retention: seconds for which objects are locked, where the bucket has object lock.
     """
 
-    path: SomePath | None = None
-    bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]+$")] | None = None
     prefix: str = "journal"
     retention: Annotated[Duration, Field(ge=86_400)] | None = None
     lock: Literal["governance", "compliance"] = "governance"
-
-    @model_validator(mode="after")
-    def _is_one_place(self) -> JournalPlace:
-        given = self.model_fields_set
-        if (self.path is None) == (self.bucket is None):
-            msg = "expected either path (a file) or bucket (and prefix)"
-            raise ValueError(msg)
-        if self.path is not None and given & {"prefix", "retention", "lock"}:
-            msg = "prefix, retention and lock go with bucket"
-            raise ValueError(msg)
-        return self
 
 
 class Grouping(Model):
@@ -122,6 +127,19 @@ class Grouping(Model):
     critical_within: Annotated[Duration, Field(ge=1)] = STORM.critical_within
     named: Annotated[int, Field(ge=1, le=100)] = STORM.named
     ids: Annotated[int, Field(ge=1, le=1000)] = STORM.ids
+
+
+class QuarantinePlace(Place):
+    """Bytes of messages that could not be used."""
+
+    prefix: str = "quarantine"
+
+
+class Fetch(Model):
+    """Log files of S3 fetched at the same time, and the bytes fetched and not yet read (`detector.intake`)."""
+
+    threads: Annotated[int, Field(ge=1, le=16)] = 8
+    memory: Size = 64 << 20
 
 
 class Responder(Model):
@@ -197,6 +215,8 @@ class Settings(Model):
     journal: JournalPlace
     storm: Grouping = Grouping()
     sink_down_after: Duration = 600
+    quarantine: QuarantinePlace | None = None
+    fetch: Fetch = Fetch()
     response: Responding = Responding()
     protected_buckets: tuple[str, ...] = ()
     http: Http | None = None

@@ -19,7 +19,7 @@ class Notice:
     """One piece of log data: either its bytes are here (`data`), or it says where they lie.
 
     name: what people are shown and rejects are filed under (`s3://bucket/key`, a path, `sqs:<message id>`).
-    version: S3 version id or ETag; for a file its size and modification time.
+    version: S3 version id or ETag; for a file its size and modification time. size: bytes, as far as announced.
     """
 
     name: str
@@ -27,19 +27,22 @@ class Notice:
     bucket: str = ""
     key: str = ""
     version: str = ""
+    size: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
     """What is acknowledged as one. `sent_at`: epoch seconds it was put into the queue (a file: its modification time).
 
-    `problem`: why the message is not understood, or refused (a bucket outside `accept`); it has no notices then.
+    `problem`: why the message is not understood, or refused (a bucket outside `accept`); it has no notices then, but
+    its `body`.
     """
 
     id: str
     notices: tuple[Notice, ...] = ()
     sent_at: float = 0.0
     problem: str = ""
+    body: bytes = field(default=b"", compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +54,23 @@ class Delivery:
 
 
 class Source(Protocol):
-    """Where notices come from. Positions travel with the messages; only `acknowledge` commits."""
+    """Where notices come from. Positions travel with the messages; only `acknowledge` commits.
+
+    What was received is in hand, and is not delivered again, until it is acknowledged or let go of.
+    """
+
+    @property
+    def redrives(self) -> bool:
+        """Whether what is never acknowledged ends among dead letters, where people find it."""
 
     def receive(self, wait_seconds: float) -> Delivery:
         """The next messages, waiting up to so long for the first. Raises EdgeError."""
 
     def fetch(self, notice: Notice) -> bytes:
-        """The notice's bytes as delivered (still gzipped). Raises EdgeError, `retryable` where a later try may work."""
+        """The notice's bytes as delivered (still gzipped). Raises EdgeError, `retryable` where a later try may work.
+
+        May be called by several threads at a time.
+        """
 
     def positions(self, done: Sequence[Message]) -> bytes:
         """What the checkpoint keeps so that after a restart neither these nor earlier ones are delivered again."""
@@ -68,8 +81,18 @@ class Source(Protocol):
     def acknowledge(self, messages: Sequence[Message]) -> list[str]:
         """Never deliver these again. Returns the ids of those that could not be acknowledged."""
 
+    def let_go(self, messages: Sequence[Message]) -> None:
+        """These are no longer worked on, and not done with: deliver them again some time."""
+
     def close(self) -> None:
         """Let go of connections."""
+
+
+class Quarantine(Protocol):
+    """Keeps the bytes of what could not be used, for people."""
+
+    def put(self, data: bytes) -> str:
+        """Keep these bytes, under a name that is their hash, once; where they are. Raises EdgeError."""
 
 
 class Sink(Protocol):

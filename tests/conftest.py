@@ -5,6 +5,7 @@ The same examples on every run, and no deadline: a test never fails for the spee
 """
 
 import os
+import signal
 
 from hypothesis import settings
 
@@ -14,5 +15,9 @@ from tests.servers import aws, moto_server
 settings.register_profile("same", deadline=None, derandomize=True)
 settings.register_profile("explore", deadline=None, max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
+
+# started in the background of a shell, we and our children would be deaf to it
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 __all__ = ["aws", "ministack", "ministack_server", "moto_server"]

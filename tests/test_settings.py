@@ -93,7 +93,7 @@ response: {mode: on, max_age: soon}
         "c.yaml:2:1: accpt: unknown field; did you mean 'accept'?",
         "c.yaml:4:33: alerts.topic_arn: expected text of the form",
         "c.yaml:4:41: alerts.kind: expected",
-        "c.yaml:5:10: journal: expected either path (a file) or bucket (and prefix)",
+        "c.yaml:5:10: journal: expected either path or bucket (and prefix)",
         "c.yaml:6:18: response.mode: expected 'off', 'plan' or 'enforce', got 'on'",
         "c.yaml:6:31: response.max_age: expected a duration such as 5m, got 'soon'",
     ):
@@ -105,7 +105,7 @@ response: {mode: on, max_age: soon}
     [
         (MINIMAL + "archive: {path: a}\n", "the archive is not in this version"),
         (MINIMAL.replace("path: journal.jsonl", "path: j, bucket: buc"), "journal: expected either path"),
-        (MINIMAL.replace("path: journal.jsonl", "path: j, prefix: p"), "prefix, retention and lock go with bucket"),
+        (MINIMAL.replace("path: journal.jsonl", "path: j, prefix: p"), "prefix goes with bucket"),
         (
             "source: {kind: sqs, queue_url: 'https://q'}\n" + MINIMAL.partition("\n")[2],
             "accept: expected accept.buckets",

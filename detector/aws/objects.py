@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import closing
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from detector.aws.session import client, edge
@@ -33,6 +34,7 @@ class S3Objects:
     ) -> None:
         self._region, self._largest, self._sleep = region, largest, sleep
         self._client: S3Client | None = None
+        self._making = Lock()
 
     def fetch(self, bucket: str, key: str, version: str = "") -> bytes:
         """The object's bytes as they are stored.
@@ -57,14 +59,19 @@ class S3Objects:
             self._client = None
 
     def _read(self, where: str, bucket: str, key: str, version: str) -> bytes:
-        if self._client is None:
-            self._client = client("s3", region=self._region)
+        s3 = self._made()
         chosen: dict[str, Any] = {"VersionId": version} if version and not version.startswith('"') else {}
         with edge("read a log file", where=where):
-            answer = self._client.get_object(Bucket=bucket, Key=key, **chosen)
+            answer = s3.get_object(Bucket=bucket, Key=key, **chosen)
             self._bounded(answer["ContentLength"], where)
             with closing(answer["Body"]) as body:
                 return b"".join(self._chunks(body, where))
+
+    def _made(self) -> S3Client:
+        with self._making:
+            if self._client is None:
+                self._client = client("s3", region=self._region)
+            return self._client
 
     def _chunks(self, body: Any, where: str) -> list[bytes]:
         """Read to the end. The declared length is not trusted: a wrong one must not fill the memory."""

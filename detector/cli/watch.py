@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from detector.rules import Rulebook, RuleFiles
     from detector.settings import JournalPlace, Settings
     from detector.sight import Sight
-    from detector.source import Lease, Responder, Sink, Source, StateStore
+    from detector.source import Lease, Quarantine, Responder, Sink, Source, StateStore
 
 WAIT = 1.0
 """Seconds a turn waits for the first message: how long a signal or the end of idleness may go unnoticed."""
@@ -97,6 +97,9 @@ def watch(
         lease.release()
         if page:
             page.close()
+    if drain.over:  # a thread may hang in a call that nothing breaks off: Python would wait for it
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def listen(drain: Drain, stopping: list[int], hung_up: list[int]) -> None:
@@ -226,9 +229,11 @@ def _orders(settings: Settings) -> Orders:
 
     from detector.consumer import Orders
     from detector.core.admit import Admission
+    from detector.intake import Fetching
     from detector.logs.limits import Limits
     from detector.outbox import Sending
     from detector.response.plan import ResponsePolicy
+    from detector.settings import Sqs
     from detector.storm import Limits as Storming
 
     response = settings.response
@@ -246,6 +251,7 @@ def _orders(settings: Settings) -> Orders:
         Limits(**settings.limits.model_dump()),
         Sending(Storming(**settings.storm.model_dump()), settings.sink_down_after),
         hashlib.sha256(settings.model_dump_json().encode()).hexdigest()[:16],
+        Fetching(settings.fetch.threads if isinstance(settings.source, Sqs) else 1, settings.fetch.memory),
     )
 
 
@@ -256,7 +262,21 @@ def _edges(settings: Settings, lease: Lease | None) -> Edges:
     sinks = [_sink(alert) for alert in settings.alerts]
     responder = _responder(settings) if settings.response.mode == "enforce" else None
     store = _store(settings, lease)
-    return Edges(source, store, sinks, _journal(settings.journal), responder, lease)
+    return Edges(source, store, sinks, _journal(settings.journal), responder, lease, _quarantine(settings))
+
+
+def _quarantine(settings: Settings) -> Quarantine:
+    """Where the config says, else beside the journal."""
+    place, journal = settings.quarantine, settings.journal
+    bucket = place.bucket if place else journal.bucket
+    if bucket is not None:
+        from detector.aws.quarantine import QuarantinePrefix
+
+        beside = "/".join([*journal.prefix.strip("/").split("/")[:-1], "quarantine"])
+        return QuarantinePrefix(bucket, place.prefix if place else beside)
+    from detector.local.quarantine import QuarantineFolder
+
+    return QuarantineFolder((place and place.path) or Path(journal.path or "").parent / "quarantine")
 
 
 def make_lease(settings: Settings, *, say: Any) -> Lease:

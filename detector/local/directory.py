@@ -45,6 +45,11 @@ class DirectorySource:
         self._held: dict[str, float] = {}
         self._monotonic, self._sleep = monotonic, sleep
 
+    @property
+    def redrives(self) -> bool:
+        """A directory has no dead letters."""
+        return False
+
     def check(self) -> None:
         """Raises InputError if there is no such directory."""
         if not self._root.is_dir():
@@ -79,6 +84,9 @@ class DirectorySource:
             self._done.add(message.id)
             self._held.pop(message.id, None)
         return []
+
+    def let_go(self, messages: Sequence[Message]) -> None:
+        """They come again when their time is over."""
 
     def positions(self, done: Sequence[Message]) -> bytes:
         """What has been read, these included, for the checkpoint."""
@@ -115,7 +123,7 @@ class DirectorySource:
 
     def _message(self, name: str, stat: os.stat_result) -> Message:
         version = f"{stat.st_size}-{stat.st_mtime_ns}"
-        notice = Notice(shown_name(str(self._root / name)), key=name, version=version)
+        notice = Notice(shown_name(str(self._root / name)), key=name, version=version, size=stat.st_size)
         return Message(f"{name}|{version}", (notice,), stat.st_mtime)
 
 

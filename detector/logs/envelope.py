@@ -17,7 +17,7 @@ import base64
 import json
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 from urllib.parse import unquote_plus
@@ -33,6 +33,9 @@ NOT_LOGS = frozenset({"CloudTrail-Digest", "CloudTrail-Insight"})
 """Folders beside CloudTrail's own that hold signatures and summaries, not records."""
 
 GZIP = 16 + zlib.MAX_WBITS
+
+INLINE, INLINE_END = b'{"Records": [', b"]}"
+"""What stands around the records that a message itself brings."""
 
 ACCOUNT_IN_KEY = re.compile(r"(?:^|/)AWSLogs/(?:o-[a-z0-9]+/)?(\d{12})/", re.ASCII)
 """Where CloudTrail's file names say whose log it is."""
@@ -70,6 +73,12 @@ def notices(body: str, message_id: str, limits: Limits = LIMITS) -> Parsed:
         return Parsed(notices=tuple(_read(body, _Origin(message_id, limits))))
     except _UnclearError as why:
         return Parsed(problem=str(why))
+
+
+def joined(inline: Sequence[bytes]) -> bytes:
+    """The inline records of several notices, as one."""
+    records = (one[len(INLINE) : -len(INLINE_END)] for one in inline)
+    return INLINE + b",".join(some for some in records if some) + INLINE_END
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +160,7 @@ def _s3_event(document: Json, _origin: _Origin) -> Iterator[Notice]:
             stored = _at(record, where, "s3", "object")
             key = unquote_plus(_text(stored, where, "key"))
             bucket = _text(_at(record, where, "s3", "bucket"), where, "name")
-            yield from _log(bucket, key, _version(stored.get("versionId"), stored.get("eTag")))
+            yield from _log(bucket, key, _version(stored.get("versionId"), stored.get("eTag")), stored.get("size"))
 
 
 def _sns(document: Json, origin: _Origin) -> Iterator[Notice]:
@@ -165,7 +174,7 @@ def _object_created(document: Json, _origin: _Origin) -> Iterator[Notice]:
     stored = _at(document, "event", "detail", "object")
     bucket = _text(_at(document, "event", "detail", "bucket"), "event.detail.bucket", "name")
     version = _version(stored.get("version-id"), stored.get("etag"))
-    yield from _log(bucket, _text(stored, "event.detail.object", "key"), version)
+    yield from _log(bucket, _text(stored, "event.detail.object", "key"), version, stored.get("size"))
 
 
 def _api_call(document: Json, origin: _Origin) -> Iterator[Notice]:
@@ -233,13 +242,14 @@ ENVELOPES = (
 # --- parts
 
 
-def _log(bucket: str, key: str, version: str) -> Iterator[Notice]:
+def _log(bucket: str, key: str, version: str, size: Any = 0) -> Iterator[Notice]:
     """The notice of a stored object, if it can be a log: no folder marker, no digest, no insight."""
     for text in (bucket, key, version):
         if HALF_CHARACTER.search(text):
             raise _UnclearError(f"half a character in the name of an object: {_short(text)}")
     if not key.endswith("/") and NOT_LOGS.isdisjoint(key.split("/")):
-        yield Notice(f"s3://{bucket}/{key}", bucket=bucket, key=key, version=version)
+        announced = size if isinstance(size, int) and size > 0 else 0
+        yield Notice(f"s3://{bucket}/{key}", bucket=bucket, key=key, version=version, size=announced)
 
 
 def _inline(records: list[Any], origin: _Origin) -> Notice:

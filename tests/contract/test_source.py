@@ -69,7 +69,7 @@ class Queue:
         self.s3.delete_object(Bucket=self.bucket, Key=name)
 
     def open(self):
-        return SqsSource(self.url, Accept(frozenset({self.bucket})), S3Objects(sleep=lambda _: None))
+        return SqsSource(self.url, Accept(frozenset({self.bucket})), S3Objects(sleep=lambda _: None), poll=64)
 
     def hold_briefly(self):
         self.sqs.set_queue_attributes(QueueUrl=self.url, Attributes={"VisibilityTimeout": str(VISIBILITY)})

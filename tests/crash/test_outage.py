@@ -1,0 +1,225 @@
+"""A flood after an outage: twelve hours of logs drained in any order, one region hours behind, poison in between.
+
+The daemon's own loop over real local edges (and a queue's client in memory), with a clock of ours: every theft
+alerts, the books balance, and what is closed at the end is what the same logs in order would close.
+"""
+
+import gzip
+import json
+import os
+import random
+import threading
+import time
+from collections import deque
+
+import pytest
+
+from detector.aws import queue
+from detector.aws.objects import S3Objects
+from detector.aws.queue import POLL, SqsSource
+from detector.cli.watch import build
+from detector.local.directory import DirectorySource
+from detector.logs.envelope import Accept
+from detector.settings import Settings
+from replay.organisation import burst
+
+HOURS = 12
+NOW = 1_777_626_000
+BEGAN = NOW - HOURS * 3600
+BEHIND = 6 * 3600
+RULE = """
+rules:
+  - id: bulk
+    title: One session read 20 objects in a minute
+    severity: high
+    kind: threshold
+    where: {operation: read}
+    group_by: session
+    measure: objects
+    window: 1m
+    threshold: 20
+"""
+
+
+class Daemon:
+    """One daemon over a folder, at the end of an outage."""
+
+    def __init__(self, folder, source=None) -> None:
+        self.folder, self.now, self.said = folder, float(NOW), []
+        (folder / "logs").mkdir(exist_ok=True)
+        (folder / "rules.yaml").write_text(RULE)
+        settings = Settings.model_validate(
+            {
+                "source": {"kind": "directory", "path": str(folder / "logs")},
+                "rules": str(folder / "rules.yaml"),
+                "state": {"kind": "sqlite", "path": str(folder / "state.db")},
+                "alerts": ({"kind": "file", "path": str(folder / "alerts.jsonl")},),
+                "journal": {"path": str(folder / "journal.jsonl")},
+                "lateness": {"cloudtrail": "20m"},
+            }
+        )
+        self.consumer = build(settings, say=lambda *a, **k: self.said.append(a), clock=lambda: self.now)
+        self.consumer.edges.source = source or DirectorySource(folder / "logs", limit=8)
+        self.consumer.start()
+
+    def drain(self):
+        while self.consumer.turn(0):
+            self.now += 1
+
+    def finish(self):
+        self.consumer.close_all()
+        books = self.consumer.engine.books
+        self.consumer.stop()
+        counted = books.access_events + books.duplicates + books.skipped.total() + books.rejected.total()
+        assert books.records == counted
+        return books
+
+    def opened(self):
+        lines = (self.folder / "alerts.jsonl").read_text().splitlines()
+        alerts = [json.loads(line) for line in lines]
+        return {a["group"]["session"] for a in alerts if a["state"] == "opened" and "session" in a["group"]}
+
+    def closed(self):
+        """The last word on each finding, by its figures."""
+        entries = [json.loads(line) for line in (self.folder / "journal.jsonl").read_text().splitlines()]
+        bodies = [e["body"] for e in entries if e["kind"] == "finding" and e["body"]["rule_id"] == "bulk"]
+        last = {body["finding_id"]: body for body in bodies if body["state"] == "closed"}
+        return sorted((b["finding_id"], b["opened_at"], b["last_at"], b["peak_value"]) for b in last.values())
+
+
+def packed(records):
+    return gzip.compress(json.dumps({"Records": records}).encode(), mtime=0)
+
+
+def outage():
+    """Files of twelve hours by two regions: a theft an hour in each, quiet readers, copies across files."""
+    files = []
+    for hour in range(HOURS):
+        for region in ("us-east-1", "eu-west-1"):
+            for part in range(4):
+                start = BEGAN + hour * 3600 + part * 900
+                records = burst(f"reader-{region}-{hour}-{part}", 5, 600, start)
+                if part == 1:
+                    records += burst(f"thief-{region}-{hour}", 30, 30, start + 100)
+                records = [record | {"awsRegion": region} for record in records]
+                files.append((start, region, records))
+                if part == 2:
+                    files.append((start + 1, region, records[:3]))
+    return files
+
+
+FILES = outage()
+THIEVES = {f"thief-{region}-{hour}" for region in ("us-east-1", "eu-west-1") for hour in range(HOURS)}
+
+
+def lay(folder, files):
+    for n, (_, _, records) in enumerate(files):
+        path = folder / "logs" / f"{n:05}.json.gz"
+        path.write_bytes(packed(records))
+        os.utime(path, (NOW, NOW))
+
+
+ORDERS = {
+    "in order": lambda: sorted(FILES, key=lambda file: file[0]),
+    "newest first": lambda: sorted(FILES, key=lambda file: -file[0]),
+    "at random": lambda: random.Random(7).sample(FILES, len(FILES)),
+    "one region behind": lambda: sorted(FILES, key=lambda file: file[0] + BEHIND * (file[1] == "eu-west-1")),
+}
+
+
+@pytest.fixture(scope="module")
+def in_order(tmp_path_factory):
+    return drained(tmp_path_factory.mktemp("order"), "in order")
+
+
+def drained(folder, order):
+    daemon = Daemon(folder)
+    lay(folder, ORDERS[order]())
+    daemon.drain()
+    books = daemon.finish()
+    return daemon, books
+
+
+@pytest.mark.parametrize("order", ["newest first", "at random", "one region behind"])
+def test_every_theft_of_an_outage_alerts_in_whatever_order_it_is_drained(tmp_path, in_order, order):
+    """Each thief of each hour and region is alerted; books and closed findings are those of the logs in order."""
+    daemon, books = drained(tmp_path, order)
+    expected, in_order_books = in_order
+    assert {session.rpartition("/")[2] for session in daemon.opened()} == THIEVES
+    assert daemon.closed() == expected.closed()
+    assert len(daemon.closed()) == len(THIEVES)
+    assert (books.records, books.access_events, books.duplicates) == (
+        in_order_books.records,
+        in_order_books.access_events,
+        in_order_books.duplicates,
+    )
+
+
+MESSAGES = 10_000
+BATCH = 10
+
+
+def notice(record):
+    return json.dumps({"detail-type": "AWS API Call via CloudTrail", "detail": record})
+
+
+class Server:
+    """SQS by its client's calls, in memory: a server on loopback takes minutes for so many messages."""
+
+    def __init__(self, bodies) -> None:
+        self.lock = threading.Lock()
+        self.waiting = deque((f"m{n}", body) for n, body in enumerate(bodies))
+        self.hidden = {}
+
+    def get_queue_attributes(self, **_):
+        return {"Attributes": {"VisibilityTimeout": "300"}}
+
+    def receive_message(self, **_):
+        with self.lock:
+            got = [self.waiting.popleft() for _ in range(min(BATCH, len(self.waiting)))]
+            self.hidden |= dict(got)
+        sent = {"SentTimestamp": str(int(time.time() * 1000))}
+        found = [{"MessageId": id_, "ReceiptHandle": id_, "Body": body, "Attributes": sent} for id_, body in got]
+        return {"Messages": found} if found else {}
+
+    def delete_message_batch(self, *, Entries, **_):  # noqa: N803  boto3's name
+        with self.lock:
+            for entry in Entries:
+                del self.hidden[entry["ReceiptHandle"]]
+        return {}
+
+    def close(self):
+        pass
+
+
+def test_a_flood_is_taken_in_bounded_bites_and_loses_nothing(tmp_path, monkeypatch):
+    """Ten thousand messages in any order, copies and poison among them: each record once, every bite bounded."""
+    poison, copies, thieves = 50, 500, 10
+    records = [r for n in range(thieves) for r in burst(f"thief-{n}", 30, 30, NOW - 600 + 40 * n)]
+    ordinary = MESSAGES - len(records) - poison - copies
+    records += [r for n in range(ordinary // 10 + 1) for r in burst(f"reader-{n}", 10, 600, NOW - 900 + n % 200)]
+    records = records[: MESSAGES - poison - copies]
+    bodies = [notice(record) for record in records + random.Random(1).sample(records, copies)]
+    bodies += [f"poison {n}" for n in range(poison)]
+    random.Random(2).shuffle(bodies)
+    server = Server(bodies)
+    monkeypatch.setattr(queue, "client", lambda *_, **__: server)
+    source = SqsSource("http://127.0.0.1/q", Accept(frozenset({"trail"})), S3Objects())
+    source.check()
+    daemon, most = Daemon(tmp_path, source), 0
+    receive = source.receive
+
+    def counted(wait):
+        nonlocal most
+        delivery = receive(wait)
+        most = max(most, len(delivery.messages))
+        return delivery
+
+    source.receive = counted
+    daemon.drain()
+    assert most <= POLL + 8 * BATCH
+    assert (source._receipts, server.hidden, len(server.waiting)) == ({}, {}, 0)
+    books = daemon.finish()
+    assert (books.records, books.duplicates, books.rejected.total()) == (MESSAGES - poison, copies, 0)
+    assert {session.rpartition("/")[2] for session in daemon.opened()} == {f"thief-{n}" for n in range(thieves)}
+    assert len(list((tmp_path / "quarantine").iterdir())) == poison
