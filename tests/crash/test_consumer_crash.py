@@ -496,7 +496,7 @@ def test_part_of_a_message_counts_once_however_often_the_message_comes(tmp_path)
 
 def test_a_file_the_parser_cannot_bear_is_quarantined(world, monkeypatch):
     """It stops nobody: the other files count, the journal names it, and it does not come again."""
-    import detector.consumer as loop
+    import detector.intake as loop
 
     real = loop.read
 

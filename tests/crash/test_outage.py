@@ -75,14 +75,19 @@ class Daemon:
         return books
 
     def opened(self):
-        lines = (self.folder / "alerts.jsonl").read_text().splitlines()
-        alerts = [json.loads(line) for line in lines]
-        return {a["group"]["session"] for a in alerts if a["state"] == "opened" and "session" in a["group"]}
+        """The sessions of findings whose opening was sent, by itself or in a digest."""
+        alerts = [json.loads(line) for line in (self.folder / "alerts.jsonl").read_text().splitlines()]
+        single = {alert["alert_id"] for alert in alerts if alert["state"] == "opened"}
+        told = single.union(*(alert["digest"]["alert_ids"] for alert in alerts if "digest" in alert))
+        bodies = [e["body"] for e in self.journal() if e["kind"] == "finding" and e["body"]["state"] == "opened"]
+        return {b["group"]["session"] for b in bodies if b["alert_id"] in told and "session" in b["group"]}
+
+    def journal(self):
+        return [json.loads(line) for line in (self.folder / "journal.jsonl").read_text().splitlines()]
 
     def closed(self):
         """The last word on each finding, by its figures."""
-        entries = [json.loads(line) for line in (self.folder / "journal.jsonl").read_text().splitlines()]
-        bodies = [e["body"] for e in entries if e["kind"] == "finding" and e["body"]["rule_id"] == "bulk"]
+        bodies = [e["body"] for e in self.journal() if e["kind"] == "finding" and e["body"]["rule_id"] == "bulk"]
         last = {body["finding_id"]: body for body in bodies if body["state"] == "closed"}
         return sorted((b["finding_id"], b["opened_at"], b["last_at"], b["peak_value"]) for b in last.values())
 

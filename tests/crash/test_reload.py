@@ -91,7 +91,7 @@ def test_rules_that_do_not_touch_a_rule_do_not_touch_its_findings(tmp_path, rest
 def test_a_rule_that_comes_counts_from_then_on_with_the_columns_it_needs(tmp_path):
     [world] = worlds(tmp_path, "one")
     consumer = story(world, RULE + ANOTHER)
-    assert {"region", "user_agent"} <= consumer._columns
+    assert {"region", "user_agent"} <= consumer._intake.columns
     opened, *_ = findings(world, "another")
     assert opened["state"] == "opened"
     assert findings(world, "another")[-1]["peak_value"] == 30  # of 45: fifteen came before it
