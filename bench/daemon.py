@@ -83,6 +83,7 @@ class World:
             f"rules: {self.folder}/rules\nstate: {{kind: sqlite, path: {self.folder}/state.db}}\n"
             f"alerts: [{{kind: file, path: {self.folder}/alerts.jsonl}}]\n"
             f"journal: {{path: {self.folder}/journal.jsonl}}\n"
+            "storm: {single: 100000, total: 100000}\n"
         )
 
     def records(self, who: np.ndarray[Any, Any]) -> list[str]:
@@ -250,7 +251,7 @@ def main() -> int:
     options.add_argument("--seconds", type=int, default=60, help="of mixed traffic (60)")
     options.add_argument("--files", type=int, default=200, help="trail files that wait (200)")
     options.add_argument("--records", type=int, default=2000, help="records in each (2000)")
-    options.add_argument("--singles", type=int, default=5000, help="messages of one event that wait (5000)")
+    options.add_argument("--singles", type=int, default=1000, help="messages of one event that wait (1000)")
     chosen = options.parse_args()
     with tempfile.TemporaryDirectory() as one, world(Path(one)) as made:
         latency(made, chosen.rate, chosen.seconds)

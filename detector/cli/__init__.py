@@ -6,10 +6,13 @@ package above this one are named in `ABOVE` and looked up at run time: `detector
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 
 import typer
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # no linear algebra here; its threads cost 0.1 s of CPU to start
 
 from detector.cli import doctor, healthcheck, journal, rules, watch
 from detector.errors import BucketwatchError
