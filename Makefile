@@ -36,7 +36,7 @@ help:
 	@echo "make test    set everything up, lint, check types and layers, run all tests"
 	@echo "make lint    the checks of make test without the tests"
 	@echo "make bench   measure speed beside its peers, up to an hour; less with BENCH='--records 100000 --lines 100000'"
-	@echo "make soak    look for faults for MINUTES=30: fuzzing, mutants of the core, laws with new examples"
+	@echo "make soak    look for faults for MINUTES=30: fuzzing, mutants, laws with new examples, kills"
 	@echo "make lock    write uv.lock anew after a change in pyproject.toml"
 	@echo "make clean   remove .venv, .tools and all caches in this folder"
 	@echo "PYTHON=…     the Python to use ($(OLDEST) to $(NEWEST)); now: $(or $(PYTHON),none found)"

@@ -132,6 +132,16 @@ SENSES = {
             "have every problem with file, line and column: mend them; the files are then read by themselves.",
         ),
         Sense(
+            "low-memory",
+            "The daemon is about to run out of memory",
+            "high",
+            "process",
+            "bytes",
+            "When it does, the system ends it: nothing is lost, but nothing is seen until it is up again, and then it "
+            "may happen again. Give the task more memory, or lower `memory` in the config; `fetch.memory` and "
+            "`limits` bound what one file takes. If it grows for days, report it.",
+        ),
+        Sense(
             "blind-canary",
             "A canary's read is in no log",
             "critical",

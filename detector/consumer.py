@@ -29,8 +29,9 @@ import msgspec
 import numpy as np
 
 from detector.alert import alert, leaving
+from detector.archive import Archive
 from detector.blindness import SENSES, Limits, Sense
-from detector.core.access import U64, AccessBatch
+from detector.core.access import COLUMNS, U64, AccessBatch
 from detector.core.admit import Admission
 from detector.core.dedup import Seen
 from detector.core.engine import Engine
@@ -135,6 +136,7 @@ class Consumer:
             say=say,
             drain=self.drain,
         )
+        self._archive = Archive(edges, clock=clock, tell=self._outbox.note, drain=self.drain)
         self._rules = self._take(book)
         self._backlog = False
         self._failed: set[str] = set()
@@ -154,6 +156,7 @@ class Consumer:
         self.engine.restore(parts)
         self._files.restore(parts)
         self.sight.restore(parts)
+        self._archive.restore(parts)
         if "source" in parts:
             self.edges.source.restore(parts["source"])
         memory = _decode(parts["consumer"]) if "consumer" in parts else Memory()
@@ -183,6 +186,7 @@ class Consumer:
         events = self.engine.process(batch, now)
         findings = self.engine.judge() + self.engine.advance(now, backlog=backlog)
         findings += self.sight.look(self.engine, batch, events, taken.messages, now)
+        self._archive.take(events)
         self._tell(findings, now)
         self._outbox.tell_digests()
         self._note_trouble(batch, now)
@@ -197,6 +201,8 @@ class Consumer:
         if done and (left := self._acknowledge(done)):
             self._say("acknowledge_failed", count=len(left))
         self.edges.source.let_go(taken.left)
+        # And, when there is time: what was counted goes into the archive.
+        self._archive.write()
         if done:
             self.last_data = self._clock()
         self.last_turn = self._clock()
@@ -235,6 +241,8 @@ class Consumer:
         self._outbox.tell_digests(everything=True)
         self._outbox.note("stop", {})
         self._checkpoint()
+        self._archive.write(everything=True)
+        self._save(self._archive.changes())
         self._work_off()
         self._say_head()
         if left := len(self._outbox.entries):
@@ -258,6 +266,8 @@ class Consumer:
                 "skipped": books.skipped.total(),
                 "rejected": books.rejected.total(),
                 "late": books.late,
+                "archive_waiting": self._archive.waiting(),
+                "archive_dropped": self._archive.dropped,
                 "alerts_waiting": self._outbox.waiting(),
                 "alert_age_seconds": self._outbox.age(),
                 "sink_down": len(self._outbox.outages.down()),
@@ -296,7 +306,8 @@ class Consumer:
     def _take(self, book: Rulebook) -> dict[str, Rule]:
         """The rules by id; from now on the columns they need are read."""
         needed = columns(book.rules, prefer=bool(self.orders.admission.prefer))
-        self._intake.columns = needed | OF_EVIDENCE | OF_SIGHT | {"partition"}
+        needed |= OF_EVIDENCE | OF_SIGHT | {"partition"}
+        self._intake.columns = COLUMNS if self._archive.wanted else needed
         return {rule.id: rule for rule in book.rules}
 
     def _book_of(self, parts: Mapping[str, bytes]) -> Rulebook | None:
@@ -410,7 +421,7 @@ class Consumer:
         self._files.remember(marks, np.full(len(marks), now, np.int64))
         self._files.forget_before(now - FILES_HORIZON)
         self._saved_at = now
-        parts = self.engine.changes() | self._files.changes() | self.sight.changes()
+        parts = self.engine.changes() | self._files.changes() | self.sight.changes() | self._archive.changes()
         parts["source"] = self.edges.source.positions(done)
         if not self._book_saved:
             parts["rules"] = msgspec.msgpack.encode(dict(self._book.files))
@@ -419,6 +430,7 @@ class Consumer:
         self.engine.saved()
         for one in self._files.spilling():
             one.let_go(FILES_MEMORY)
+        self._archive.let_go()
         self.checkpoint_seconds = time.monotonic() - began
 
     def _save(self, parts: dict[str, bytes | None]) -> None:

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from hashlib import sha256
 
 import numpy as np
 
@@ -35,6 +36,8 @@ ROWS = 100_000
 """Records after which a batch is closed; the file that passes it is still read whole."""
 JOINED = 8 << 20
 """Bytes of inline records that are read as one file."""
+KEPT = 1 << 20
+"""Bytes that the quarantine keeps of one message: as much as one may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,7 +298,7 @@ class Intake:
             return {}
         self._edges.insist()
         with self._drain.edge():
-            return {"kept": self._edges.quarantine.put(data)}
+            return {"kept": self._edges.quarantine.put(sha256(data).hexdigest(), data[:KEPT], once=True)}
 
 
 def _mark_of(notice: Notice) -> int:

@@ -50,6 +50,10 @@ METRICS: dict[str, Metric] = {
     "canary_delay_seconds": Metric(
         "gauge", "seconds the last canary's event took; -1: none has come", "growing: delivery is slow; -1: see alerts"
     ),
+    "memory_bytes": Metric("gauge", "memory the process has", "above 0.9 of the limit: see the alert low-memory"),
+    "memory_limit_bytes": Metric("gauge", "memory it may have, by container and machine; 0: not known", "none"),
+    "archive_waiting": Metric("gauge", "access events not yet in the archive", "above 1,000,000: it cannot be written"),
+    "archive_dropped": Metric("counter", "access events the archive lacks", "not 0: replay the log files instead"),
     "checkpoint_seconds": Metric("gauge", "seconds the last checkpoint took", "more than a few: a slow disk"),
 }
 """Name (without the prefix `bucketwatch_`) → metric."""

@@ -17,7 +17,7 @@ from detector.core.times import epoch, iso
 from detector.drain import Drain, Hurry
 from detector.errors import EdgeError, LeaseLostError
 from detector.outage import Failing, Outages
-from detector.source import Applied, Lease, Quarantine, Responder, Sink, Source, StateStore
+from detector.source import Applied, Files, Lease, Responder, Sink, Source, StateStore
 from detector.spool import Entry, Spool
 from detector.storm import STORM, Limits, Storm
 
@@ -45,7 +45,8 @@ class Edges:
     journal: Journal
     responder: Responder | None = None
     lease: Lease | None = None
-    quarantine: Quarantine | None = None
+    quarantine: Files | None = None
+    archive: Files | None = None
 
     def insist(self) -> None:
         """Before anything leaves the program. Raises LeaseLostError if another daemon may be at work by now."""

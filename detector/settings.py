@@ -135,6 +135,12 @@ class QuarantinePlace(Place):
     prefix: str = "quarantine"
 
 
+class ArchivePlace(Place):
+    """Access-record Parquet by hour (`detector.archive`)."""
+
+    prefix: str = "archive"
+
+
 class Fetch(Model):
     """Log files of S3 fetched at the same time, and the bytes fetched and not yet read (`detector.intake`)."""
 
@@ -216,6 +222,7 @@ class Settings(Model):
     storm: Grouping = Grouping()
     sink_down_after: Duration = 600
     quarantine: QuarantinePlace | None = None
+    archive: ArchivePlace | None = None
     fetch: Fetch = Fetch()
     response: Responding = Responding()
     protected_buckets: tuple[str, ...] = ()
@@ -238,12 +245,6 @@ class Settings(Model):
         return self
 
 
-UNAVAILABLE = {
-    ("archive",): "the archive is not in this version; leave the key out",
-}
-"""Keys of the contract that this version does not have: refused, never ignored."""
-
-
 def read_settings(path: Path, environment: Mapping[str, str]) -> Settings:
     """The configuration of a file and the environment. Raises SettingsError with every mistake, UnreadablePathError."""
     try:
@@ -261,9 +262,6 @@ def read_settings(path: Path, environment: Mapping[str, str]) -> Settings:
     if problems:
         raise SettingsError(problems)
     _overlay(values, environment, problems)
-    problems += [
-        Problem(str(path), *locate(document, keys), text) for keys, text in UNAVAILABLE.items() if _has(values, keys)
-    ]
     try:
         settings = None if problems else Settings.model_validate(values)
     except ValidationError as error:
@@ -288,14 +286,6 @@ def _overlay(values: dict[str, Any], environment: Mapping[str, str], problems: l
             inner = node.get(key)
             node[key] = node = dict(inner) if isinstance(inner, dict) else {}
         node[keys[-1]] = plain(load_yaml(name, environment[name], problems))
-
-
-def _has(values: Any, keys: tuple[str, ...]) -> bool:
-    for key in keys:
-        if not isinstance(values, dict) or key not in values:
-            return False
-        values = values[key]
-    return True
 
 
 def _problem(name: str, document: Any, detail: Any) -> Problem:

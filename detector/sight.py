@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -19,12 +19,17 @@ from detector.source import Message, Probe
 
 COLUMNS = frozenset({"bucket", "key"})
 """What has to be read of records."""
+TIGHT, EASY = 0.9, 0.8
+"""Share of the memory it may have from which on it is a sign, and below which it is none any more."""
 KNOWN = 10_000
 """Names of buckets that are remembered to be protected or not."""
 
 
 class Sight:
-    """Signs of blindness and canaries, joined with the engine. protected: globs of buckets. probe: reads canaries."""
+    """Signs of blindness and canaries, joined with the engine.
+
+    protected: globs of buckets. probe: reads canaries. memory: bytes the process has, and may have (0: not known).
+    """
 
     def __init__(
         self,
@@ -32,10 +37,12 @@ class Sight:
         protected: Sequence[str] = (),
         canaries: Canaries | None = None,
         probe: Probe | None = None,
+        memory: Callable[[], tuple[int, int]] = lambda: (0, 0),
     ) -> None:
         self.blindness = Blindness(limits)
         self.canaries = canaries
         self._probe = probe
+        self._memory, self._tight = memory, False
         self._globs = {pattern: glob([pattern]) for pattern in protected}
         self._unmatched = set(self._globs)
         self._protected: dict[str, bool] = {}
@@ -71,13 +78,19 @@ class Sight:
             refused=sum(bool(message.problem) for message in messages),
             unresolved=int(np.count_nonzero(events.unresolved)),
             failures=engine.failures,
-            further=[*(canaries.signs(now) if canaries else ()), *self._of_rules()],
+            further=[*(canaries.signs(now) if canaries else ()), *self._of_rules(), *self._of_memory()],
         )
         return self.blindness.look(seen)
 
     def values(self) -> dict[str, float]:
         """Metrics (see `metrics.METRICS`)."""
-        return {"blind": len(self.blindness), "canary_delay_seconds": self.canaries.delay() if self.canaries else -1}
+        used, limit = self._memory()
+        return {
+            "memory_bytes": used,
+            "memory_limit_bytes": limit,
+            "blind": len(self.blindness),
+            "canary_delay_seconds": self.canaries.delay() if self.canaries else -1,
+        }
 
     def changes(self) -> dict[str, bytes | None]:
         """Parts of a checkpoint."""
@@ -98,6 +111,13 @@ class Sight:
             more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
             told = f"the rule files cannot be used, the rules from before still count: {problems[0][:500]}{more}"
             yield Sign("blind-rules", "rule files", len(problems), 1, told)
+
+    def _of_memory(self) -> Iterator[Sign]:
+        used, limit = self._memory()
+        self._tight = limit > 0 and used > limit * (EASY if self._tight else TIGHT)
+        if self._tight:
+            told = f"the daemon has {used >> 20:,} MiB of the {limit >> 20:,} MiB that it may have"
+            yield Sign("low-memory", "memory", used, int(limit * TIGHT), told)
 
     def _read_canaries(self, canaries: Canaries, now: int) -> None:
         for place in canaries.due(now) if self._probe else ():

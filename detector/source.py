@@ -88,11 +88,11 @@ class Source(Protocol):
         """Let go of connections."""
 
 
-class Quarantine(Protocol):
-    """Keeps the bytes of what could not be used, for people."""
+class Files(Protocol):
+    """Keeps bytes under names, for people and other programs: a quarantine, an archive."""
 
-    def put(self, data: bytes) -> str:
-        """Keep these bytes, under a name that is their hash, once; where they are. Raises EdgeError."""
+    def put(self, name: str, data: bytes, *, once: bool = False) -> str:
+        """Keep these bytes, whole or not at all; where they are. once: what is there stays. Raises EdgeError."""
 
 
 class Sink(Protocol):

@@ -17,11 +17,21 @@ from pathlib import Path
 
 from soak import kernel, laws, survivors
 from soak.survivors import ROOT, SURVIVED
+from tests import flood
 
 CORPUS = ROOT / "tests" / "fuzz" / "corpus"
 OPEN = ROOT / "tests" / "fuzz" / "open.toml"
-PARTS = {"cloudtrail": 0.25, "server_access": 0.15, "envelope": 0.1, "kernel": 0.1, "mutants": 0.25, "laws": 0.15}
+PARTS = {
+    "cloudtrail": 0.2, "server_access": 0.1, "envelope": 0.05, "kernel": 0.1,
+    "mutants": 0.2, "laws": 0.15, "kills": 0.2,
+}  # fmt: skip
 """Part → its share of the time. The first three are targets of the fuzzer."""
+
+MESSAGES, KILLS = 200_000, 1_000
+A_SECOND = 150
+"""Messages of the flood for each second of its time, so that it comes to its end."""
+MEMORY = 400 << 20
+"""Bytes that a daemon may hold in it."""
 
 GRACE = 120
 """Seconds a fuzzer may take beyond its time: to read its corpus, and to make what fails smaller."""
@@ -42,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 problems += _mutants(seconds, chosen)
             case "laws":
                 problems += _laws(laws.runs(seconds, chosen.seed))
+            case "kills":
+                problems += _kills(seconds, chosen)
             case "kernel":
                 problems += _kernel(seconds, chosen)
             case _:
@@ -125,6 +137,23 @@ def _kernel(seconds: float, chosen: argparse.Namespace) -> int:
         print(f"the kernel cannot be compiled with sanitizers: {error}")
         return 1
     return _laws(laws.runs(seconds, chosen.seed, folder, kernel.TESTS, environment))
+
+
+def _kills(seconds: float, chosen: argparse.Namespace) -> int:
+    """A daemon in a flood of messages, killed again and again for two thirds of the time."""
+    sent = flood.Sent.make(min(MESSAGES, int(A_SECOND * seconds)))
+    folder = chosen.cache / "kills"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    seen = flood.flood(folder.resolve(), sent, kill_for=seconds * 2 / 3, kills=KILLS, seed=chosen.seed)
+    found = flood.problems(sent, seen, MEMORY)
+    print(
+        f"{len(sent.bodies):,} messages, {seen.kills:,} kills, {seen.seconds:.0f} s, "
+        f"at most {seen.peak >> 20} MiB of memory"
+    )
+    for problem in found:
+        print(f"FOUND: {problem}: {folder}")
+    return len(found)
 
 
 def _laws(runs: Iterable[tuple[str, str]]) -> int:

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.blindness import AGAIN, ARRIVALS, HOUR, MOST, SENSES, Blindness, Limits, Look, Sign
+from detector.sight import Sight
 
 NOW = 1_777_626_000
 DAY = 86_400
@@ -172,3 +173,15 @@ def test_every_kind_says_what_to_do():
     for sense in SENSES.values():
         assert sense.runbook.rstrip().endswith((".", "?"))
         assert sense.pages
+
+
+def test_memory_that_runs_out_is_a_sign_until_there_is_room_again():
+    """Between the two bounds nothing changes, so that it does not page at every turn; unknown bounds are none."""
+    seen = {899: [], 901: [901], 850: [850], 801: [801], 799: [], 898: [], 950: [950]}
+    memory = [(0, 1000)]
+    sight = Sight(Limits(), memory=lambda: memory[0])
+    for have, told_of in seen.items():
+        memory[0] = have, 1000
+        assert [(sign.sense, sign.value) for sign in sight._of_memory()] == [("low-memory", at) for at in told_of]
+    memory[0] = 950, 0
+    assert list(sight._of_memory()) == []

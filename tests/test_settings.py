@@ -103,7 +103,8 @@ response: {mode: on, max_age: soon}
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        (MINIMAL + "archive: {path: a}\n", "the archive is not in this version"),
+        (MINIMAL + "archive: {path: a, prefix: p}\n", "archive: prefix goes with bucket"),
+        (MINIMAL + "archive: {}\n", "archive: expected either path or bucket"),
         (MINIMAL.replace("path: journal.jsonl", "path: j, bucket: buc"), "journal: expected either path"),
         (MINIMAL.replace("path: journal.jsonl", "path: j, prefix: p"), "prefix goes with bucket"),
         (

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from detector.metrics import Page
     from detector.outbox import Edges
     from detector.rules import Rulebook, RuleFiles
-    from detector.settings import JournalPlace, Settings
+    from detector.settings import ArchivePlace, JournalPlace, QuarantinePlace, Settings
     from detector.sight import Sight
-    from detector.source import Lease, Quarantine, Responder, Sink, Source, StateStore
+    from detector.source import Files, Lease, Responder, Sink, Source, StateStore
 
 WAIT = 1.0
 """Seconds a turn waits for the first message: how long a signal or the end of idleness may go unnoticed."""
@@ -44,6 +44,7 @@ BEAT = 60.0
 """Seconds between heartbeats in the log, by which alarms outside the daemon know that it lives (deploy/)."""
 BEATING = (
     "watermark_lag_seconds", "seconds_since_data", "alerts_waiting", "rules_failed", "records", "checkpoint_seconds",
+    "memory_bytes",
 )  # fmt: skip
 
 
@@ -209,19 +210,24 @@ def build(
 def _sight(settings: Settings) -> Sight:
     from detector.blindness import Limits
     from detector.canary import Canaries, place_of
+    from detector.local import memory
     from detector.sight import Sight
+
+    def taken() -> tuple[int, int]:
+        return memory.used(), memory.limit()
 
     blind, canary = settings.blind, settings.canary
     limits = Limits(blind.lag, blind.source, blind.partition, blind.bucket, blind.rejects)
     if canary is None:
-        return Sight(limits, settings.protected_buckets)
+        return Sight(limits, settings.protected_buckets, memory=taken)
     from detector.aws.probe import S3Probe
 
     places = [place_of(uri) for uri in canary.objects]
     limits = replace(
         limits, source=min(limits.source, canary.every + canary.within), canaries=frozenset(p.bucket for p in places)
     )
-    return Sight(limits, settings.protected_buckets, Canaries(places, canary.every, canary.within), S3Probe())
+    canaries = Canaries(places, canary.every, canary.within)
+    return Sight(limits, settings.protected_buckets, canaries, S3Probe(), taken)
 
 
 def _orders(settings: Settings) -> Orders:
@@ -262,21 +268,32 @@ def _edges(settings: Settings, lease: Lease | None) -> Edges:
     sinks = [_sink(alert) for alert in settings.alerts]
     responder = _responder(settings) if settings.response.mode == "enforce" else None
     store = _store(settings, lease)
-    return Edges(source, store, sinks, _journal(settings.journal), responder, lease, _quarantine(settings))
+    archive = _files(settings.archive) if settings.archive else None
+    journal = _journal(settings.journal)
+    return Edges(source, store, sinks, journal, responder, lease, _quarantine(settings), archive)
 
 
-def _quarantine(settings: Settings) -> Quarantine:
+def _quarantine(settings: Settings) -> Files:
     """Where the config says, else beside the journal."""
-    place, journal = settings.quarantine, settings.journal
-    bucket = place.bucket if place else journal.bucket
-    if bucket is not None:
-        from detector.aws.quarantine import QuarantinePrefix
+    if settings.quarantine:
+        return _files(settings.quarantine)
+    from detector.settings import QuarantinePlace
 
-        beside = "/".join([*journal.prefix.strip("/").split("/")[:-1], "quarantine"])
-        return QuarantinePrefix(bucket, place.prefix if place else beside)
-    from detector.local.quarantine import QuarantineFolder
+    journal = settings.journal
+    if journal.bucket is None:
+        return _files(QuarantinePlace(path=Path(journal.path or "").parent / "quarantine"))
+    beside = "/".join([*journal.prefix.strip("/").split("/")[:-1], "quarantine"])
+    return _files(QuarantinePlace(bucket=journal.bucket, prefix=beside))
 
-    return QuarantineFolder((place and place.path) or Path(journal.path or "").parent / "quarantine")
+
+def _files(place: ArchivePlace | QuarantinePlace) -> Files:
+    if place.bucket is not None:
+        from detector.aws.files import PrefixFiles
+
+        return PrefixFiles(place.bucket, place.prefix)
+    from detector.local.files import FolderFiles
+
+    return FolderFiles(place.path or "")
 
 
 def make_lease(settings: Settings, *, say: Any) -> Lease:

@@ -15,6 +15,7 @@ from dataclasses import fields, replace
 
 import pytest
 
+from detector import archive
 from detector.aws import lease, session, state
 from detector.cli.watch import build, make_lease
 from detector.consumer import Consumer
@@ -26,6 +27,7 @@ from detector.settings import Settings
 from detector.source import Applied
 from replay.organisation import burst
 from tests.servers import environment
+from tests.test_archive import archived
 
 NOW = 1_777_626_000
 RULE = """
@@ -128,6 +130,7 @@ class World:
                 "state": self.state(),
                 "alerts": ({"kind": "file", "path": str(self.folder / "alerts.jsonl")},),
                 "journal": {"path": str(self.folder / "journal.jsonl")},
+                "archive": None if self.bucket else {"path": str(self.folder / "archive")},
                 "response": self.response,
                 "lateness": {"cloudtrail": "1m"},
             }
@@ -155,6 +158,7 @@ class World:
             journal=Wired(made.edges.journal, fuse, "append"),
             sinks=[Wired(sink, fuse, "send") for sink in made.edges.sinks],
             responder=Wired(self.responder, fuse, "apply") if self.response["mode"] == "enforce" else None,
+            archive=Wired(made.edges.archive, fuse, "put") if made.edges.archive else None,
         )
         return made
 
@@ -256,7 +260,15 @@ def outcome(world, consumer):
         "denied": world.responder.standing,
         "journal": verify(world.folder / "journal.jsonl"),
         "refused": Counter(e["body"]["reason"] for e in world.journal("rejected")),
+        "archive": archived(world.folder / "archive"),
     }
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _the_archive_is_written_every_turn():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(archive, "EVERY", 0)
+        yield
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -298,6 +310,7 @@ def uncrashed(request, tmp_path_factory):
     assert expected["books"]["rejected"].total() == 2
     assert expected["journal"] == []
     assert len(expected["alerts"]) == 4
+    assert kind[1] or expected["archive"].total() == expected["books"]["access_events"]
     return kind, fuse.passed, expected
 
 

@@ -1,27 +1,21 @@
 """A flood after an outage: twelve hours of logs drained in any order, one region hours behind, poison in between.
 
-The daemon's own loop over real local edges (and a queue's client in memory), with a clock of ours: every theft
-alerts, the books balance, and what is closed at the end is what the same logs in order would close.
+The daemon's own loop over real local edges, with a clock of ours, and a flood through a queue: every theft alerts, the
+books balance, and what is closed at the end is what the same logs in order would close.
 """
 
 import gzip
 import json
 import os
 import random
-import threading
-import time
-from collections import deque
 
 import pytest
 
-from detector.aws import queue
-from detector.aws.objects import S3Objects
-from detector.aws.queue import POLL, SqsSource
 from detector.cli.watch import build
 from detector.local.directory import DirectorySource
-from detector.logs.envelope import Accept
 from detector.settings import Settings
 from replay.organisation import burst
+from tests.flood import Sent, flood, problems
 
 HOURS = 12
 NOW = 1_777_626_000
@@ -44,7 +38,7 @@ rules:
 class Daemon:
     """One daemon over a folder, at the end of an outage."""
 
-    def __init__(self, folder, source=None) -> None:
+    def __init__(self, folder) -> None:
         self.folder, self.now, self.said = folder, float(NOW), []
         (folder / "logs").mkdir(exist_ok=True)
         (folder / "rules.yaml").write_text(RULE)
@@ -59,7 +53,7 @@ class Daemon:
             }
         )
         self.consumer = build(settings, say=lambda *a, **k: self.said.append(a), clock=lambda: self.now)
-        self.consumer.edges.source = source or DirectorySource(folder / "logs", limit=8)
+        self.consumer.edges.source = DirectorySource(folder / "logs", limit=8)
         self.consumer.start()
 
     def drain(self):
@@ -161,70 +155,11 @@ def test_every_theft_of_an_outage_alerts_in_whatever_order_it_is_drained(tmp_pat
 
 
 MESSAGES = 10_000
-BATCH = 10
+MEMORY = 400 << 20
+"""Bytes the daemon may hold in a flood, libraries included."""
 
 
-def notice(record):
-    return json.dumps({"detail-type": "AWS API Call via CloudTrail", "detail": record})
-
-
-class Server:
-    """SQS by its client's calls, in memory: a server on loopback takes minutes for so many messages."""
-
-    def __init__(self, bodies) -> None:
-        self.lock = threading.Lock()
-        self.waiting = deque((f"m{n}", body) for n, body in enumerate(bodies))
-        self.hidden = {}
-
-    def get_queue_attributes(self, **_):
-        return {"Attributes": {"VisibilityTimeout": "300"}}
-
-    def receive_message(self, **_):
-        with self.lock:
-            got = [self.waiting.popleft() for _ in range(min(BATCH, len(self.waiting)))]
-            self.hidden |= dict(got)
-        sent = {"SentTimestamp": str(int(time.time() * 1000))}
-        found = [{"MessageId": id_, "ReceiptHandle": id_, "Body": body, "Attributes": sent} for id_, body in got]
-        return {"Messages": found} if found else {}
-
-    def delete_message_batch(self, *, Entries, **_):  # noqa: N803  boto3's name
-        with self.lock:
-            for entry in Entries:
-                del self.hidden[entry["ReceiptHandle"]]
-        return {}
-
-    def close(self):
-        pass
-
-
-def test_a_flood_is_taken_in_bounded_bites_and_loses_nothing(tmp_path, monkeypatch):
-    """Ten thousand messages in any order, copies and poison among them: each record once, every bite bounded."""
-    poison, copies, thieves = 50, 500, 10
-    records = [r for n in range(thieves) for r in burst(f"thief-{n}", 30, 30, NOW - 600 + 40 * n)]
-    ordinary = MESSAGES - len(records) - poison - copies
-    records += [r for n in range(ordinary // 10 + 1) for r in burst(f"reader-{n}", 10, 600, NOW - 900 + n % 200)]
-    records = records[: MESSAGES - poison - copies]
-    bodies = [notice(record) for record in records + random.Random(1).sample(records, copies)]
-    bodies += [f"poison {n}" for n in range(poison)]
-    random.Random(2).shuffle(bodies)
-    server = Server(bodies)
-    monkeypatch.setattr(queue, "client", lambda *_, **__: server)
-    source = SqsSource("http://127.0.0.1/q", Accept(frozenset({"trail"})), S3Objects())
-    source.check()
-    daemon, most = Daemon(tmp_path, source), 0
-    receive = source.receive
-
-    def counted(wait):
-        nonlocal most
-        delivery = receive(wait)
-        most = max(most, len(delivery.messages))
-        return delivery
-
-    source.receive = counted
-    daemon.drain()
-    assert most <= POLL + 8 * BATCH
-    assert (source._receipts, server.hidden, len(server.waiting)) == ({}, {}, 0)
-    books = daemon.finish()
-    assert (books.records, books.duplicates, books.rejected.total()) == (MESSAGES - poison, copies, 0)
-    assert {session.rpartition("/")[2] for session in daemon.opened()} == {f"thief-{n}" for n in range(thieves)}
-    assert len(list((tmp_path / "quarantine").iterdir())) == poison
+def test_a_flood_loses_nothing_and_takes_no_more_memory_than_it_may(tmp_path):
+    """Ten thousand messages through the protocol, in any order, copies and poison among them: each record once."""
+    sent = Sent.make(MESSAGES)
+    assert problems(sent, flood(tmp_path, sent), MEMORY) == []

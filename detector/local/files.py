@@ -1,0 +1,51 @@
+"""Files of one folder, each written whole or not at all. The twin of `aws.files`.
+
+Nothing here is ever read or deleted by the program. It is for people and other programs, who may.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from detector.errors import EdgeError
+from detector.response.plain import printable
+
+
+class FolderFiles:
+    """A folder as Files; made when it is needed. most: files that lie in it, at most, of those put in once."""
+
+    def __init__(self, path: str | Path, *, most: int = 10_000) -> None:
+        self._path, self._most = Path(path), most
+
+    def put(self, name: str, data: bytes, *, once: bool = False) -> str:
+        """Keep these bytes under a name; where they are. Raises EdgeError."""
+        path = self._path / name
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if once and path.exists():
+                return printable(path)
+            if once and sum(1 for _ in os.scandir(path.parent)) >= self._most:
+                return f"nowhere: the folder is full ({self._most:,} files)"
+            _write(path, data)
+        except OSError as error:
+            raise EdgeError(
+                f"cannot be written: {error.strerror}",
+                where=printable(path),
+                remedy="make room, or let bucketwatch's user write there",
+                retryable=True,
+            ) from error
+        return printable(path)
+
+
+def _write(path: Path, data: bytes) -> None:
+    begun = path.with_name(path.name + ".part")
+    try:
+        with begun.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        begun.replace(path)
+    except OSError:
+        begun.unlink(missing_ok=True)  # on a full disk the half of a file is only in the way
+        raise
