@@ -141,6 +141,16 @@ class Handler(BaseHTTPRequestHandler):
         """Requests are not logged."""
 
 
+class Server(ThreadingHTTPServer):
+    """Serves until ended; a reader that is killed in the middle is nothing to speak of."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
+
 def counts(url: str) -> dict[str, int]:
     """What is left in the queue at this address."""
     with urllib.request.urlopen(url, timeout=10) as answer:
@@ -156,8 +166,7 @@ def main() -> None:
     chosen = options.parse_args()
     lines = chosen.bodies.read_text("utf-8").splitlines()
     Handler.queue = Queue(map(json.loads, lines), chosen.visibility)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    server = Server(("127.0.0.1", 0), Handler)
     sys.stdout.write(f"http://127.0.0.1:{server.server_port}\n")
     sys.stdout.flush()
     server.serve_forever()
