@@ -12,44 +12,140 @@ import typer
 
 if TYPE_CHECKING:
     from detector.core.finding import Finding
+    from replay.discover import Listed, Surroundings
     from replay.history import History
     from replay.propose import Level
 
+AT_ONCE = 8
+"""Log files fetched at the same time."""
 ASKED_AGAIN = 90
 """Days after the end of the history for which proposed exceptions hold."""
 
 
 def init(
-    paths: Annotated[list[str], typer.Argument(help="Log files, folders or globs: two to four weeks of history.")],
+    paths: Annotated[
+        list[str] | None, typer.Argument(help="Log files, folders or globs: two to four weeks. None: look into AWS.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for bucketwatch.yaml and rules/.")] = Path(),
     *,
+    days: Annotated[int, typer.Option(help="From AWS: how many whole days to learn from.", min=1, max=90)] = 14,
+    most: Annotated[str, typer.Option(help="From AWS: fetch no more than this; older days are left out.")] = "4G",
     force: Annotated[bool, typer.Option("--force", help="Overwrite files that are there.")] = False,
 ) -> None:
     """Learn from history: write a config and staged rules, and say what they would have paged.
 
-    Thefts under way are not learnt; what was set aside is listed. Example: bucketwatch init ./AWSLogs --out .
+    Without a path it finds trails, log buckets and queue by itself, and fetches the history. Thefts under way are not
+    learnt; what was set aside is listed. Example: bucketwatch init ./AWSLogs --out .
     """
+    from pydantic import TypeAdapter, ValidationError
+
+    from detector.core.rule import Size
+    from detector.errors import InputError
+
+    there = [path for path in (out / "bucketwatch.yaml", *(out / "rules" / n for n in WRITTEN)) if path.exists()]
+    if there and not force:
+        listed = ", ".join(map(str, there))
+        raise InputError("is there already", where=listed, remedy="choose another --out, or overwrite with --force")
+    try:
+        size = TypeAdapter(Size).validate_python(most)
+    except ValidationError as error:
+        raise InputError(f"--most {most}: expected a size", remedy="write 500M or 4G") from error
+    if paths:
+        learn(paths, out)
+    else:
+        from_aws(out, days, size)
+
+
+WRITTEN = ("learnt.yaml", "shipped.yaml")
+
+
+def learn(paths: list[str], out: Path, around: Surroundings | None = None) -> None:
+    """Read the history under these paths, write config and rules, and tell of it."""
     from detector.errors import InputError
     from replay.history import LEVELS, history
     from replay.propose import level
 
-    config, rules = out / "bucketwatch.yaml", out / "rules"
-    there = [path for path in (config, rules / "learnt.yaml", rules / "shipped.yaml") if path.exists()]
-    if there and not force:
-        listed = ", ".join(map(str, there))
-        raise InputError("is there already", where=listed, remedy="choose another --out, or overwrite with --force")
     found = history(paths)
     if not found.events:
         raise InputError("no successful reads in these logs", where=", ".join(paths), remedy="name data event logs")
     levels = {name: level(found.peaks[name]) for name in LEVELS}
+    rules = out / "rules"
     rules.mkdir(parents=True, exist_ok=True)
-    config.write_text(config_of(found), "utf-8")
+    (out / "bucketwatch.yaml").write_text(config_of(found, around), "utf-8")
     (rules / "learnt.yaml").write_text(rules_of(found, levels), "utf-8")
     (rules / "shipped.yaml").write_text(shipped_of(), "utf-8")
     tell(found, levels, _digest(paths, rules), out)
 
 
-def config_of(found: History) -> str:
+def from_aws(out: Path, days: int, most: int) -> None:
+    """Find the logs, fetch their last days into a folder that goes again, and learn from them. Raises InputError."""
+    import time
+    from tempfile import TemporaryDirectory
+
+    from detector.aws.look import Look
+    from detector.errors import InputError
+    from replay.discover import discover, fitting, history_of
+
+    look = Look()
+    try:
+        around = discover(look)
+        tell_around(around)
+        listed = history_of(around, look, time.time(), days)
+    finally:
+        look.close()
+    chosen = fitting(listed, most)
+    if not chosen:
+        raise InputError(
+            "no log files found" if around.logs else "no trail logs reads of objects, and no bucket has access logs",
+            where=", ".join(sorted(f"s3://{logs.bucket}" for logs in around.logs)),
+            remedy="name log files (bucketwatch init PATH…), or switch logging on: deploy/new-trail.yaml",
+        )
+    fetched = {one.day for one in chosen}
+    size = sum(one.size for one in chosen)
+    typer.echo(f"fetching {len(chosen):,} files of {len(fetched)} days, {size / 1e6:,.1f} MB")
+    if missing := len({one.day for one in listed} - fetched):
+        typer.echo(f"  {missing} older days would be more than --most: left out")
+    with TemporaryDirectory(prefix="bucketwatch-") as folder:
+        fetch(chosen, Path(folder))
+        learn([folder], out, around)
+
+
+def fetch(listed: list[Listed], folder: Path) -> None:
+    """Log files from S3 into a folder, under numbers: their names are somebody else's. Raises EdgeError."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from detector.aws.objects import S3Objects
+
+    objects = S3Objects()
+
+    def one(number: int) -> None:
+        asked = listed[number]
+        (folder / f"{number:07}").write_bytes(objects.fetch(asked.bucket, asked.key))
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for done in [pool.submit(one, number) for number in range(len(listed))]:
+            done.result()
+    objects.close()
+
+
+def tell_around(around: Surroundings) -> None:
+    """What was found in AWS."""
+    from detector.response.plain import printable
+
+    for arn in around.trails[:20]:
+        typer.echo(f"trail that logs reads: {printable(arn)}")
+    for arn in around.others[:20]:
+        typer.echo(f"trail that does not: {printable(arn)}")
+    for logs in around.logs:
+        told = (
+            f"told to {around.queues[logs.bucket]}" if logs.bucket in around.queues else "no queue is told of new files"
+        )
+        typer.echo(f"{logs.kind}: s3://{printable(logs.bucket)}, {printable(told)}")
+    for unseen in around.unseen[:20]:
+        typer.echo(f"could not be looked at: {printable(unseen)}")
+
+
+def config_of(found: History, around: Surroundings | None = None) -> str:
     """A config to be gone through by a person."""
     from replay.propose import worth_protecting
 
@@ -58,8 +154,7 @@ def config_of(found: History) -> str:
         f"# Proposed from {found.days} days of history ({_span(found)}). Go through it line by line.",
         "# Every key: docs/operator.md. Then: bucketwatch doctor --config bucketwatch.yaml",
         "",
-        "# With AWS: source: {kind: sqs, queue_url: …} and accept: {buckets: [the log bucket]}.",
-        "source: {kind: directory, path: ./incoming}",
+        *_source_of(around),
         "rules: rules",
         "state: {kind: sqlite, path: state.db}",
         "journal: {path: journal.jsonl}",
@@ -72,6 +167,22 @@ def config_of(found: History) -> str:
         *(f"  - {_quoted(name)}   # {found.buckets[name]:,} reads" for name in protected),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _source_of(around: Surroundings | None) -> list[str]:
+    told = sorted(around.queues.items()) if around else []
+    if not told:
+        return [
+            "# With AWS: source: {kind: sqs, queue_url: …} and accept: {buckets: [the log bucket]}.",
+            "source: {kind: directory, path: ./incoming}",
+        ]
+    url = told[0][1]
+    buckets = [bucket for bucket, queue in told if queue == url]
+    return [
+        "# This queue is told of new log files; another program may read it already.",
+        f"source: {{kind: sqs, queue_url: {_quoted(url)}}}",
+        f"accept: {{buckets: [{', '.join(map(_quoted, buckets))}]}}",
+    ]
 
 
 def rules_of(found: History, levels: dict[str, Level]) -> str:

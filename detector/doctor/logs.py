@@ -73,17 +73,17 @@ def logs(subject: Subject, ask: Ask, now: float) -> Iterator[Result]:
 
 def _day(bucket: str, ask: Ask, now: float) -> Listed | None:
     """The files of yesterday, or of today where there are none; None if no folder of CloudTrail has any."""
-    folders = _regions(bucket, ask)
+    folders = regions(bucket, ask)
     for back in (DAY, 0):
         date = datetime.fromtimestamp(now - back, UTC).strftime("%Y/%m/%d/")
-        files = [one for folder in folders for one in _files(bucket, folder + date, ask)]
+        files = [one for folder in folders for one in files_below(bucket, folder + date, ask)]
         if files:
             newest = max(files, key=lambda one: str(one["Key"]).rpartition("/")[2])
             return Listed(len(files), sum(int(one.get("Size", 0)) for one in files), str(newest["Key"]))
     return None
 
 
-def _regions(bucket: str, ask: Ask) -> list[str]:
+def regions(bucket: str, ask: Ask) -> list[str]:
     """Folders in which CloudTrail's days lie, wherever below the bucket."""
     waiting, found, looked = [""], [], 0
     while waiting and looked < FOLDERS:
@@ -99,7 +99,8 @@ def _regions(bucket: str, ask: Ask) -> list[str]:
     return found
 
 
-def _files(bucket: str, prefix: str, ask: Ask) -> list[Mapping[str, Any]]:
+def files_below(bucket: str, prefix: str, ask: Ask) -> list[Mapping[str, Any]]:
+    """What is listed below a prefix: objects with `Key` and `Size`."""
     return list(ask("s3:list_objects_v2", Bucket=bucket, Prefix=prefix).seen.get("Contents", ()))
 
 

@@ -1,0 +1,135 @@
+"""`bucketwatch init` without a path: what it finds in AWS, on a real server; and how much of it it takes."""
+
+import time
+from datetime import UTC, datetime
+
+import pytest
+
+from detector.doctor.result import Answer
+from detector.rules import load_rules
+from detector.settings import read_settings
+from replay.discover import Listed, discover, fitting, history_of
+from replay.organisation import burst
+from tests.e2e.test_daemon_directory import packed
+from tests.replay.test_init import run
+
+DAY = 86_400
+ACCOUNT = "123456789012"
+TODAY = int(time.time()) // DAY
+
+
+def stamp(day, pattern="%Y/%m/%d/"):
+    return datetime.fromtimestamp(day * DAY, UTC).strftime(pattern)
+
+
+@pytest.fixture
+def trail(aws):
+    """A trail that logs reads, its bucket with days of files, and a queue that is told of them."""
+    s3, bucket = aws.client("s3"), aws.bucket("trail")
+    queue = aws.client("sqs").create_queue(QueueName=aws.name("notices"))["QueueUrl"]
+    arn = f"arn:aws:sqs:us-east-1:{ACCOUNT}:{queue.rpartition('/')[2]}"
+    told = {"QueueConfigurations": [{"QueueArn": arn, "Events": ["s3:ObjectCreated:*"]}]}
+    s3.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration=told)
+    cloudtrail, name = aws.client("cloudtrail"), aws.name("trail")
+    cloudtrail.create_trail(Name=name, S3BucketName=bucket, S3KeyPrefix="org")
+    objects = {"Type": "AWS::S3::Object", "Values": ["arn:aws:s3:::ml-voice-raw/"]}
+    selector = {"ReadWriteType": "All", "IncludeManagementEvents": True, "DataResources": [objects]}
+    cloudtrail.put_event_selectors(TrailName=name, EventSelectors=[selector])
+    cloudtrail.start_logging(Name=name)
+    for back in range(1, 6):
+        day = TODAY - back
+        for who in range(6):
+            records = burst(f"reader-{who}", 250, 290, day * DAY + 36_000 + 3600 * who)
+            key = f"org/AWSLogs/{ACCOUNT}/CloudTrail/us-east-1/{stamp(day)}{ACCOUNT}_{who}.json.gz"
+            s3.put_object(Bucket=bucket, Key=key, Body=packed(records))
+    s3.put_object(
+        Bucket=bucket, Key=f"org/AWSLogs/{ACCOUNT}/CloudTrail-Digest/us-east-1/{stamp(TODAY - 1)}x", Body=b"x"
+    )
+    yield bucket, queue, name
+    cloudtrail.delete_trail(Name=name)
+
+
+def test_it_finds_the_trail_fetches_its_history_and_writes_a_config_that_runs(trail, tmp_path, capsys, monkeypatch):
+    """The queue that is told, the log bucket under `accept`, the days that were learnt from."""
+    bucket, queue, name = trail
+    status, said = run(capsys, monkeypatch, "--out", tmp_path)
+    assert status == 0, said.err
+    assert "trail that logs reads: " in said.out
+    assert name in said.out
+    assert f"cloudtrail: s3://{bucket}, told to {queue}" in said.out
+    assert "fetching 30 files of 5 days" in said.out
+    assert f"{250 * 6 * 5:,} reads in 5 days" in said.out
+    settings = read_settings(tmp_path / "bucketwatch.yaml", {})
+    assert settings.source.queue_url == queue
+    assert settings.accept.buckets == (bucket,)
+    assert len(load_rules(tmp_path / "rules")) > 5
+
+
+def test_fewer_days_and_less_to_fetch_may_be_asked_for(trail, tmp_path, capsys, monkeypatch):
+    """The newest days are taken, whole; what is left out is said."""
+    status, said = run(capsys, monkeypatch, "--out", tmp_path, "--days", 3, "--most", "1K")
+    assert status == 0, said.err
+    assert "fetching 6 files of 1 days" in said.out
+    assert "2 older days would be more than --most" in said.out
+
+
+def test_what_cannot_be_a_size_is_said(tmp_path, capsys, monkeypatch):
+    """With what would do."""
+    status, said = run(capsys, monkeypatch, "--out", tmp_path, "--most", "plenty")
+    assert status == 2
+    assert "--most plenty: expected a size" in said.err
+
+
+@pytest.mark.parametrize("partitioned", [False, True])
+def test_access_logs_are_found_where_no_trail_logs_reads(aws, partitioned):
+    """Below the prefix of each bucket, by the date in the key, whichever form that has."""
+    s3, source, target = aws.client("s3"), aws.bucket("ml-voice"), aws.bucket("access")
+    logging = {"TargetBucket": target, "TargetPrefix": "voice/"}
+    keys = [f"voice/{stamp(TODAY - back, '%Y-%m-%d')}-09-03-20-AB" for back in (1, 10)]
+    if partitioned:
+        keys = [f"voice/{ACCOUNT}/us-east-1/{source}/{stamp(TODAY - back)}x" for back in (1, 10)]
+    for key in (*keys, "elsewhere"):
+        s3.put_object(Bucket=target, Key=key, Body=b"line")
+
+    def ask(question, /, region=None, **asked):
+        """The server does not keep the form of keys, and other tests have buckets: these answers are AWS's own."""
+        if question == "s3:list_buckets":
+            return Answer({"Buckets": [{"Name": source}]})
+        if question == "s3:get_bucket_logging":
+            form = {"TargetObjectKeyFormat": {"PartitionedPrefix": {}}} if partitioned else {}
+            return Answer({"LoggingEnabled": logging | form})
+        if question == "s3:list_objects_v2":
+            return Answer(s3.list_objects_v2(**asked))
+        return Answer({} if "trails" in question else None, "denied", "no", question)
+
+    found = discover(ask)
+    assert [logs.kind for logs in found.logs] == ["access logs"]
+    assert {one.key for one in history_of(found, ask, TODAY * DAY + 5, 3)} == {keys[0]}
+    assert found.unseen == [f"s3://{target}: no: allow s3:get_bucket_notification_configuration"]
+
+
+def test_only_whole_days_are_taken_and_the_newest_in_any_case():
+    """A day cut short would teach too low a peak."""
+    listed = [Listed(day, "b", f"{day}-{n}", 10) for day in (9, 8, 7) for n in range(3)]
+    assert {one.day for one in fitting(listed, 65)} == {9, 8}
+    assert {one.day for one in fitting(listed, 1)} == {9}
+    assert fitting(listed, 90) == listed
+    assert fitting([], 10) == []
+
+
+def test_nothing_to_learn_from_is_an_error_that_says_what_was_not_seen(aws, tmp_path, capsys, monkeypatch):
+    """What may not be looked at is named with the right it needs."""
+
+    class Blind:
+        def __call__(self, question, /, region=None, **asked):
+            return Answer(None, "denied", "not allowed", "x:Y")
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr("detector.aws.look.Look", Blind)
+    status, said = run(capsys, monkeypatch, "--out", tmp_path)
+    assert status == 2
+    assert "could not be looked at: trails: not allowed: allow x:Y" in said.out
+    assert "no trail logs reads of objects, and no bucket has access logs" in said.err
+    assert list(tmp_path.iterdir()) == []
