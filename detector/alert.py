@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from detector.blindness import Sense
@@ -13,8 +13,14 @@ from detector.core.rule import Rule
 from detector.core.times import iso
 
 
-def alert(finding: Finding, rule: Rule | Sense, plan: Mapping[str, Any] | None, now: int) -> dict[str, Any]:
-    """The alert of a finding. `now`: epoch seconds of receipt.
+def alert(
+    finding: Finding,
+    rule: Rule | Sense,
+    plan: Mapping[str, Any] | None,
+    now: int,
+    learning: Sequence[str] = (),
+) -> dict[str, Any]:
+    """The alert of a finding. `now`: epoch seconds of receipt. learning: ids of rules that know too little to judge.
 
     `finding_id` stands in closed alerts only: it is made of the final opening, which later records may still move.
     """
@@ -32,6 +38,7 @@ def alert(finding: Finding, rule: Rule | Sense, plan: Mapping[str, Any] | None, 
         "stage": rule.stage,
         "plan": plan,
         "delivery_delay_seconds": max(0, now - finding.last_at),
+        **({"learning": list(learning)} if learning else {}),
     }
 
 

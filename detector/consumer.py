@@ -273,6 +273,7 @@ class Consumer:
                 "sink_down": len(self._outbox.outages.down()),
                 "checkpoint_seconds": self.checkpoint_seconds,
                 "rules_failed": len(self.engine.failures),
+                "rules_learning": len(self.engine.learning()),
                 "watermark_lag_seconds": max(0.0, now - min(reached)) if reached else 0.0,
                 "seconds_since_data": now - self.last_data,
             }
@@ -371,11 +372,12 @@ class Consumer:
 
     def _tell(self, findings: Sequence[Finding], now: int) -> None:
         """Put findings into the outbox: journalled all, sent where the rule pages, answered where it says so."""
+        learning = self.engine.learning() if findings else []
         for finding in findings:
             rule = SENSES.get(finding.rule_id) or self._rules[finding.rule_id]
             self._outbox.count(f"findings_{finding.state}")
             planned = self._plan(finding, rule, now)
-            body = alert(finding, rule, planned, now)
+            body = alert(finding, rule, planned, now, learning)
             entry = self._outbox.note("finding", body)
             self._say(
                 "finding", state=finding.state, rule=finding.rule_id, alert=finding.alert_ids[0], who=finding.group

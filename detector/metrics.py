@@ -44,6 +44,7 @@ METRICS: dict[str, Metric] = {
     "sink_down": Metric("gauge", "sinks that have failed for `sink_down_after`", "not 0: mend it; alerts are kept"),
     "revocations": Metric("counter", "revocations carried out", "none"),
     "rules_failed": Metric("gauge", "rules that failed", "not 0: restart, and report the program's log"),
+    "rules_learning": Metric("gauge", "rules that know too little yet to find anything", "not 0 after weeks: no data"),
     "watermark_lag_seconds": Metric("gauge", "clock minus watermark", "more than lateness: a source is behind"),
     "seconds_since_data": Metric("gauge", "seconds since records last came", "check the source and its notices"),
     "blind": Metric("gauge", "signs of blindness that stand", "not 0: see the alerts of kind blindness"),

@@ -77,6 +77,9 @@ class Watch(Holder, Protocol):
     def reads(self) -> tuple[Log, ...]:
         """Kinds of log the rule reads."""
 
+    def learning(self) -> bool:
+        """Whether it knows too little yet to find anything."""
+
     def take(self, rule: Any) -> None:
         """From now on the rule is worded so, or has these exceptions; what it counts (its digest) is the same."""
 
@@ -201,6 +204,10 @@ class Engine:
         duplicate = seen.judge(batch.id, ranks(batch), batch.time, best_of_batch=True).duplicate
         internal = self._internal_reads(batch)
         return batch.take(np.flatnonzero((batch.skip == Skip.no) & ~duplicate & ~internal))
+
+    def learning(self) -> list[str]:
+        """Ids of the rules that know too little yet to find anything."""
+        return sorted(watch.rule.id for watch in self._watches if watch.learning())
 
     def judge(self) -> list[Finding]:
         """What the records so far suffice for: opened, updated and corrected findings."""

@@ -162,6 +162,10 @@ class ThresholdWatch:
         """Kinds of log the rule reads; it closes on the slowest of them."""
         return self.selector.logs
 
+    def learning(self) -> bool:
+        """A threshold has nothing to learn."""
+        return False
+
     def spilling(self) -> list[Spilling]:
         """What of its state may leave memory."""
         return [self._tallies, self._bounds, self._keys.rows, self._candidates]

@@ -24,7 +24,7 @@ def learning(rules: Sequence[Rule], parts: Mapping[str, bytes], where: str) -> I
             yield Result("model", "problem", told, where, "see the state's own check; the rule would start anew")
             continue
         days, needed = watch.learnt(), rule.learn_role_days
-        if days < needed:
+        if watch.learning():
             told = f"rule {rule.id} is learning: it has seen {days} of {needed} role-days, and finds nothing until then"
             yield Result("model", "warn", told, where, "wait: threshold rules hold meanwhile")
         else:

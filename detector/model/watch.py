@@ -107,6 +107,10 @@ class BaselineWatch:
         """Role-days the model has seen whole; below `learn_role_days` it finds nothing."""
         return self._model.learnt
 
+    def learning(self) -> bool:
+        """Whether the model has seen less than the rule asks for."""
+        return self.learnt() < self.rule.learn_role_days
+
     def spilling(self) -> list[Spilling]:
         """What of its state may leave memory."""
         return [self._tallies]

@@ -57,10 +57,19 @@ def message(alert: Mapping[str, Any]) -> str:
         f"State:  {_reading(alert)}",
         "",
         *_containment(alert.get("plan")),
+        *_learning(alert),
         *(["Runbook:", *_lines(alert["runbook"])] if alert.get("runbook") else []),
         f"Rule {printable(alert.get('rule_id', '?'), 200)}, alert {printable(alert.get('alert_id', '?'), 80)}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _learning(alert: Mapping[str, Any]) -> list[str]:
+    """What is not judged yet: silence of these rules means nothing."""
+    rules = alert.get("learning") or ()
+    return [f"Still learning, and silent until then: {', '.join(printable(rule, 100) for rule in rules)}", ""] * bool(
+        rules
+    )
 
 
 def _reading(alert: Mapping[str, Any]) -> str:

@@ -688,6 +688,30 @@ def test_nothing_is_missing_from_the_journal_after_checkpoint_or_journal_were_lo
     assert after.count("finding") == (4 if lost == "state.db" else 0)
 
 
+LEARNER = """
+  - id: unusual
+    title: A role reads far more than usual
+    severity: medium
+    kind: baseline
+    where: {operation: read}
+    group_by: role
+    measure: objects
+    threshold: 3
+"""
+
+
+def test_alerts_name_the_rules_that_are_still_learning(world):
+    """Whoever reads that a threshold was passed must know that the model was not asked yet."""
+    (world.folder / "rules.yaml").write_text(RULE + LEARNER)
+    consumer = world.consumer()
+    consumer.start()
+    world.put("a", thief("thief-1", NOW - 300))
+    drain(consumer)
+    assert consumer.values()["rules_learning"] == 1
+    assert [alert["learning"] for alert in world.alerts()] == [["unusual"]]
+    consumer.stop()
+
+
 def test_a_torn_last_line_of_the_journal_is_told(world):
     """A crash amid a write is cut off and noted: the chain holds, and says what happened."""
     world.run()

@@ -25,6 +25,13 @@ ALERT = {
 }
 
 
+def test_rules_that_are_still_learning_are_named():
+    """Their silence means nothing yet; a name in it cannot break a line."""
+    assert "learning" not in message(ALERT)
+    text = message(ALERT | {"learning": ["role-baseline", "odd\nname"]})
+    assert "Still learning, and silent until then: role-baseline, odd\\nname\n" in text
+
+
 def test_a_message_answers_what_who_how_much_and_how_to_stop():
     """The mail alone is enough to act on: what, who, how much, still reading or not, one command, the runbook."""
     text = message(ALERT)
