@@ -11,6 +11,7 @@ import fcntl
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from detector.errors import StateError
@@ -77,8 +78,9 @@ class FileLease:
             os.close(lock)
             self.other = f"process {printable(holder)}"
             return False
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()}\n".encode("ascii"), 0)
+        with suppress(OSError):  # on a full disk the lock holds all the same; the state will say what is wrong
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, f"{os.getpid()}\n".encode("ascii"), 0)
         self._lock = lock
         if self.held():
             return True

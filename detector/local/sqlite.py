@@ -32,6 +32,14 @@ TABLES = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS parts (name TEXT PRIMARY KEY, sum TEXT NOT NULL, content BLOB NOT NULL);
 """
+MAKE_ROOM = (
+    "make room on the disk and check it and the file's permissions: the checkpoint is as it was, nothing is lost"
+)
+OF_THE_DISK = {
+    sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM,
+}  # fmt: skip
+"""What SQLite says where the file itself may be as it should."""
 START_AGAIN = "restore it from a copy, or move it away: the daemon then starts from nothing and reads its source again"
 
 
@@ -115,7 +123,9 @@ class SqliteState:
             found = db.execute("SELECT value FROM meta WHERE name = 'version'").fetchone()[0]
         except sqlite3.Error as error:
             db.close()
-            raise self._error(f"is no state of bucketwatch, or damaged: {error}", START_AGAIN) from error
+            if _damaged(error):
+                raise self._error(f"is no state of bucketwatch, or damaged: {error}", START_AGAIN) from error
+            raise self._error(f"SQLite says: {error}", MAKE_ROOM) from error
         if found != VERSION:
             db.close()
             raise self._error(
@@ -158,11 +168,15 @@ class SqliteState:
         try:
             yield
         except sqlite3.DatabaseError as error:
-            remedy = "make room on the disk and check the file's permissions; if it is damaged, " + START_AGAIN
-            raise self._error(f"SQLite says: {error}", remedy) from error
+            raise self._error(f"SQLite says: {error}", START_AGAIN if _damaged(error) else MAKE_ROOM) from error
 
     def _error(self, what: str, remedy: str) -> StateError:
         return StateError(printable(what), where=printable(self._path), remedy=remedy)
+
+
+def _damaged(error: sqlite3.Error) -> bool:
+    """Whether the file itself is wrong, and not the disk under it. Errors of Python's own module have no code."""
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF not in OF_THE_DISK
 
 
 def _taken(path: Path) -> FileLease:
