@@ -6,10 +6,10 @@ What the emulator does not have, and what the test therefore does itself:
   environment of the task definition and credentials of its task role.
 - Nobody can be the ECS service, so the task role's trust is widened to the account's root before it is assumed.
 - It judges IAM calls by a role's ARN without its path: the responder's path stands in the roles' names instead.
-- It asks for `sqs:DeleteMessageBatch`, which AWS does not have (`sqs:DeleteMessage` covers it): the role gets it, too.
+- It asks for `sqs:DeleteMessageBatch` and `sqs:ChangeMessageVisibilityBatch`, which AWS does not have (the rights to
+  the single calls cover them): the role gets them, too.
 - It does not take up a bus's policy (that is looked at in tests/deploy), and knows one account only.
 - Its rules forward only in the state `ENABLED`: where an event has to pass, `FastPathState` is that.
-- Until state and journal in S3 are in this version, they are files of the test (`here`).
 """
 
 import json
@@ -157,7 +157,8 @@ class Deployment:
 
     def as_detector(self):
         self.iam.update_assume_role_policy(RoleName=f"{self.name}-detector", PolicyDocument=TRUST_ROOT)
-        batch = {"Effect": "Allow", "Action": "sqs:DeleteMessageBatch", "Resource": "*"}
+        both = ["sqs:DeleteMessageBatch", "sqs:ChangeMessageVisibilityBatch"]
+        batch = {"Effect": "Allow", "Action": both, "Resource": "*"}
         self.iam.put_role_policy(
             RoleName=f"{self.name}-detector",
             PolicyName="emulator",
@@ -216,6 +217,46 @@ def test_a_theft_is_seen_through_what_the_templates_make(deployment, tmp_path):
     assert deployment.policies(role) == []
     heartbeat(deployment, said(log, "heartbeat")[0])
     assert deployment.s3.list_objects_v2(Bucket=deployment.out["StateBucket"], Prefix="state/")["KeyCount"] > 1
+
+
+def test_what_cannot_be_used_and_what_is_kept_go_where_the_role_may_write(deployment, tmp_path):
+    """Poison into quarantine, counted events into the archive: in the state bucket, with the task role's rights."""
+    deployment.parameters["ArchiveDays"] = "30"
+    deployment.deploy(deployment.name, deployment.detector_template(), deployment.parameters)
+    deployment.put("20260501T0900Z_a", burst("reader", 20, 60, int(time.time()) - 120))
+    deployment.sqs.send_message(QueueUrl=deployment.out["QueueUrl"], MessageBody="what?")
+    log = ran(deployment, tmp_path)
+    assert not said(log, "quarantine_failed")
+    listed = deployment.s3.list_objects_v2(Bucket=deployment.out["StateBucket"])["Contents"]
+    keys = [one["Key"] for one in listed if not one["Key"].startswith("state/")]
+    assert [key.partition("/")[0] for key in keys] == ["archive", "quarantine"]
+    assert re.fullmatch(r"archive/date=[-0-9]+/hour=\d\d/\w+-\w+\.parquet", keys[0])
+
+
+def doctor(deployment, folder, **credentials):
+    """What `bucketwatch doctor --json` says of the task's configuration, by check."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("BUCKETWATCH_")}
+    environment |= deployment.task() | credentials
+    ended = subprocess.run(
+        [PROGRAM, "doctor", "--config", FOLDER / "bucketwatch.yaml", "--json"], env=environment, cwd=folder,
+        capture_output=True, text=True, timeout=SECONDS, check=False,
+    )  # fmt: skip
+    assert ended.returncode in {0, 3}, ended.stderr
+    found = json.loads(ended.stdout)
+    results = found if isinstance(found, list) else found["results"]
+    return {check: [r for r in results if r["check"] == check] for check in {r["check"] for r in results}}
+
+
+def test_doctor_sees_what_it_may_see_and_says_what_it_may_not(deployment, tmp_path):
+    """Whoever owns the account sees all of it; the detector's role may not look at trails, and that is no `ok`."""
+    owner = doctor(deployment, tmp_path)
+    shown = {check: {r["status"] for r in results} for check, results in owner.items()}
+    assert shown["state"] == shown["journal"] == {"ok"}, owner
+    role = doctor(deployment, tmp_path, **deployment.as_detector())
+    shown = {check: {r["status"] for r in results} for check, results in role.items()}
+    assert shown["state"] == {"ok"}, role
+    assert shown["trails"] == {"skipped"}, role
+    assert "cloudtrail:DescribeTrails" in role["trails"][0]["remedy"]
 
 
 def heartbeat(deployment, beat):
