@@ -34,7 +34,7 @@ from isal import isal_zlib
 from bench import cloudtrail
 from bench.traffic import Requests
 from detector.rules import shipped
-from tests.servers import _free_port, _wait_until_ready, environment
+from tests.servers import environment, served
 
 THRESHOLD = 200
 RULE = f"""
@@ -134,17 +134,9 @@ def event(record: str) -> str:
 @contextmanager
 def world(folder: Path) -> Iterator[World]:
     """A moto server of our own."""
-    port = _free_port()
-    url = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        _wait_until_ready(url, process)
+    with served() as (url, pid):
         os.environ |= environment(url)
-        yield World(url, folder, process.pid)
-    finally:
-        process.terminate()
-        process.wait()
+        yield World(url, folder, pid)
 
 
 def cpu(pid: int) -> float:

@@ -28,14 +28,21 @@ def moto_server() -> Iterator[str]:
 
 @contextmanager
 def serving() -> Iterator[str]:
-    """A moto server of our own, and its address."""
+    """A moto server of our own: its address."""
+    with served() as (url, _):
+        yield url
+
+
+@contextmanager
+def served() -> Iterator[tuple[str, int]]:
+    """The same with its process id."""
     port = _free_port()
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         _wait_until_ready(url, process)
-        yield url
+        yield url, process.pid
     finally:
         process.terminate()
         try:

@@ -26,23 +26,12 @@ from detector.local.file_sink import FileSink
 from detector.settings import Settings
 from detector.source import Applied
 from replay.organisation import burst
+from tests import flood
 from tests.servers import environment
 from tests.test_archive import archived
 
 NOW = 1_777_626_000
-RULE = """
-rules:
-  - id: bulk
-    title: One session read 20 objects in a minute
-    severity: high
-    kind: threshold
-    where: {operation: read}
-    group_by: session
-    measure: objects
-    window: 1m
-    threshold: 20
-    respond: [revoke]
-"""
+RULE = flood.RULE + "    respond: [revoke]\n"
 PAIRS_OF_CRASHES = 25
 
 

@@ -15,24 +15,12 @@ from detector.cli.watch import build
 from detector.local.directory import DirectorySource
 from detector.settings import Settings
 from replay.organisation import burst
-from tests.flood import Sent, flood, problems
+from tests.flood import RULE, Sent, flood, problems
 
 HOURS = 12
 NOW = 1_777_626_000
 BEGAN = NOW - HOURS * 3600
 BEHIND = 6 * 3600
-RULE = """
-rules:
-  - id: bulk
-    title: One session read 20 objects in a minute
-    severity: high
-    kind: threshold
-    where: {operation: read}
-    group_by: session
-    measure: objects
-    window: 1m
-    threshold: 20
-"""
 
 
 class Daemon:
