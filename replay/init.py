@@ -94,6 +94,11 @@ def from_aws(out: Path, days: int, most: int) -> None:
     finally:
         look.close()
     chosen = fitting(listed, most)
+    if not chosen and around.unseen:
+        raise InputError(
+            "no logs were found, and not all could be looked at",
+            remedy="see above: check region, credentials and rights; or name log files: bucketwatch init PATH…",
+        )
     if not chosen:
         raise InputError(
             "no log files found" if around.logs else "no trail logs reads of objects, and no bucket has access logs",
