@@ -20,6 +20,7 @@ daemon that was paused past its lease raises LeaseLostError there, and a save of
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -67,6 +68,9 @@ REJECTS_JOURNALLED = 20
 
 PROBLEMS_JOURNALLED = 100
 """Problems of broken rule files that are journalled one by one."""
+
+ARCHIVE_SECONDS = 5.0
+"""Seconds that the archive has when the daemon was told to end."""
 
 _NONE: U64 = np.zeros(0, np.uint64)
 
@@ -191,7 +195,7 @@ class Consumer:
         self._outbox.tell_digests()
         self._note_trouble(batch, now)
         # 5 checkpoint: from here on all of this is known after a crash, and will be told.
-        if done or len(marks) or self._outbox.unsaved:
+        if done or len(marks) or self._outbox.unsaved or self._archive.unsaved:
             self._checkpoint(done, marks)
         # 6, 7, 8 journal, publish, respond.
         self._work_off()
@@ -241,9 +245,8 @@ class Consumer:
         self._outbox.tell_digests(everything=True)
         self._outbox.note("stop", {})
         self._checkpoint()
-        self._archive.write(everything=True)
-        self._save(self._archive.changes())
         self._work_off()
+        self._write_archive()
         self._say_head()
         if left := len(self._outbox.entries):
             self._say("left_for_next_start", count=left)
@@ -251,6 +254,14 @@ class Consumer:
         self._let_go_of_source()
         self.edges.store.close()
         return left
+
+    def _write_archive(self) -> None:
+        """All that waits becomes files, as far as there is time: what does not is in the checkpoint."""
+        until = time.monotonic() + (ARCHIVE_SECONDS if self.drain.asked else math.inf)
+        while self._archive.write(everything=True, until=until) and time.monotonic() < until:
+            self._save(self._archive.changes())
+        if self._archive.unsaved:
+            self._save(self._archive.changes())
 
     def values(self) -> dict[str, float]:
         """The metrics as they stand (see `metrics.METRICS`)."""

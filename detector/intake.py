@@ -2,8 +2,8 @@
 
 Rules of this file
 - Files are read in the order of their messages, whichever of them comes first: the same poll makes the same batch.
-- Memory is bounded: so many bytes fetched and not yet read (`Fetching`), so many records a batch (`ROWS`). Messages
-  beyond that stay in hand for the next turn, and nothing new is received before they are done.
+- Memory is bounded: so many bytes fetched and not yet read (`Fetching`), so many records a batch (`ROWS`); so is the
+  time of a turn (`SECONDS`). Messages beyond that stay in hand for the next turn; nothing new is received before.
 - A message that cannot be used, or whose file can never be had, is journalled once, however often it comes. Its bytes
   are in quarantine before the checkpoint that knows it. Where the queue has a dead-letter queue it is left to that.
 - Records that came in messages are read as one file: one event a message must not cost a file each.
@@ -11,6 +11,7 @@ Rules of this file
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -34,6 +35,8 @@ from detector.source import Message, Notice
 
 ROWS = 100_000
 """Records after which a batch is closed; the file that passes it is still read whole."""
+SECONDS = 30.0
+"""Seconds after which a batch is closed: what was read counts, and blindness is looked for, however slow S3 is."""
 JOINED = 8 << 20
 """Bytes of inline records that are read as one file."""
 KEPT = 1 << 20
@@ -143,7 +146,9 @@ class Intake:
         *,
         say: Say,
         drain: Drain,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._monotonic = monotonic
         self._edges, self._outbox, self._files, self._say, self._drain = edges, outbox, files, say, drain
         self._admission, self._limits = admission, limits
         self.columns = OF_EVIDENCE
@@ -164,9 +169,12 @@ class Intake:
             self._loader.plan(n for m in messages for n in m.notices if _mark_of(n) not in self._known)
         builder, taken = BatchBuilder(self.columns), Taken()
         size = 0
-        while self._waiting and builder.rows + len(self._inline) < ROWS:
+        until = self._monotonic() + SECONDS
+        while self._waiting and builder.rows + len(self._inline) < ROWS and self._monotonic() < until:
             message = self._waiting.popleft()
             self._take(message, builder, taken)
+            if self._drain.asked:  # what is in hand stays there: the source gives it to whoever comes next
+                break
             size = size + sum(len(n.data or b"") for n in message.notices) if self._inline else 0
             if size > JOINED:
                 self._read_inline(builder)
@@ -194,7 +202,12 @@ class Intake:
             return
         taken.messages.append(message)
         read_all = [self._read_one(notice, builder, taken) for notice in message.notices]
-        (taken.done if all(read_all) else taken.left).append(message)
+        if all(read_all):
+            taken.done.append(message)
+        elif self._drain.asked:
+            self._waiting.appendleft(message)
+        else:
+            taken.left.append(message)
 
     def _put_aside(self, message: Message, taken: Taken) -> None:
         """A message that is not understood or refused: into quarantine, into the journal, to the dead letters."""
@@ -203,11 +216,12 @@ class Intake:
             try:
                 kept = self._quarantine(message.body)
             except Hurry:
-                taken.left.append(message)
+                self._waiting.appendleft(message)
                 return
             except EdgeError as error:
                 self._say("quarantine_failed", message=message.id, error=str(error))
                 if error.retryable:
+                    taken.messages.append(message)
                     taken.left.append(message)
                     return
                 kept = {"kept": f"nowhere: {error.what}"}

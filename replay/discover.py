@@ -18,6 +18,10 @@ from detector.doctor.result import Answer, Ask
 from detector.doctor.selectors import OBJECTS, Selectors
 
 DAY = 86_400
+FOLDERS = 20_000
+"""Folders that are looked into for accounts and regions."""
+LISTED = 20_000
+"""Files of one folder and day that are listed at most (`aws.look`)."""
 
 
 class Logs(NamedTuple):
@@ -52,7 +56,11 @@ def discover(ask: Ask) -> Surroundings:
     """Trails that log reads, else access logs; and queues of their buckets."""
     found = Surroundings()
     for bucket, prefix in _of_trails(ask, found):
-        folders = [folder for folder in regions(bucket, ask) if folder.startswith(prefix)]
+        where = f"s3://{bucket}/{prefix}"
+        _seen(ask("s3:list_objects_v2", Bucket=bucket, Prefix=prefix, Delimiter="/", MaxKeys=1000), where, found)
+        folders, whole = regions(bucket, ask, prefix, FOLDERS)
+        if not whole:
+            found.unseen.append(f"{where}: more than {FOLDERS:,} folders: not all of them were looked into")
         found.logs.append(Logs("cloudtrail", bucket, tuple(f"{_plain(folder)}%Y/%m/%d/" for folder in folders)))
     if not found.logs:
         found.logs += _of_access_logs(ask, found)
@@ -70,7 +78,13 @@ def history_of(found: Surroundings, ask: Ask, now: float, days: int) -> list[Lis
         date = datetime.fromtimestamp(day * DAY, UTC)
         for logs in found.logs:
             for prefix in logs.prefixes:
-                files = files_below(logs.bucket, date.strftime(prefix), ask)
+                folder = date.strftime(prefix)
+                _seen(
+                    ask("s3:list_objects_v2", Bucket=logs.bucket, Prefix=folder), f"s3://{logs.bucket}/{folder}", found
+                )
+                files = files_below(logs.bucket, folder, ask)
+                if len(files) >= LISTED:
+                    found.unseen.append(f"s3://{logs.bucket}/{folder}: only its first {LISTED:,} files were listed")
                 listed += [Listed(day, logs.bucket, str(f["Key"]), int(f.get("Size", 0))) for f in files]
     return list(dict.fromkeys(listed))
 
@@ -135,6 +149,8 @@ def _queue(bucket: str, ask: Ask, found: Surroundings) -> str:
     where = f"s3://{bucket}"
     answer = _seen(ask("s3:get_bucket_notification_configuration", Bucket=bucket), where, found)
     for one in answer.get("QueueConfigurations", ()):
+        if not any(str(event).startswith("s3:ObjectCreated:") for event in one.get("Events", ())):
+            continue
         _, _, _, region, account, name = str(one["QueueArn"]).split(":", 5)
         url = _seen(
             ask("sqs:get_queue_url", region=region, QueueName=name, QueueOwnerAWSAccountId=account), name, found

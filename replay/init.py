@@ -90,7 +90,9 @@ def from_aws(out: Path, days: int, most: int) -> None:
     try:
         around = discover(look)
         tell_around(around)
+        known = len(around.unseen)
         listed = history_of(around, look, time.time(), days)
+        tell_unseen(around.unseen[known:])
     finally:
         look.close()
     chosen = fitting(listed, most)
@@ -127,10 +129,13 @@ def fetch(listed: list[Listed], folder: Path) -> None:
         asked = listed[number]
         (folder / f"{number:07}").write_bytes(objects.fetch(asked.bucket, asked.key))
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    pool = ThreadPoolExecutor(AT_ONCE)
+    try:
         for done in [pool.submit(one, number) for number in range(len(listed))]:
             done.result()
-    objects.close()
+    finally:
+        pool.shutdown(cancel_futures=True)
+        objects.close()
 
 
 def tell_around(around: Surroundings) -> None:
@@ -146,8 +151,15 @@ def tell_around(around: Surroundings) -> None:
             f"told to {around.queues[logs.bucket]}" if logs.bucket in around.queues else "no queue is told of new files"
         )
         typer.echo(f"{logs.kind}: s3://{printable(logs.bucket)}, {printable(told)}")
-    for unseen in around.unseen[:20]:
-        typer.echo(f"could not be looked at: {printable(unseen)}")
+    tell_unseen(around.unseen)
+
+
+def tell_unseen(unseen: list[str]) -> None:
+    """What may be missing from all that follows."""
+    from detector.response.plain import printable
+
+    for one in unseen[:20]:
+        typer.echo(f"could not be looked at: {printable(one)}")
 
 
 def config_of(found: History, around: Surroundings | None = None) -> str:

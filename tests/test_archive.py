@@ -59,22 +59,35 @@ class Desk:
     """An archive over a real state and a real folder, with a clock of ours."""
 
     def __init__(self, folder) -> None:
-        self.folder, self.now, self.told = folder / "archive", NOW, []
+        self.folder, self.now, self.spent, self.told = folder / "archive", NOW, 0.0, []
         self.store, self.files = SqliteState(folder / "state.db"), Down(FolderFiles(folder / "archive"))
         self.begin()
 
     def begin(self, wanted=True):
         """As a new process would."""
-        edges = Edges(None, self.store, [], None, archive=self.files if wanted else None)
-        self.archive = Archive(edges, clock=lambda: self.now, tell=lambda *said: self.told.append(said), drain=Drain())
+        edges, self.drain = Edges(None, self.store, [], None, archive=self.files if wanted else None), Drain()
+        self.archive = Archive(
+            edges,
+            clock=lambda: self.now,
+            tell=lambda *said: self.told.append(said),
+            drain=self.drain,
+            monotonic=lambda: self.spent,
+        )
         self.archive.restore(self.store.load())
 
     def turn(self, *records):
+        """As the loop does it, as long as it brings anything further."""
         if records:
             self.archive.take(events_of(*records))
+        while True:
+            self.checkpoint()
+            if not self.archive.write():
+                break
+        self.checkpoint()
+
+    def checkpoint(self):
         self.store.save(self.archive.changes())
         self.archive.let_go()
-        self.archive.write()
 
     def names(self):
         return sorted(str(path.relative_to(self.folder)) for path in self.folder.rglob("*") if path.is_file())
@@ -111,7 +124,6 @@ def test_what_is_written_is_forgotten_with_the_next_checkpoint(desk):
     for n in range(5):
         desk.turn(*burst(f"s{n}", 3, 3, NOW))
         desk.now += archive.EVERY
-    desk.turn()
     desk.turn()
     assert [name for name in desk.store.load() if name.startswith("archive/")] == []
     assert archived(desk.folder).total() == 15
@@ -170,9 +182,11 @@ def test_many_events_are_written_at_once_and_in_bites(desk, monkeypatch):
 
 
 def test_past_the_bound_the_oldest_is_let_go_and_that_is_said(desk, monkeypatch):
-    """The disk of the state is not the archive's to fill."""
+    """The disk of the state is not the archive's to fill. What is being written is not let go of."""
     desk.files.down = True
     desk.turn(*burst("s0", 30, 30, NOW))
+    desk.now += archive.EVERY
+    desk.turn()
     size = next(iter(desk.archive._parts.values())).size
     monkeypatch.setattr(archive, "MOST", int(2.5 * size))
     for n in range(1, 5):
@@ -183,7 +197,73 @@ def test_past_the_bound_the_oldest_is_let_go_and_that_is_said(desk, monkeypatch)
     desk.files.down = False
     desk.now += archive.LONGEST_PAUSE
     desk.turn()
+    assert set(archived(desk.folder).values()) == {1}
     assert archived(desk.folder).total() == 60
+
+
+def test_writing_takes_a_part_of_a_turn_and_goes_on_in_the_next(desk):
+    """Events of many hours are many files: each turn as many as there is time for; a restart begins the bite anew."""
+    put = desk.files.put
+
+    def slow(*args, **how):
+        desk.spent += 1.0
+        return put(*args, **how)
+
+    desk.files.put = slow
+    for n in range(12):
+        desk.turn(*burst(f"s{n}", 3, 3, NOW - 3600 * n))
+    desk.now += archive.EVERY
+    written = []
+    while desk.archive.waiting():
+        desk.turn()
+        written.append(len(desk.names()))
+        if len(written) == 2:
+            desk.begin()
+    assert written[:2] == [3, 6]
+    assert written[-1] == 12
+    assert set(archived(desk.folder).values()) == {1}
+    assert archived(desk.folder).total() == 36
+
+
+def test_a_bite_is_bounded_and_long_queues_of_small_parts_are_worked_off(desk, monkeypatch):
+    """A quiet daemon makes a small part a turn: after a long failure there are thousands of them."""
+    monkeypatch.setattr(archive, "PARTS", 5)
+    desk.files.down = True
+    for n in range(23):
+        desk.turn(*burst(f"s{n}", 2, 2, NOW))
+    desk.files.down = False
+    desk.now += archive.LONGEST_PAUSE
+    desk.turn()
+    assert len(desk.names()) == 5
+    assert archived(desk.folder).total() == 46
+
+
+def test_when_the_daemon_must_end_nothing_is_begun(desk):
+    """What waits stays in the checkpoint, for the next start."""
+    desk.turn(*burst("a", 3, 3, NOW))
+    desk.drain.end()
+    desk.now += archive.EVERY
+    desk.turn()
+    assert desk.names() == []
+    desk.begin()
+    desk.now += archive.EVERY
+    desk.turn()
+    assert archived(desk.folder).total() == 3
+
+
+def test_a_state_that_was_restored_from_a_copy_writes_over_nothing(desk, tmp_path):
+    """Its numbers come a second time, but not its files' names: what was archived since the copy stays."""
+    desk.turn(*burst("a", 3, 3, NOW))
+    copy = dict(desk.store.load())
+    desk.turn(*burst("b", 3, 3, NOW))
+    desk.now += archive.EVERY
+    desk.turn()
+    desk.store.save(dict.fromkeys(desk.store.load()) | copy)
+    desk.begin()
+    desk.turn(*burst("c", 3, 3, NOW))
+    desk.now += archive.EVERY
+    desk.turn()
+    assert len(archived(desk.folder)) == 9
 
 
 def test_a_new_state_writes_over_nothing(tmp_path):

@@ -47,10 +47,13 @@ class Stored:
 
 
 class Refusing:
-    """A quarantine that may not be written."""
+    """A quarantine that cannot be written."""
+
+    def __init__(self, *, retryable=False) -> None:
+        self.retryable = retryable
 
     def put(self, *_, **__):
-        raise EdgeError("could not write")
+        raise EdgeError("could not write", retryable=self.retryable)
 
 
 class Desk:
@@ -158,12 +161,12 @@ def test_poison_is_kept_journalled_once_and_left_to_the_dead_letters(tmp_path, r
     assert body == {"message": "p", "reason": "no known envelope", "kept": str(kept)}
 
 
-def test_what_cannot_be_kept_is_not_given_up(tmp_path):
-    """A quarantine that cannot be written: the message comes again, and nothing is journalled before it is kept."""
-    (tmp_path / "q").write_text("in the way")
-    desk = Desk(Stored(), tmp_path / "q")
+def test_what_cannot_be_kept_now_is_not_given_up(tmp_path):
+    """A quarantine that is away: the message comes again and is seen; it is not journalled before it is kept."""
+    desk = Desk(Stored(), tmp_path)
+    desk.edges.quarantine = Refusing(retryable=True)
     taken = desk.read(Message("p", problem="odd", body=b"x"))
-    assert [m.id for m in taken.left] == ["p"]
+    assert [m.id for m in taken.left] == ["p"] == [m.id for m in taken.messages]
     assert desk.noted("quarantine") == []
     assert len(taken.marked) == 0
 
@@ -179,12 +182,13 @@ def test_a_quarantine_that_may_not_be_written_is_said_in_the_journal(tmp_path):
 
 @pytest.mark.parametrize("threads", [1, 4])
 def test_once_the_daemon_is_to_end_no_file_is_begun(tmp_path, threads):
-    """What is in hand is read no further; it stays with the source, and so does what comes with it."""
+    """What is in hand is read no further, and stays in hand: the source gives it to whoever comes next."""
     source = Stored(**{f"k{n}": log(burst(f"s{n}", 3, 3, NOW)) for n in range(9)})
     desk = Desk(source, tmp_path, threads)
     desk.drain.ask()
     taken = desk.read(*map(message, range(9)))
-    assert (len(taken.left), len(taken.done), len(taken.batch), source.most) == (9, 0, 0, 0)
+    assert (len(taken.left), len(taken.done), len(taken.batch), source.most) == (0, 0, 0, 0)
+    assert len(desk.intake) == 9
 
 
 @pytest.mark.parametrize("threads", [1, 4])
@@ -207,8 +211,26 @@ def test_a_fetch_that_hangs_is_given_up_when_the_time_is_over(tmp_path, threads)
         going_on.set()
         signal.signal(signal.SIGALRM, before)
     assert [m.id for m in taken.done] == ["m0"]
-    assert [m.id for m in taken.left] == ["m1", "m2"]
+    assert taken.left == []
+    assert len(desk.intake) == 2
     assert len(taken.batch) == 3
+
+
+def test_a_turn_ends_in_time_however_slow_the_files_are(tmp_path, monkeypatch):
+    """What was read by then counts, and is told of; the rest is read in the next turns."""
+    monkeypatch.setattr("detector.intake.SECONDS", 0.05)
+
+    class Slow(Stored):
+        def fetch(self, notice):
+            time.sleep(0.02)
+            return super().fetch(notice)
+
+    desk = Desk(Slow(**{f"k{n}": log(burst(f"s{n}", 3, 3, NOW)) for n in range(12)}), tmp_path, threads=1)
+    done = [len(desk.read(*map(message, range(12))).done)]
+    while len(desk.intake):
+        done.append(len(desk.read().done))
+    assert sum(done) == 12
+    assert len(done) > 2
 
 
 def test_no_more_is_kept_of_a_message_than_one_may_have(tmp_path):

@@ -70,7 +70,7 @@ class S3Objects:
     def _made(self) -> S3Client:
         with self._making:
             if self._client is None:
-                self._client = client("s3", region=self._region)
+                self._client = client("s3", region=self._region, attempts=1, read_timeout=10)
             return self._client
 
     def _chunks(self, body: Any, where: str) -> list[bytes]:

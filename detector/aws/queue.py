@@ -40,7 +40,7 @@ POLL = 1000
 """Messages after which a poll ends."""
 
 POLL_BYTES = 16 << 20
-"""Bytes of messages after which a poll ends: one may have 1 MiB."""
+"""Bytes of messages, and of what they were packed of, after which a poll ends: one may have 1 MiB."""
 
 POLL_SECONDS = 0.5
 """Seconds after which a poll ends: where messages come one at a time, there is always one more."""
@@ -179,8 +179,8 @@ class SqsSource:
             calls += width
             for raw in chain(*batches):
                 self._remember(raw["MessageId"], raw["ReceiptHandle"])
-                found[raw["MessageId"]] = self._message(raw)
-                size += len(raw.get("Body", ""))
+                message = found[raw["MessageId"]] = self._message(raw)
+                size += len(raw.get("Body", "")) + sum(len(notice.data or b"") for notice in message.notices)
             if not all(batches):
                 return False
             full = all(len(batch) == BATCH for batch in batches)
@@ -269,7 +269,7 @@ class SqsSource:
     def _queue(self, doing: str) -> Iterator[SQSClient]:
         """`edge` for the queue: a queue that does not exist is the config's mistake, not the network's."""
         if self._client is None:
-            self._client = client("sqs", region=region_of(self._url))
+            self._client = client("sqs", region=region_of(self._url), attempts=2)  # the loop tries again by itself
         try:
             with edge(doing, where=self._url):
                 yield self._client

@@ -73,7 +73,7 @@ def logs(subject: Subject, ask: Ask, now: float) -> Iterator[Result]:
 
 def _day(bucket: str, ask: Ask, now: float) -> Listed | None:
     """The files of yesterday, or of today where there are none; None if no folder of CloudTrail has any."""
-    folders = regions(bucket, ask)
+    folders, _ = regions(bucket, ask)
     for back in (DAY, 0):
         date = datetime.fromtimestamp(now - back, UTC).strftime("%Y/%m/%d/")
         files = [one for folder in folders for one in files_below(bucket, folder + date, ask)]
@@ -83,10 +83,10 @@ def _day(bucket: str, ask: Ask, now: float) -> Listed | None:
     return None
 
 
-def regions(bucket: str, ask: Ask) -> list[str]:
-    """Folders in which CloudTrail's days lie, wherever below the bucket."""
-    waiting, found, looked = [""], [], 0
-    while waiting and looked < FOLDERS:
+def regions(bucket: str, ask: Ask, start: str = "", most: int = FOLDERS) -> tuple[list[str], bool]:
+    """Folders in which CloudTrail's days lie, wherever below `start`; and whether all were looked into: so many are."""
+    waiting, found, looked = [start], [], 0
+    while waiting and looked < most:
         prefix = waiting.pop(0)
         looked += 1
         answer = ask("s3:list_objects_v2", Bucket=bucket, Prefix=prefix, Delimiter="/", MaxKeys=1000)
@@ -96,7 +96,7 @@ def regions(bucket: str, ask: Ask) -> list[str]:
                 found.append(folder)
             elif not PASSED_OVER.search(f"/{folder}") and folder.count("/") < 8:
                 waiting.append(folder)
-    return found
+    return found, not waiting
 
 
 def files_below(bucket: str, prefix: str, ask: Ask) -> list[Mapping[str, Any]]:

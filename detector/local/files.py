@@ -5,11 +5,15 @@ Nothing here is ever read or deleted by the program. It is for people and other 
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 from detector.errors import EdgeError
 from detector.response.plain import printable
+
+PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EINTR, errno.EAGAIN, errno.EFBIG}
+"""What may be mended by itself, or by somebody else: the same bytes may be written later."""
 
 
 class FolderFiles:
@@ -33,7 +37,7 @@ class FolderFiles:
                 f"cannot be written: {error.strerror}",
                 where=printable(path),
                 remedy="make room, or let bucketwatch's user write there",
-                retryable=True,
+                retryable=error.errno in PASSING,
             ) from error
         return printable(path)
 

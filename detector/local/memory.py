@@ -1,6 +1,6 @@
 """How much memory this process has, and may have.
 
-Source: proc(5), `statm`; Linux "Control Group v2", memory.max (what a container may have; ECS sets it); sysconf(3).
+Source: proc(5), `statm`, `cgroup`; Linux "Control Group v2", memory.max (what a container may have); sysconf(3).
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-BOUNDS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+CGROUP = Path("/sys/fs/cgroup")
+OURS = Path("/proc/self/cgroup")
 STATM = Path("/proc/self/statm")
 
 
@@ -26,9 +27,20 @@ def limit() -> int:
         found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
     except (OSError, ValueError):
         found = []
-    for path in BOUNDS:
+    for path in _bounds():
         try:
             found.append(int(path.read_text()))
         except (OSError, ValueError):  # not there, or "max": no bound
             continue
     return min(found, default=0)
+
+
+def _bounds() -> list[Path]:
+    """Where a bound may stand: of this process's own group and of those around it, of the container's root."""
+    try:
+        own = OURS.read_text().splitlines()
+    except OSError:
+        own = []
+    inside = [line[3:].strip("/") for line in own if line.startswith("0::")]
+    groups = [CGROUP / part for path in inside for part in (path, *map(str, Path(path).parents))]
+    return [*(group / "memory.max" for group in (CGROUP, *groups)), CGROUP / "memory/memory.limit_in_bytes"]

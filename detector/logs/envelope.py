@@ -33,6 +33,8 @@ NOT_LOGS = frozenset({"CloudTrail-Digest", "CloudTrail-Insight"})
 """Folders beside CloudTrail's own that hold signatures and summaries, not records."""
 
 GZIP = 16 + zlib.MAX_WBITS
+MOST_VALUES = 100_000
+"""Objects and lists in a packed message: millions of empty ones would take a hundred times their bytes in memory."""
 
 INLINE, INLINE_END = b'{"Records": [', b"]}"
 """What stands around the records that a message itself brings."""
@@ -137,6 +139,8 @@ def _inflated(body: str, limits: Limits) -> bytes:
         raise _UnclearError(f"inflates to more than limits.message, {limits.message:,} bytes")
     if not unpacker.eof:
         raise ValueError("cut short")
+    if text.count(b"{") + text.count(b"[") > MOST_VALUES:
+        raise _UnclearError(f"more than {MOST_VALUES:,} objects and lists: no records are packed so densely")
     return text
 
 

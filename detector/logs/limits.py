@@ -15,15 +15,14 @@ class Limits:
     is more than any decoder takes, so that it costs nothing to hold: what a decoder takes is within it. A limit below
     that is held as exactly, and every file's brackets are counted for it.
     line: of an access log.
-    message: what a gzipped message of the queue may inflate to (a message has at most 1 MiB, CloudWatch Logs packs far
-    less than this into one).
+    message: what a gzipped message of the queue may inflate to (a message has at most 1 MiB, and a poll takes many).
     """
 
     inflated: int = 1 << 30
     record: int = 16 << 20
     nesting: int = 20_000
     line: int = 64 << 10
-    message: int = 64 << 20
+    message: int = 8 << 20
 
 
 LIMITS = Limits()

@@ -10,6 +10,7 @@ from detector.aws.queue import SqsSource
 from detector.aws.visibility import LONGEST, Visibility
 from detector.errors import EdgeError
 from detector.logs.envelope import Accept
+from tests.test_intake import Desk
 
 
 class Queue:
@@ -124,4 +125,33 @@ def test_what_is_in_hand_comes_again_at_once_when_the_reader_ends(aws):
     source.close()
     after = SqsSource(url, Accept(frozenset()), S3Objects())
     assert {message.id for message in after.receive(1).messages} == {message.id for message in held[1:]}
+    after.close()
+
+
+def test_at_a_signal_to_end_what_is_in_hand_comes_again_at_once(aws, tmp_path):
+    """In the middle of a poll: the file being read counts; the others are the next daemon's, without delay."""
+    sqs, s3, bucket = aws.client("sqs"), aws.client("s3"), aws.bucket("logs")
+    url = sqs.create_queue(QueueName=aws.name("queue"), Attributes={"VisibilityTimeout": "600"})["QueueUrl"]
+    for n in range(12):
+        s3.put_object(Bucket=bucket, Key=f"{n}", Body=b"no log")
+        stored = {"bucket": {"name": bucket}, "object": {"key": f"{n}", "size": 6, "eTag": "x"}}
+        record = {"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": stored}
+        sqs.send_message(QueueUrl=url, MessageBody=json.dumps({"Records": [record]}))
+    source = SqsSource(url, Accept(frozenset({bucket})), S3Objects())
+    source.check()
+    desk = Desk(source, tmp_path, threads=1)
+    fetch = source.fetch
+
+    def asking(notice):
+        desk.drain.ask()
+        return fetch(notice)
+
+    source.fetch = asking
+    taken = desk.intake.read(source.receive(1).messages)
+    assert (len(taken.done), taken.left) == (1, [])
+    source.acknowledge(taken.done)
+    source.let_go(taken.left)
+    source.close()
+    after = SqsSource(url, Accept(frozenset({bucket})), S3Objects())
+    assert len(after.receive(1).messages) == 11
     after.close()

@@ -1,5 +1,8 @@
 """The laws of Files, over both twins: bytes under a name, whole or not at all."""
 
+import subprocess
+import sys
+
 import pytest
 
 from detector.aws.files import PrefixFiles
@@ -62,13 +65,23 @@ def test_a_full_folder_takes_nothing_further_that_strangers_send(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "d"]
 
 
-def test_what_cannot_be_written_is_an_error_that_may_pass(tmp_path):
-    """It says where and what to do, and leaves no half of a file."""
+def test_what_cannot_be_written_is_an_error_that_says_whether_it_may_pass(tmp_path):
+    """Where and what to do; no half of a file is left. A full disk may be mended, a file in the way will not go."""
     (tmp_path / "in").write_text("the way")
     with pytest.raises(EdgeError) as caught:
         FolderFiles(tmp_path / "in").put("a", b"1")
-    assert caught.value.retryable
+    assert not caught.value.retryable
     assert str(tmp_path / "in") in caught.value.where
+    script = (
+        "import resource, sys\n"
+        "from detector.local.files import FolderFiles, EdgeError\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))\n"
+        "try: FolderFiles(sys.argv[1]).put('a', b'1' * 20)\n"
+        "except EdgeError as error: print(error.retryable)\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "full")]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "True\n"
+    assert list((tmp_path / "full").iterdir()) == []
 
 
 def test_a_bucket_that_is_not_there_is_an_error(aws):

@@ -230,7 +230,7 @@ def test_what_cannot_be_used_and_what_is_kept_go_where_the_role_may_write(deploy
     listed = deployment.s3.list_objects_v2(Bucket=deployment.out["StateBucket"])["Contents"]
     keys = [one["Key"] for one in listed if not one["Key"].startswith("state/")]
     assert [key.partition("/")[0] for key in keys] == ["archive", "quarantine"]
-    assert re.fullmatch(r"archive/date=[-0-9]+/hour=\d\d/\w+-\w+\.parquet", keys[0])
+    assert re.fullmatch(r"archive/date=[-0-9]+/hour=\d\d/[\w.]+-[\w.]+\.parquet", keys[0])
 
 
 def doctor(deployment, folder, **credentials):

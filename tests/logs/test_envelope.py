@@ -3,6 +3,7 @@
 import base64
 import gzip
 import json
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -216,7 +217,21 @@ def test_one_bad_record_spoils_its_message_visibly():
 def test_a_bomb_is_a_problem():
     """A small gzipped body that grows without measure is refused instead of filling the memory; the limit is named."""
     bomb = base64.b64encode(gzip.compress(b" " * (80 * 2**20))).decode()
-    assert notices(bomb, "m-1").problem == "inflates to more than limits.message, 67,108,864 bytes"
+    assert notices(bomb, "m-1").problem == "inflates to more than limits.message, 8,388,608 bytes"
+
+
+def test_a_bomb_of_empty_values_is_a_problem_before_they_are_made():
+    """Millions of empty objects inflate to little text and much memory."""
+    text = b'{"messageType":"DATA_MESSAGE","logEvents":[' + b",".join([b"{}"] * 2_000_000) + b"]}"
+    bomb = base64.b64encode(gzip.compress(text)).decode()
+    tracemalloc.start()
+    try:
+        problem = notices(bomb, "m-1").problem
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert problem == "more than 100,000 objects and lists: no records are packed so densely"
+    assert peak < 40 << 20
 
 
 def test_a_message_may_inflate_to_its_limit():

@@ -133,3 +133,31 @@ def test_nothing_to_learn_from_is_an_error_that_says_what_was_not_seen(aws, tmp_
     assert "could not be looked at: trails: not allowed: allow x:Y" in said.out
     assert "no logs were found, and not all could be looked at" in said.err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_not_listed_is_said(monkeypatch):
+    """A log bucket that may not be listed, and one with more files a day than are listed, are not empty ones."""
+    monkeypatch.setattr("replay.discover.LISTED", 2)
+    trail = {"TrailARN": "arn:t", "S3BucketName": "logs", "S3KeyPrefix": "org", "HomeRegion": "us-east-1"}
+    objects = {"DataResources": [{"Type": "AWS::S3::Object", "Values": ["arn:aws:s3:::a/"]}], "ReadWriteType": "All"}
+    place = "org/AWSLogs/1/CloudTrail/us-east-1/"
+
+    def asking(*, may_list):
+        def ask(question, /, region=None, **asked):
+            if question == "s3:list_objects_v2":
+                folders = [{"Prefix": place}] if asked["Prefix"] == "org/AWSLogs/" else []
+                files = [{"Key": f"{asked['Prefix']}{n}", "Size": 1} for n in range(2)]
+                return Answer(
+                    {"CommonPrefixes": folders, "Contents": files} if may_list else None, "denied", "no", "x:L"
+                )
+            answers = {"describe_trails": {"trailList": [trail]}, "get_event_selectors": {"EventSelectors": [objects]}}
+            return Answer(answers.get(question.partition(":")[2], {}))
+
+        return ask
+
+    found = discover(asking(may_list=False))
+    assert found.unseen == ["s3://logs/org/AWSLogs/: no: allow x:L"]
+    found = discover(asking(may_list=True))
+    assert found.logs[0].prefixes == (f"{place}%Y/%m/%d/",)
+    assert len(history_of(found, asking(may_list=True), TODAY * DAY + 5, 1)) == 2
+    assert found.unseen == [f"s3://logs/{place}{stamp(TODAY - 1)}: only its first 2 files were listed"]
