@@ -108,7 +108,7 @@ class World:
         self.response = {"mode": "enforce", "armed": True, "accounts": ("111122223333",)} | response
         self.responder, self.said, self.store, self.lease = Twin(), [], None, None
         self.acknowledged = set()
-        (folder / "logs").mkdir()
+        (folder / "logs").mkdir(exist_ok=True)
         (folder / "rules.yaml").write_text(RULE)
 
     def settings(self, **changes):
