@@ -12,6 +12,7 @@ from replay.discover import Listed, discover, fitting, history_of
 from replay.organisation import burst
 from tests.e2e.test_daemon_directory import packed
 from tests.replay.test_init import run
+from tests.servers import serving
 
 DAY = 86_400
 ACCOUNT = "123456789012"
@@ -20,6 +21,13 @@ TODAY = int(time.time()) // DAY
 
 def stamp(day, pattern="%Y/%m/%d/"):
     return datetime.fromtimestamp(day * DAY, UTC).strftime(pattern)
+
+
+@pytest.fixture(scope="module")
+def moto_server():
+    """An account of our own: what is found is all there is."""
+    with serving() as url:
+        yield url
 
 
 @pytest.fixture
