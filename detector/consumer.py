@@ -46,6 +46,7 @@ from detector.core.times import iso
 from detector.core.watermark import NEVER
 from detector.drain import Drain, Hurry
 from detector.errors import EdgeError, InputError, RuleFileError, StateError
+from detector.hourly import Memory as HourlyMemory
 from detector.intake import Fetching, Intake
 from detector.logs.limits import LIMITS
 from detector.logs.limits import Limits as LogLimits
@@ -87,6 +88,7 @@ class Memory(msgspec.Struct):
     saved_at: int = 0
     storm: StormMemory = msgspec.field(default_factory=StormMemory)
     failing: dict[str, Failing] = msgspec.field(default_factory=dict)
+    hourly: HourlyMemory = msgspec.field(default_factory=HourlyMemory)
     journal_mark: int = 0
 
 
@@ -167,6 +169,7 @@ class Consumer:
         self._resume(memory, int(self._clock()))
         self._outbox.take_up(memory.seq, parts, memory.failing, memory.journal_mark, memory.outbox)
         self._outbox.storm.restore(memory.storm, parts)
+        self._outbox.hourly.memory = memory.hourly
         self._adopt(book)
         self._note_unwatched()
         rules = {rule.id: rule.digest() for rule in self._rules.values()}
@@ -456,6 +459,7 @@ class Consumer:
             saved_at=self._saved_at,
             storm=outbox.storm.memory,
             failing=outbox.outages.failing,
+            hourly=outbox.hourly.memory,
             journal_mark=self.edges.journal.mark,
         )
         self.edges.store.save(parts | outbox.changes() | {"consumer": msgspec.msgpack.encode(memory)})

@@ -8,15 +8,14 @@ its end through all.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
-from detector.core.finding import alert_id
-from detector.core.times import duration, iso
+from detector.core.alarm import alarm
+from detector.core.times import duration
 from detector.response.plain import printable
 
-ALARM = "bucketwatch.alarm.v1"
 RULE = "bucketwatch.sink_down"
 TEXT = 1000
 
@@ -63,28 +62,22 @@ class Outages:
         return _alarm(sink, failing, "closed", now) if failing is not None and failing.told else None
 
 
-def _alarm(sink: str, failing: Failing, state: str, now: int) -> dict[str, Any]:
-    """An alarm about the daemon itself, in the shape of an alert."""
+def _alarm(sink: str, failing: Failing, state: Literal["opened", "closed"], now: int) -> dict[str, Any]:
     name, lasted = printable(sink, 300), duration(max(1, now - failing.since))
     told: Mapping[str, str] = {
         "opened": f"Alerts have not got through to {name} for {lasted}; they are kept and sent when it works again. "
         f"The last error: {failing.error}",
         "closed": f"Alerts get through to {name} again, after {lasted}; what had waited is being sent.",
     }
-    return {
-        "schema": ALARM,
-        "alert_id": "m" + alert_id(RULE, sink, failing.since)[1:],
-        "rule_id": RULE,
-        "title": f"Alerts do not get through to {name}" if state == "opened" else f"Alerts get through to {name} again",
-        "kind": "alarm",
-        "severity": "high",
-        "state": state,
-        "opened_at": iso(failing.since),
-        "last_at": iso(now),
-        "sent_at": iso(now),
-        "group": {"sink": name},
-        "principal": None,
-        "explanation": told[state],
-        "runbook": "Read the error. A refusal wants a permission, a key policy or a name mended; else look at the "
-        "network and the service's state. Nothing is lost meanwhile, but nobody reads these alerts.",
-    }
+    return alarm(
+        RULE,
+        sink,
+        state,
+        since=failing.since,
+        now=now,
+        title=f"Alerts do not get through to {name}" if state == "opened" else f"Alerts get through to {name} again",
+        explanation=told[state],
+        runbook="Read the error. A refusal wants a permission, a key policy or a name mended; else look at the network "
+        "and the service's state. Nothing is lost meanwhile, but nobody reads these alerts.",
+        group={"sink": name},
+    )

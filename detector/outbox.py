@@ -16,6 +16,7 @@ from detector.chain import Journal
 from detector.core.times import epoch, iso
 from detector.drain import Drain, Hurry
 from detector.errors import EdgeError, LeaseLostError
+from detector.hourly import Hourly
 from detector.outage import Failing, Outages
 from detector.source import Applied, Files, Lease, Responder, Sink, Source, StateStore
 from detector.spool import Entry, Spool
@@ -30,6 +31,8 @@ AT_ONCE = 200
 CROWDED = 10_000
 """Alerts that wait, from which on a finding is told by itself only if it is the first of its kind."""
 SINK_DOWN_AFTER = 600
+REVOCATIONS = 10
+"""Carried out in any hour without a person, at most."""
 RESPONDER = "responder"
 
 Say = Callable[..., None]
@@ -61,10 +64,14 @@ class Edges:
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """How alerts are sent. sink_down_after: seconds of failure after which a sink is an alarm."""
+    """How alerts are sent. sink_down_after: seconds of failure after which a sink is an alarm.
+
+    revocations: carried out in any hour, at most.
+    """
 
     storm: Limits = STORM
     sink_down_after: int = SINK_DOWN_AFTER
+    revocations: int = REVOCATIONS
 
 
 class Outbox:
@@ -90,6 +97,7 @@ class Outbox:
         self.entries = Spool(edges.store)
         self.storm = Storm(sending.storm)
         self.outages = Outages(sending.sink_down_after)
+        self.hourly = Hourly(sending.revocations)
         self.unsaved = self._crowded = False
         self.counts: dict[str, float] = {}
 
@@ -171,6 +179,8 @@ class Outbox:
         self._watch_sinks()
         for entry in list(self.entries):
             self._respond(entry)
+        if told := self.hourly.over(int(self._clock())):
+            self._alarm("revocation_limit_over", told, self.edges.sinks)
         self._drop_done(settle)
         if any(not entry.journalled for entry in self.entries):
             self._write_journal()  # what came of the responses
@@ -277,7 +287,7 @@ class Outbox:
             self._alarm("sink_down", told, [sink for sink in self.edges.sinks if sink.name not in self.outages.down()])
 
     def _alarm(self, kind: str, alarm: dict[str, Any], sinks: Sequence[Sink]) -> None:
-        self._say(kind, sink=alarm["group"]["sink"], why=alarm["explanation"])
+        self._say(kind, **alarm["group"], why=alarm["explanation"])
         entry = self.note(kind, alarm)
         self._address(entry, alarm | {"sequence": entry.seq}, sinks)
 
@@ -297,6 +307,8 @@ class Outbox:
             self._pause(RESPONDER, case)
             return
         self.count("revocations", applied.status == "applied")
+        if applied.status in {"applied", "already"}:  # after a crash the first is not known to have been ours
+            self.hourly.took(int(self._clock()))
         self._unpause(RESPONDER, case)
         entry.plan, self.unsaved = None, True
         self.entries.touch(entry)
@@ -308,6 +320,14 @@ class Outbox:
             return Applied(ordered["case_id"], "refused", "the daemon is no longer in enforce mode")
         if self._clock() - last > self.max_age:
             return Applied(ordered["case_id"], "refused", "the finding is older than response.max_age by now")
+        now = int(self._clock())
+        if not self.hourly.room(now):
+            if told := self.hourly.refused(now):
+                self._alarm("revocation_limit", told, self.edges.sinks)
+            what = (
+                f"{self.hourly.limit} revocations were carried out within an hour (response.hourly): a person decides"
+            )
+            return Applied(ordered["case_id"], "refused", what)
         self.edges.insist()
         with self.drain.edge():
             return self.edges.responder.apply(ordered)

@@ -169,6 +169,7 @@ class Responding(Model):
     mode: Literal["off", "plan", "enforce"] = "plan"
     max_age: Duration = 1800
     armed: bool = False
+    hourly: Annotated[int, Field(ge=0)] = 10
     accounts: Annotated[dict[AccountId, Responder], BeforeValidator(_by_account)] = Field(default_factory=dict)
     protected_roles: tuple[str, ...] = ()
 

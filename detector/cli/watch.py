@@ -255,7 +255,7 @@ def _orders(settings: Settings) -> Orders:
         settings.redact_keys,
         settings.protected_buckets,
         Limits(**settings.limits.model_dump()),
-        Sending(Storming(**settings.storm.model_dump()), settings.sink_down_after),
+        Sending(Storming(**settings.storm.model_dump()), settings.sink_down_after, response.hourly),
         hashlib.sha256(settings.model_dump_json().encode()).hexdigest()[:16],
         Fetching(settings.fetch.threads if isinstance(settings.source, Sqs) else 1, settings.fetch.memory),
     )

@@ -632,6 +632,34 @@ def test_a_plan_from_before_a_long_outage_is_not_carried_out(world):
     assert results(world) == ["refused"]
 
 
+def test_a_flood_of_thefts_revokes_no_more_than_an_hour_allows(tmp_path):
+    """Past the limit plans are refused, with one alarm. A restart gives no new hour; an hour later there is one."""
+    world = World(tmp_path, hourly=3)
+
+    def taken(*names):
+        for name in names:
+            world.put(name, thief(name, world.now - 60))
+        consumer = world.consumer()
+        consumer.start()
+        drain(consumer)
+        consumer.stop()
+        return len(world.responder.standing)
+
+    def alarms():
+        return [alert["state"] for alert in world.alerts() if alert["rule_id"] == "bucketwatch.revocation_limit"]
+
+    assert taken(*(f"thief-{n}" for n in range(5))) == 3
+    assert sorted(results(world)) == ["applied"] * 3 + ["refused"] * 2
+    assert alarms() == ["opened"]
+    assert taken("thief-5") == 3
+    assert alarms() == ["opened"]
+    world.now += 3600
+    assert taken("thief-6") == 4
+    assert alarms() == ["opened", "closed"]
+    [closed] = [a for a in world.alerts() if (a["kind"], a["state"]) == ("alarm", "closed")]
+    assert "3 plans were not carried out" in closed["explanation"]
+
+
 def test_a_plan_dies_with_enforce_mode(world):
     """Taking the daemon out of enforce mode means it: what was planned before is not done when it is put back."""
     crash_before_apply(world)
