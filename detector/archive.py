@@ -197,10 +197,18 @@ class Archive:
         return True
 
     def _next_file(self) -> tuple[str, bytes] | None:
+        import pyarrow as pa
+
         if self._files is None:
             self._files = self._hours(self._bitten())
-        if self._file is None:
-            self._file = next(self._files, None)
+        try:
+            if self._file is None:
+                self._file = next(self._files, None)
+        except (pa.ArrowException, ValueError, KeyError, OSError) as error:
+            # parts that cannot be read would end the daemon at every start, and the log files still have the events
+            rows = sum(self._parts[number].rows for number in self._bitten())
+            self.dropped += rows
+            self._tell("archive_dropped", {"events": rows, "error": f"{type(error).__name__}: {error}"[:500]})
         return self._file
 
     def _put(self, name: str, content: bytes) -> bool:
@@ -235,7 +243,7 @@ class Archive:
     def _bound(self) -> None:
         size, rows = sum(part.size for part in self._parts.values()), 0
         for number in self._droppable() if size > MOST else ():
-            if size <= MOST:
+            if size <= 0.9 * MOST:
                 break
             size, rows = size - self._parts[number].size, rows + self._parts[number].rows
         if rows:
@@ -273,7 +281,7 @@ class Archive:
         bite = "-".join(f"{self._parts[number].process}.{number:x}" for number in (taken[0], taken[-1]))
         for first, end in zip(starts, [*starts[1:], len(hours)], strict=True):
             hour = iso(int(hours[first]) * 3600)
-            content = _encoded(table.slice(int(first), int(end - first)))
+            content = _encoded(_plain(table.slice(int(first), int(end - first))))
             yield f"date={hour[:10]}/hour={hour[11:13]}/{bite}.parquet", content
 
     def _content(self, number: int) -> bytes:
@@ -291,6 +299,14 @@ def _kept(part: _Part, held: int) -> int:
 
 def _name(number: int) -> str:
     return f"{PART}{number:010x}"
+
+
+def _plain(table: pa.Table) -> pa.Table:
+    """Without dictionaries: each has the values of the whole bite. Parquet makes its own."""
+    import pyarrow as pa
+
+    fields = ((one.name, one.type.value_type if pa.types.is_dictionary(one.type) else one.type) for one in table.schema)
+    return table.cast(pa.schema(list(fields)))
 
 
 def _encoded(table: pa.Table) -> bytes:

@@ -162,12 +162,12 @@ class Consumer:
         self.engine.restore(parts)
         self._files.restore(parts)
         self.sight.restore(parts)
-        self._archive.restore(parts)
         if "source" in parts:
             self.edges.source.restore(parts["source"])
         memory = _decode(parts["consumer"]) if "consumer" in parts else Memory()
         self._resume(memory, int(self._clock()))
         self._outbox.take_up(memory.seq, parts, memory.failing, memory.journal_mark, memory.outbox)
+        self._archive.restore(parts)
         self._outbox.storm.restore(memory.storm, parts)
         self._outbox.hourly.memory = memory.hourly
         self._adopt(book)
@@ -263,7 +263,7 @@ class Consumer:
         until = time.monotonic() + (ARCHIVE_SECONDS if self.drain.asked else math.inf)
         while self._archive.write(everything=True, until=until) and time.monotonic() < until:
             self._save(self._archive.changes())
-        if self._archive.unsaved:
+        if self._archive.unsaved or self._outbox.unsaved:
             self._save(self._archive.changes())
 
     def values(self) -> dict[str, float]:

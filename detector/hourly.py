@@ -17,28 +17,36 @@ RULE = "bucketwatch.revocation_limit"
 
 
 class Memory(msgspec.Struct):
-    """times: epoch seconds of the last hour's revocations. since: of the first one that was refused; 0: none was."""
+    """taken: whom the last hour's revocations were about, and when (epoch seconds). since: of the first one that was
+    refused; 0: none was.
+    """
 
-    times: list[int] = msgspec.field(default_factory=list)
+    taken: dict[str, int] = msgspec.field(default_factory=dict)
     since: int = 0
     refused: int = 0
 
 
 class Hourly:
-    """Counts. `limit`: an hour's. `memory`: for the checkpoint."""
+    """Counts sessions, not attempts: what failed may stand all the same. `limit`: an hour's. `memory`: is saved."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.memory = Memory()
 
-    def room(self, now: int) -> bool:
-        """Whether one more may be carried out."""
-        self.memory.times = [at for at in self.memory.times if now - at < HOUR]
-        return len(self.memory.times) < self.limit
+    def room(self, who: str, now: int) -> bool:
+        """Whether this session may be revoked: there is room, or it has been counted."""
+        self._forget(now)
+        return who in self.memory.taken or len(self.memory.taken) < self.limit
 
-    def took(self, now: int) -> None:
-        """One was carried out."""
-        self.memory.times.append(now)
+    def take(self, who: str, now: int) -> bool:
+        """Count it, before anything is done; whether it had not been."""
+        new = who not in self.memory.taken
+        self.memory.taken.setdefault(who, now)
+        return new
+
+    def give_back(self, who: str) -> None:
+        """Nothing was done: it does not count."""
+        self.memory.taken.pop(who, None)
 
     def refused(self, now: int) -> dict[str, Any] | None:
         """One was not, because of the limit; the alarm to raise, if it is the first."""
@@ -53,13 +61,17 @@ class Hourly:
         return self._alarm("opened", now, "No more revocations are carried out this hour", told)
 
     def over(self, now: int) -> dict[str, Any] | None:
-        """The alarm's end, once there is room again."""
-        if not self.memory.since or not self.room(now):
+        """The alarm's end, once half of an hour's are free again: it must not come and go with each of them."""
+        self._forget(now)
+        if not self.memory.since or len(self.memory.taken) > self.limit // 2:
             return None
         told = f"There is room again. {self.memory.refused:,} plans were not carried out: they are left to people."
         ended = self._alarm("closed", now, "Revocations are carried out again", told)
         self.memory.since = self.memory.refused = 0
         return ended
+
+    def _forget(self, now: int) -> None:
+        self.memory.taken = {who: at for who, at in self.memory.taken.items() if now - at < HOUR}
 
     def _alarm(self, state: Any, now: int, title: str, told: str) -> dict[str, Any]:
         return alarm(

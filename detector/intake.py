@@ -148,7 +148,7 @@ class Intake:
         drain: Drain,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._monotonic = monotonic
+        self._monotonic, self._until = monotonic, 0.0
         self._edges, self._outbox, self._files, self._say, self._drain = edges, outbox, files, say, drain
         self._admission, self._limits = admission, limits
         self.columns = OF_EVIDENCE
@@ -169,8 +169,8 @@ class Intake:
             self._loader.plan(n for m in messages for n in m.notices if _mark_of(n) not in self._known)
         builder, taken = BatchBuilder(self.columns), Taken()
         size = 0
-        until = self._monotonic() + SECONDS
-        while self._waiting and builder.rows + len(self._inline) < ROWS and self._monotonic() < until:
+        self._until = self._monotonic() + SECONDS
+        while self._waiting and not self._full(builder):
             message = self._waiting.popleft()
             self._take(message, builder, taken)
             if self._drain.asked:  # what is in hand stays there: the source gives it to whoever comes next
@@ -200,14 +200,24 @@ class Intake:
         if message.problem:
             self._put_aside(message, taken)
             return
+        fresh, whole = 0, True
+        for notice in message.notices:
+            if fresh and self._full(builder):  # what was read of it is known when its turn comes again
+                self._waiting.appendleft(message)
+                return
+            fresh += _mark_of(notice) not in self._known
+            whole &= self._read_one(notice, builder, taken)
         taken.messages.append(message)
-        read_all = [self._read_one(notice, builder, taken) for notice in message.notices]
-        if all(read_all):
+        if whole:
             taken.done.append(message)
         elif self._drain.asked:
             self._waiting.appendleft(message)
         else:
             taken.left.append(message)
+
+    def _full(self, builder: BatchBuilder) -> bool:
+        """Whether a batch has enough records, or took long enough."""
+        return builder.rows + len(self._inline) >= ROWS or self._monotonic() >= self._until
 
     def _put_aside(self, message: Message, taken: Taken) -> None:
         """A message that is not understood or refused: into quarantine, into the journal, to the dead letters."""

@@ -307,8 +307,6 @@ class Outbox:
             self._pause(RESPONDER, case)
             return
         self.count("revocations", applied.status == "applied")
-        if applied.status in {"applied", "already"}:  # after a crash the first is not known to have been ours
-            self.hourly.took(int(self._clock()))
         self._unpause(RESPONDER, case)
         entry.plan, self.unsaved = None, True
         self.entries.touch(entry)
@@ -320,17 +318,19 @@ class Outbox:
             return Applied(ordered["case_id"], "refused", "the daemon is no longer in enforce mode")
         if self._clock() - last > self.max_age:
             return Applied(ordered["case_id"], "refused", "the finding is older than response.max_age by now")
-        now = int(self._clock())
-        if not self.hourly.room(now):
+        who, now = str(ordered.get("principal_id") or ordered["case_id"]), int(self._clock())
+        if not self.hourly.room(who, now):
             if told := self.hourly.refused(now):
                 self._alarm("revocation_limit", told, self.edges.sinks)
-            what = (
-                f"{self.hourly.limit} revocations were carried out within an hour (response.hourly): a person decides"
-            )
+            what = f"{self.hourly.limit} were carried out within an hour (response.hourly): a person decides"
             return Applied(ordered["case_id"], "refused", what)
         self.edges.insist()
+        new = self.hourly.take(who, now)
         with self.drain.edge():
-            return self.edges.responder.apply(ordered)
+            applied = self.edges.responder.apply(ordered)
+        if new and applied.status == "refused":
+            self.hourly.give_back(who)
+        return applied
 
     def _is_paused(self, name: str, what: str = "") -> bool:
         return self._clock() < self._paused.get((name, what), (0.0, 0.0))[0]

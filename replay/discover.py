@@ -60,7 +60,7 @@ def discover(ask: Ask) -> Surroundings:
         _seen(ask("s3:list_objects_v2", Bucket=bucket, Prefix=prefix, Delimiter="/", MaxKeys=1000), where, found)
         folders, whole = regions(bucket, ask, prefix, FOLDERS)
         if not whole:
-            found.unseen.append(f"{where}: more than {FOLDERS:,} folders: not all of them were looked into")
+            found.unseen.append(f"{where}: too many folders: not all of them were looked into")
         found.logs.append(Logs("cloudtrail", bucket, tuple(f"{_plain(folder)}%Y/%m/%d/" for folder in folders)))
     if not found.logs:
         found.logs += _of_access_logs(ask, found)
@@ -70,36 +70,34 @@ def discover(ask: Ask) -> Surroundings:
     return found
 
 
-def history_of(found: Surroundings, ask: Ask, now: float, days: int) -> list[Listed]:
-    """The log files of the last so many whole days, the newest day first."""
-    today = int(now) // DAY
-    listed = []
+def history_of(found: Surroundings, ask: Ask, now: float, days: int, most: int) -> tuple[list[Listed], int]:
+    """The log files of the last so many whole days, newest day first, as far as they have no more than `most` bytes
+    together; and the bytes of the day that did not fit (0: all did).
+
+    Only whole days: one cut short would teach too low a peak.
+    """
+    today, size = int(now) // DAY, 0
+    chosen: dict[Listed, None] = {}
     for day in range(today - 1, today - 1 - days, -1):
-        date = datetime.fromtimestamp(day * DAY, UTC)
-        for logs in found.logs:
-            for prefix in logs.prefixes:
-                folder = date.strftime(prefix)
-                _seen(
-                    ask("s3:list_objects_v2", Bucket=logs.bucket, Prefix=folder), f"s3://{logs.bucket}/{folder}", found
-                )
-                files = files_below(logs.bucket, folder, ask)
-                if len(files) >= LISTED:
-                    found.unseen.append(f"s3://{logs.bucket}/{folder}: only its first {LISTED:,} files were listed")
-                listed += [Listed(day, logs.bucket, str(f["Key"]), int(f.get("Size", 0))) for f in files]
-    return list(dict.fromkeys(listed))
-
-
-def fitting(listed: list[Listed], most: int) -> list[Listed]:
-    """The newest whole days whose files have no more than so many bytes together; the newest one in any case."""
-    chosen: list[Listed] = []
-    size = 0
-    for day in sorted({one.day for one in listed}, reverse=True):
-        of_day = [one for one in listed if one.day == day]
+        of_day = dict.fromkeys(_of_day(found, ask, day))
         size += sum(one.size for one in of_day)
-        if chosen and size > most:
-            break
-        chosen += of_day
-    return chosen
+        if size > most:
+            return list(chosen), sum(one.size for one in of_day)
+        chosen |= of_day
+    return list(chosen), 0
+
+
+def _of_day(found: Surroundings, ask: Ask, day: int) -> Iterator[Listed]:
+    date = datetime.fromtimestamp(day * DAY, UTC)
+    for logs in found.logs:
+        for prefix in logs.prefixes:
+            folder = date.strftime(prefix)
+            where = f"s3://{logs.bucket}/{folder}"
+            _seen(ask("s3:list_objects_v2", Bucket=logs.bucket, Prefix=folder), where, found)
+            files = files_below(logs.bucket, folder, ask)
+            if len(files) >= LISTED:
+                found.unseen.append(f"{where}: only its first {LISTED:,} files were listed")
+            yield from (Listed(day, logs.bucket, str(f["Key"]), int(f.get("Size", 0))) for f in files)
 
 
 def _of_trails(ask: Ask, found: Surroundings) -> Iterator[tuple[str, str]]:
@@ -125,23 +123,27 @@ def _of_access_logs(ask: Ask, found: Surroundings) -> Iterator[Logs]:
     for bucket in (str(one["Name"]) for one in buckets.get("Buckets", ())):
         logging = _seen(ask("s3:get_bucket_logging", Bucket=bucket), f"s3://{bucket}", found).get("LoggingEnabled")
         if logging:
-            prefixes = _access_log_prefixes(logging, bucket, ask)
+            prefixes = _access_log_prefixes(logging, bucket, ask, found)
             targets.setdefault(str(logging["TargetBucket"]), set()).update(prefixes)
     for target, of_target in sorted(targets.items()):
         yield Logs("access logs", target, tuple(sorted(of_target)))
 
 
-def _access_log_prefixes(logging: dict[str, Any], bucket: str, ask: Ask) -> list[str]:
+def _access_log_prefixes(logging: dict[str, Any], bucket: str, ask: Ask, found: Surroundings) -> list[str]:
     begin, target = str(logging.get("TargetPrefix", "")), str(logging["TargetBucket"])
     if "PartitionedPrefix" not in (logging.get("TargetObjectKeyFormat") or {}):
         return [_plain(begin) + "%Y-%m-%d-"]
-    of_accounts = [region for account in _folders(target, begin, ask) for region in _folders(target, account, ask)]
+    accounts = _folders(target, begin, ask, found)
+    of_accounts = [region for account in accounts for region in _folders(target, account, ask, found)]
     return [f"{_plain(region)}{_plain(bucket)}/%Y/%m/%d/" for region in of_accounts]
 
 
-def _folders(bucket: str, prefix: str, ask: Ask) -> list[str]:
-    answer = ask("s3:list_objects_v2", Bucket=bucket, Prefix=prefix, Delimiter="/", MaxKeys=1000)
-    return [str(one["Prefix"]) for one in answer.seen.get("CommonPrefixes", ())]
+def _folders(bucket: str, prefix: str, ask: Ask, found: Surroundings) -> list[str]:
+    where = f"s3://{bucket}/{prefix}"
+    seen = _seen(ask("s3:list_objects_v2", Bucket=bucket, Prefix=prefix, Delimiter="/", MaxKeys=1000), where, found)
+    if seen.get("IsTruncated"):
+        found.unseen.append(f"{where}: more than 1,000 folders: not all of them were looked into")
+    return [str(one["Prefix"]) for one in seen.get("CommonPrefixes", ())]
 
 
 def _queue(bucket: str, ask: Ask, found: Surroundings) -> str:

@@ -84,18 +84,22 @@ def from_aws(out: Path, days: int, most: int) -> None:
 
     from detector.aws.look import Look
     from detector.errors import InputError
-    from replay.discover import discover, fitting, history_of
+    from replay.discover import discover, history_of
 
     look = Look()
     try:
         around = discover(look)
         tell_around(around)
         known = len(around.unseen)
-        listed = history_of(around, look, time.time(), days)
+        chosen, over = history_of(around, look, time.time(), days, most)
         tell_unseen(around.unseen[known:])
     finally:
         look.close()
-    chosen = fitting(listed, most)
+    if not chosen and over:
+        raise InputError(
+            f"the newest day alone has {over / 1e6:,.1f} MB of log files, more than --most",
+            remedy="allow more with --most, or name log files: bucketwatch init PATH…",
+        )
     if not chosen and around.unseen:
         raise InputError(
             "no logs were found, and not all could be looked at",
@@ -107,32 +111,43 @@ def from_aws(out: Path, days: int, most: int) -> None:
             where=", ".join(sorted(f"s3://{logs.bucket}" for logs in around.logs)),
             remedy="name log files (bucketwatch init PATH…), or switch logging on: deploy/new-trail.yaml",
         )
-    fetched = {one.day for one in chosen}
-    size = sum(one.size for one in chosen)
+    fetched, size = {one.day for one in chosen}, sum(one.size for one in chosen)
     typer.echo(f"fetching {len(chosen):,} files of {len(fetched)} days, {size / 1e6:,.1f} MB")
-    if missing := len({one.day for one in listed} - fetched):
-        typer.echo(f"  {missing} older days would be more than --most: left out")
+    if over:
+        typer.echo("  older days would be more than --most: left out")
     with TemporaryDirectory(prefix="bucketwatch-") as folder:
-        fetch(chosen, Path(folder))
+        if gone := fetch(chosen, Path(folder)):
+            typer.echo(f"  {gone:,} of them were gone by then")
         learn([folder], out, around)
 
 
-def fetch(listed: list[Listed], folder: Path) -> None:
-    """Log files from S3 into a folder, under numbers: their names are somebody else's. Raises EdgeError."""
+def fetch(listed: list[Listed], folder: Path) -> int:
+    """Log files from S3 into a folder, under numbers: their names are somebody else's. How many were gone.
+
+    Raises EdgeError.
+    """
     from concurrent.futures import ThreadPoolExecutor
 
     from detector.aws.objects import S3Objects
+    from detector.aws.session import code_of
+    from detector.errors import EdgeError
 
     objects = S3Objects()
 
-    def one(number: int) -> None:
+    def one(number: int) -> bool:
         asked = listed[number]
-        (folder / f"{number:07}").write_bytes(objects.fetch(asked.bucket, asked.key))
+        try:
+            data = objects.fetch(asked.bucket, asked.key)
+        except EdgeError as error:
+            if code_of(error) != "NoSuchKey":
+                raise
+            return False
+        (folder / f"{number:07}").write_bytes(data)
+        return True
 
     pool = ThreadPoolExecutor(AT_ONCE)
     try:
-        for done in [pool.submit(one, number) for number in range(len(listed))]:
-            done.result()
+        return sum(not done.result() for done in [pool.submit(one, number) for number in range(len(listed))])
     finally:
         pool.shutdown(cancel_futures=True)
         objects.close()

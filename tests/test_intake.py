@@ -233,6 +233,22 @@ def test_a_turn_ends_in_time_however_slow_the_files_are(tmp_path, monkeypatch):
     assert len(done) > 2
 
 
+def test_a_message_with_many_files_is_read_in_bites(tmp_path, monkeypatch):
+    """It is done with when all of them are read, each once; batches stay bounded."""
+    monkeypatch.setattr("detector.intake.ROWS", 10)
+    files = {f"k{n}": log(burst(f"s{n}", 4, 4, NOW)) for n in range(7)}
+    notices = tuple(Notice(f"s3://logs/{n}", bucket="logs", key=f"k{n}", version=str(n)) for n in range(7))
+    desk, rows, done = Desk(Stored(**files), tmp_path), [], []
+    taken = desk.read(Message("m", notices), message(0))
+    while len(desk.intake):
+        rows.append(len(taken.batch))
+        done.append(len(taken.done))
+        taken = desk.read()
+    assert (rows, done) == ([12, 12], [0, 0])
+    assert len(taken.batch) == 4
+    assert [m.id for m in taken.done] == ["m", "m0"]
+
+
 def test_no_more_is_kept_of_a_message_than_one_may_have(tmp_path):
     """A file that no parser can bear may be large: a mebibyte tells enough of it."""
     desk = Desk(Stored(), tmp_path)

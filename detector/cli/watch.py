@@ -98,7 +98,8 @@ def watch(
         lease.release()
         if page:
             page.close()
-    if drain.over:  # a thread may hang in a call that nothing breaks off: Python would wait for it
+    if drain.asked:  # a thread may hang in a call that nothing breaks off: Python would wait for it
+        sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)
 

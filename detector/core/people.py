@@ -45,8 +45,13 @@ class People:
         np.maximum.at(last, batch.who[rows], batch.time[rows] // HOUR)
         code = np.flatnonzero(last >= 0)
         prints, hour = batch.prints[code], last[code]
-        new = self._people.put(prints, hour, lambda index: _ENCODE(batch.principals[code[index]]))
-        met = [batch.principals[one] for one in code[new].tolist()]
+        met: list[Principal] = []
+
+        def texts(new: list[int]) -> list[bytes]:
+            met.extend(batch.principals[one] for one in code[new].tolist())
+            return [*map(_ENCODE, met)]
+
+        new = self._people.put(prints, hour, texts)
         for level, names in self._names.items() if met else ():
             keys, shown_as = map(IDENTITY[level], met), map(SHOWN[level], met)
             names.add(text_hashes(list(keys)), text_hashes(list(shown_as)), hour[new], prints[new])

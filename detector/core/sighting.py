@@ -97,8 +97,8 @@ class Texts:
         self._slack = slack
         self._lately = Table()
 
-    def put(self, keys: U64, hour: I64, text: Callable[[int], bytes]) -> Index:
-        """Note that these distinct keys were seen. `text`: of the key at an index; asked for where it is put in.
+    def put(self, keys: U64, hour: I64, texts: Callable[[list[int]], list[bytes]]) -> Index:
+        """Note that these distinct keys were seen. `texts`: of the keys at these indices, which are put in.
 
         Returns the indices of the keys that were.
         """
@@ -106,7 +106,7 @@ class Texts:
         new = np.flatnonzero((noted == 0) | (noted + self._slack <= hour))
         if len(new):
             self._note(keys[new], hour[new])
-            self._write(keys[new], hour[new], [text(index) for index in new.tolist()])
+            self._write(keys[new], hour[new], texts(new.tolist()))
         return new
 
     def of(self, keys: U64) -> dict[int, bytes]:
@@ -132,9 +132,11 @@ class Texts:
         self._lately.values[slot] = hour + 1  # never 0, which is the value of whoever is not there
 
     def _write(self, keys: U64, hour: I64, texts: list[bytes]) -> None:
-        sized = [len(text).to_bytes(LENGTH, "little") + text for text in texts]
-        counts = np.fromiter(map(_rows, sized), np.int64, len(sized))
-        piece = np.frombuffer(b"".join(map(_padded, sized)), f"V{WIDTH}")
+        lengths = np.fromiter(map(len, texts), np.int64, len(texts))
+        counts = -(-(LENGTH + lengths) // WIDTH)
+        widths = zip(texts, lengths.tolist(), (counts * WIDTH).tolist(), strict=True)
+        padded = [(length.to_bytes(LENGTH, "little") + text).ljust(width, b"\0") for text, length, width in widths]
+        piece = np.frombuffer(b"".join(padded), f"V{WIDTH}")
         owner = np.repeat(keys, counts)
         number = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
         self.rows.add(_place(owner, number), owner, np.repeat(hour, counts), piece)
@@ -163,7 +165,3 @@ def _length(sized: bytes) -> int:
 
 def _rows(sized: bytes) -> int:
     return -(-(LENGTH + _length(sized)) // WIDTH)
-
-
-def _padded(sized: bytes) -> bytes:
-    return sized.ljust(_rows(sized) * WIDTH, b"\0")

@@ -218,7 +218,7 @@ class ThresholdWatch:
         warm = group[near][starts]
         if len(warm):
             last = np.maximum.reduceat(bucket[near] + 1, starts) * self.rule.window
-            self._keys.put(warm, last // HOUR, lambda index: _ENCODE(keys[int(warm[index])]))
+            self._keys.put(warm, last // HOUR, lambda new: [_ENCODE(keys[group]) for group in warm[new].tolist()])
         crossing = bound >= self.rule.threshold
         if crossing.any():
             self._consider(group[crossing], bucket[crossing])

@@ -85,18 +85,19 @@ def _day(bucket: str, ask: Ask, now: float) -> Listed | None:
 
 def regions(bucket: str, ask: Ask, start: str = "", most: int = FOLDERS) -> tuple[list[str], bool]:
     """Folders in which CloudTrail's days lie, wherever below `start`; and whether all were looked into: so many are."""
-    waiting, found, looked = [start], [], 0
+    waiting, found, looked, whole = [start], [], 0, True
     while waiting and looked < most:
         prefix = waiting.pop(0)
         looked += 1
         answer = ask("s3:list_objects_v2", Bucket=bucket, Prefix=prefix, Delimiter="/", MaxKeys=1000)
+        whole &= not answer.seen.get("IsTruncated")
         for one in answer.seen.get("CommonPrefixes", ()):
             folder = str(one["Prefix"])
             if DATED.search(folder):
                 found.append(folder)
             elif not PASSED_OVER.search(f"/{folder}") and folder.count("/") < 8:
                 waiting.append(folder)
-    return found, not waiting
+    return found, whole and not waiting
 
 
 def files_below(bucket: str, prefix: str, ask: Ask) -> list[Mapping[str, Any]]:

@@ -57,7 +57,7 @@ def test_texts_are_those_that_were_put_in(batches, slack, spill, forget):
     for hour, more in batches:
         put = {number: expected.get(number, text) for number, text in more.items()}  # a key has one text
         keys, every = hashes(put), list(put.values())
-        texts.put(keys, np.full(len(put), hour), every.__getitem__)
+        texts.put(keys, np.full(len(put), hour), lambda new, every=every: [every[index] for index in new])
         expected |= put
         last |= {number: max(hour, last.get(number, 0)) for number in put}
         if spill:

@@ -660,6 +660,42 @@ def test_a_flood_of_thefts_revokes_no_more_than_an_hour_allows(tmp_path):
     assert "3 plans were not carried out" in closed["explanation"]
 
 
+def test_what_may_stand_though_it_failed_counts_for_the_hour(tmp_path):
+    """IAM may have taken a policy that it does not show: no more sessions are tried than the hour allows."""
+    world = World(tmp_path, hourly=3)
+    world.responder.failures = 1000
+    for n in range(8):
+        world.put(f"thief-{n}", thief(f"thief-{n}", NOW - 60))
+    consumer = world.consumer()
+    consumer.start()
+    for _ in range(20):
+        consumer.turn(0)
+        world.now += 30
+    assert len(set(world.responder.calls)) == 3
+    world.responder.failures = 0
+    for _ in range(20):
+        consumer.turn(0)
+        world.now += 30
+    consumer.stop()
+    assert len(world.responder.standing) == 3
+
+
+def test_an_archive_that_was_taken_out_of_the_config_changes_no_number_of_the_journal(world):
+    """What it lacks is said, after everything that the checkpoint still had to say."""
+    consumer = world.consumer()
+    consumer.start()
+    world.put("a", thief("thief-1", NOW - 300))
+    consumer.turn(0)
+    world.gone()
+    later = world.consumer(archive=None)
+    later.start()
+    drain(later)
+    later.stop()
+    assert world.journal("journal_changed") == []
+    assert verify(world.folder / "journal.jsonl") == []
+    assert len(world.journal("archive_dropped")) == 1
+
+
 def test_a_plan_dies_with_enforce_mode(world):
     """Taking the daemon out of enforce mode means it: what was planned before is not done when it is put back."""
     crash_before_apply(world)

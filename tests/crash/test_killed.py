@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash import test_consumer_crash
+from detector import archive
 from tests.crash.test_consumer_crash import Fuse, Queue, Twin, World, bucket, outcome  # noqa: F401  a fixture
 
 STEPS = {
@@ -61,7 +61,6 @@ class Kill(Fuse):
 
 def story(folder, bucket_, place="", times=0):
     """The whole story in this process."""
-    test_consumer_crash.archive.EVERY = 0
     world = World(Path(folder), Queue, bucket_)
     world.responder = Kept(world.folder / "denied.json")
     return world, world.run(Kill(place, times))
@@ -70,7 +69,10 @@ def story(folder, bucket_, place="", times=0):
 def process(folder, bucket_, place, times):
     """The story in a process of its own, up to where it is killed; its exit status."""
     root = Path(__file__).resolve().parents[2]
-    script = "import sys; from tests.crash.test_killed import story; story(*sys.argv[1:4], int(sys.argv[4]))"
+    script = (
+        "import sys; from detector import archive; from tests.crash.test_killed import story; "
+        "archive.EVERY = 0; story(*sys.argv[1:4], int(sys.argv[4]))"
+    )
     command = [sys.executable, "-c", script, str(folder), bucket_, place, str(times)]
     ended = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode in {-signal.SIGKILL, 0}, ended.stderr
@@ -79,6 +81,13 @@ def process(folder, bucket_, place, times):
 
 CASES = [(store, step) for store in ("sqlite", "s3") for step in STEPS if (store, step) != ("s3", "archive")]
 """The story over S3 has no archive."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _the_archive_is_written_every_turn():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(archive, "EVERY", 0)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -5,10 +5,11 @@ from datetime import UTC, datetime
 
 import pytest
 
+from detector.aws.objects import S3Objects
 from detector.doctor.result import Answer
 from detector.rules import load_rules
 from detector.settings import read_settings
-from replay.discover import Listed, discover, fitting, history_of
+from replay.discover import Logs, Surroundings, discover, history_of
 from replay.organisation import burst
 from tests.e2e.test_daemon_directory import packed
 from tests.replay.test_init import run
@@ -74,11 +75,15 @@ def test_it_finds_the_trail_fetches_its_history_and_writes_a_config_that_runs(tr
 
 
 def test_fewer_days_and_less_to_fetch_may_be_asked_for(trail, tmp_path, capsys, monkeypatch):
-    """The newest days are taken, whole; what is left out is said."""
-    status, said = run(capsys, monkeypatch, "--out", tmp_path, "--days", 3, "--most", "1K")
+    """The newest days are taken, whole; that something is left out is said."""
+    status, said = run(capsys, monkeypatch, "--out", tmp_path, "--days", 3)
     assert status == 0, said.err
-    assert "fetching 6 files of 1 days" in said.out
-    assert "2 older days would be more than --most" in said.out
+    assert "fetching 18 files of 3 days" in said.out
+    megabytes = float(said.out.partition("of 3 days, ")[2].partition(" MB")[0])
+    status, said = run(capsys, monkeypatch, "--out", tmp_path, "--most", f"{int(megabytes * 900)}K", "--force")
+    assert status == 0, said.err
+    assert "fetching 12 files of 2 days" in said.out
+    assert "older days would be more than --most: left out" in said.out
 
 
 def test_what_cannot_be_a_size_is_said(tmp_path, capsys, monkeypatch):
@@ -112,17 +117,39 @@ def test_access_logs_are_found_where_no_trail_logs_reads(aws, partitioned):
 
     found = discover(ask)
     assert [logs.kind for logs in found.logs] == ["access logs"]
-    assert {one.key for one in history_of(found, ask, TODAY * DAY + 5, 3)} == {keys[0]}
+    assert {one.key for one in history_of(found, ask, TODAY * DAY + 5, 3, 1 << 30)[0]} == {keys[0]}
     assert found.unseen == [f"s3://{target}: no: allow s3:get_bucket_notification_configuration"]
 
 
-def test_only_whole_days_are_taken_and_the_newest_in_any_case():
-    """A day cut short would teach too low a peak."""
-    listed = [Listed(day, "b", f"{day}-{n}", 10) for day in (9, 8, 7) for n in range(3)]
-    assert {one.day for one in fitting(listed, 65)} == {9, 8}
-    assert {one.day for one in fitting(listed, 1)} == {9}
-    assert fitting(listed, 90) == listed
-    assert fitting([], 10) == []
+@pytest.mark.parametrize(("most", "taken", "over"), [(90, 3, 0), (65, 2, 30), (30, 1, 30), (29, 0, 30)])
+def test_only_whole_days_are_taken_and_no_more_is_listed(most, taken, over):
+    """A day cut short would teach too low a peak; days past the bound are not asked for."""
+    asked = []
+
+    def ask(question, /, region=None, **how):
+        asked.append(how["Prefix"])
+        return Answer({"Contents": [{"Key": f"{how['Prefix']}{n}", "Size": 10} for n in range(3)]})
+
+    found = Surroundings(logs=[Logs("cloudtrail", "b", ("x/%Y/%m/%d/",))])
+    chosen, left = history_of(found, ask, TODAY * DAY + 5, 3, most)
+    assert ({one.day for one in chosen}, left) == ({TODAY - 1 - back for back in range(taken)}, over)
+    assert len(set(asked)) == min(3, taken + 1)
+
+
+def test_a_day_that_is_too_large_is_refused_and_a_file_that_is_gone_is_not(trail, tmp_path, capsys, monkeypatch):
+    """The bound holds for the newest day, too; what was deleted since it was listed is counted."""
+    status, said = run(capsys, monkeypatch, "--out", tmp_path, "--most", "1K")
+    assert status == 2
+    assert "the newest day alone has" in said.err
+    fetch = S3Objects.fetch
+
+    def missing(self, bucket, key, version=""):
+        return fetch(self, bucket, "gone" if "_3." in key else key, version)
+
+    monkeypatch.setattr(S3Objects, "fetch", missing)
+    status, said = run(capsys, monkeypatch, "--out", tmp_path)
+    assert status == 0, said.err
+    assert "5 of them were gone by then" in said.out
 
 
 def test_nothing_to_learn_from_is_an_error_that_says_what_was_not_seen(aws, tmp_path, capsys, monkeypatch):
@@ -167,5 +194,5 @@ def test_what_was_not_listed_is_said(monkeypatch):
     assert found.unseen == ["s3://logs/org/AWSLogs/: no: allow x:L"]
     found = discover(asking(may_list=True))
     assert found.logs[0].prefixes == (f"{place}%Y/%m/%d/",)
-    assert len(history_of(found, asking(may_list=True), TODAY * DAY + 5, 1)) == 2
+    assert len(history_of(found, asking(may_list=True), TODAY * DAY + 5, 1, 9)[0]) == 2
     assert found.unseen == [f"s3://logs/{place}{stamp(TODAY - 1)}: only its first 2 files were listed"]
