@@ -187,6 +187,25 @@ def test_the_daemon_finds_what_replay_finds_whatever_the_files_are_called(files,
     assert verify(folder / "journal.jsonl") == []
 
 
+def test_replay_of_the_archive_finds_what_replay_of_the_logs_finds(files, folder, tmp_path):
+    """The same findings, line by line, from the events that a daemon archived in two runs, each of them once."""
+    config = folder / "bucketwatch.yaml"
+    config.write_text(f"{config.read_text()}archive: {{path: {folder}/archive}}\n")
+    for run, half in enumerate((files[:20], files[20:])):
+        deliver(folder, half, [f"{run}-{n:03d}.json.gz" for n in range(len(half))])
+        ended = daemon(config, "--until-idle", "0.3")
+        assert ended.returncode == 0, ended.stderr
+    found = {}
+    for name in ("logs", "archive"):
+        out = tmp_path / f"of-{name}"
+        command = [PROGRAM, "replay", folder / name, "--rules", folder / "rules.yaml", "--out", out, "--quiet"]
+        subprocess.run([str(word) for word in [*command, "--no-report"]], timeout=SECONDS, check=True)
+        found[name] = (out / "findings.jsonl").read_text(), json.loads((out / "summary.json").read_text())
+    assert found["archive"][0] == found["logs"][0] != ""
+    assert found["archive"][1]["records"] == found["logs"][1]["access_events"]
+    assert found["archive"][1]["duplicates"] == 0
+
+
 def test_files_that_arrive_over_several_runs_make_the_same_findings(files, replayed, folder):
     """Each run takes up where the last one stopped; nothing closes until the data is said to have ended."""
     figures, summary = replayed
