@@ -157,7 +157,7 @@ class Archive:
             ) from error
         if not self.wanted:  # there was one, and the operator took it away
             self._head.bite = None
-            self._drop(self.waiting())
+            self._lose(list(self._parts))
 
     def write(self, *, everything: bool = False, until: float | None = None) -> bool:
         """Right after a checkpoint: go on making files, of what has waited long enough or of all of it.
@@ -206,9 +206,7 @@ class Archive:
                 self._file = next(self._files, None)
         except (pa.ArrowException, ValueError, KeyError, OSError) as error:
             # parts that cannot be read would end the daemon at every start, and the log files still have the events
-            rows = sum(self._parts[number].rows for number in self._bitten())
-            self.dropped += rows
-            self._tell("archive_dropped", {"events": rows, "error": f"{type(error).__name__}: {error}"[:500]})
+            self._lose(self._bitten(), error=f"{type(error).__name__}: {error}"[:500])
         return self._file
 
     def _put(self, name: str, content: bytes) -> bool:
@@ -231,41 +229,39 @@ class Archive:
 
     def _finish(self) -> None:
         """All files of the bite are there."""
-        for number in self._bitten():
-            del self._parts[number]
-            self._gone.append(number)
-        self._head.bite, self._head_saved, self._files = None, False, None
+        self._forget(self._bitten())
+        self._head.bite, self._files = None, None
 
     def _bitten(self) -> list[int]:
         first, last = self._head.bite or (0, -1)
         return [number for number in self._parts if first <= number <= last]
 
     def _bound(self) -> None:
-        size, rows = sum(part.size for part in self._parts.values()), 0
-        for number in self._droppable() if size > MOST else ():
+        """Let go of the oldest events that are not being written, if too many bytes wait."""
+        size, lost = sum(part.size for part in self._parts.values()), []
+        bitten = set(self._bitten())
+        if size <= MOST:
+            return
+        for number, part in self._parts.items():
             if size <= 0.9 * MOST:
                 break
-            size, rows = size - self._parts[number].size, rows + self._parts[number].rows
-        if rows:
-            self._drop(rows)
+            if number not in bitten:
+                lost.append(number)
+                size -= part.size
+        self._lose(lost)
 
-    def _droppable(self) -> list[int]:
-        bitten = set(self._bitten())
-        return [number for number in self._parts if number not in bitten]
+    def _lose(self, numbers: list[int], **why: str) -> None:
+        """These will be in no file, and that is said."""
+        if events := self._forget(numbers):
+            self.dropped += events
+            self._tell("archive_dropped", {"events": events} | why)
 
-    def _drop(self, rows: int) -> None:
-        """Let go of so many of the oldest events that are not being written."""
-        left = rows
-        for number in self._droppable():
-            if left <= 0:
-                break
-            part = self._parts.pop(number)
-            self._gone += [number] if part.saved else []
-            left -= part.rows
+    def _forget(self, numbers: list[int]) -> int:
+        """Let go of parts; how many events they held."""
+        gone = [(number, self._parts.pop(number)) for number in numbers]
+        self._gone += [number for number, part in gone if part.saved]
         self._head_saved = False
-        if rows:
-            self.dropped += rows
-            self._tell("archive_dropped", {"events": rows})
+        return sum(part.rows for _, part in gone)
 
     def _hours(self, taken: list[int]) -> Iterator[tuple[str, bytes]]:
         """Names and contents of the files that hold these parts, hour by hour, in the order of time."""

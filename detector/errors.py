@@ -81,6 +81,12 @@ class SettingsError(_ProblemsError):
 class UnreadablePathError(InputError):
     """A path that does not exist, cannot be read, or was named outright and is no known log."""
 
+    @classmethod
+    def of_config(cls, path: object, error: OSError | UnicodeDecodeError) -> UnreadablePathError:
+        """A config file whose text cannot be had."""
+        what = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        return cls(f"cannot be read: {what}", where=str(path), remedy="name a config file with --config")
+
 
 class StateError(BucketwatchError):
     """A checkpoint that cannot be used: damaged, written by another version, or owned by another daemon."""

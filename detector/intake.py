@@ -270,7 +270,7 @@ class Intake:
         """What another try may bring is only said; what none will is journalled, once for a file."""
         self._outbox.count("fetch_failures")
         self._say("fetch_failed", file=notice.name, error=str(error), again=error.retryable)
-        mark = text_hash(f"unfetched\x1f{notice.name}\x1f{notice.version}")
+        mark = _unfetched(notice)
         if error.retryable or mark in taken.marks or self._files.contains(np.array([mark], np.uint64))[0]:
             return
         taken.marks.append(mark)
@@ -327,6 +327,10 @@ class Intake:
 
 def _mark_of(notice: Notice) -> int:
     return text_hash(f"{notice.name}\x1f{notice.version}")
+
+
+def _unfetched(notice: Notice) -> int:
+    return text_hash(f"unfetched\x1f{notice.name}\x1f{notice.version}")
 
 
 def _poisoned(message: Message) -> int:

@@ -251,10 +251,7 @@ def read_settings(path: Path, environment: Mapping[str, str]) -> Settings:
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        what = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise UnreadablePathError(
-            f"cannot be read: {what}", where=str(path), remedy="name a config file with --config"
-        ) from error
+        raise UnreadablePathError.of_config(path, error) from error
     problems: list[Problem] = []
     document = load_yaml(str(path), text, problems)
     values = plain(document)

@@ -16,11 +16,11 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from detector.aws.session import client, code_of, edge
+from detector.aws.session import client, code_of, edge, of_the_state
 from detector.chain import EMPTY, Checking, Head, Verdict, agree, foreign, head_of, linked, parsed
 from detector.errors import EdgeError, StateError, UnreadablePathError
 from detector.response.plain import printable
@@ -76,7 +76,7 @@ class S3Journal:
     def head(self) -> Head:
         """Number and hash of the last entry; (-1, zeros) if there is none. Raises StateError."""
         if self._head is None:
-            with self._speaking():
+            with of_the_state():
                 self._retained = self._retention()
                 self._head = self._located()
         return self._head
@@ -91,7 +91,7 @@ class S3Journal:
         fresh = [entry for entry in entries if entry["seq"] > self.head.seq]
         if len(fresh) < len(entries) and not self.agrees(entries):
             raise foreign(self._objects.where(), entries[0]["seq"])
-        with self._speaking():
+        with of_the_state():
             for body, head in _bodies(fresh, self.head):
                 number = self.head.seq + 1
                 self._write(number, body)
@@ -103,7 +103,7 @@ class S3Journal:
         if not old:
             return True
         first = min(entry["seq"] for entry in old)
-        with self._speaking():
+        with of_the_state():
             names = list(self._objects.after(first - ENTRIES - 1))
             start = max((n for n, number in enumerate(names) if number <= first), default=0)
             lines = [line for number in names[start:] for line in self._objects.read(number).splitlines()]
@@ -158,13 +158,6 @@ class S3Journal:
                 remedy="keep it as evidence, run `bucketwatch journal verify`, and start with a new journal.prefix",
             )
         return head
-
-    @contextmanager
-    def _speaking(self) -> Iterator[None]:
-        try:
-            yield
-        except EdgeError as error:
-            raise StateError(error.what, where=error.where, remedy=error.remedy) from error
 
 
 class Objects:

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from detector.errors import EdgeError
+from detector.errors import EdgeError, StateError
 from detector.response.plain import printable
 
 
@@ -169,6 +169,15 @@ def _assumed(other: OtherAccount, region: str | None) -> dict[str, str]:
         "aws_secret_access_key": found["SecretAccessKey"],
         "aws_session_token": found["SessionToken"],
     }
+
+
+@contextmanager
+def of_the_state() -> Iterator[None]:
+    """What S3 refuses is an error of state or journal, where the daemon cannot go on without them."""
+    try:
+        yield
+    except EdgeError as error:
+        raise StateError(error.what, where=error.where, remedy=error.remedy) from error
 
 
 @contextmanager

@@ -20,15 +20,14 @@ from __future__ import annotations
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 
 from detector.aws.guarded import GuardedObject, OutrunError, Retries
 from detector.aws.manifest import START_AGAIN, Manifest, Place, checksum, decode, encode
 from detector.aws.nearby import Nearby
 from detector.aws.parcels import Parcels
 from detector.aws.reading import Parts
-from detector.aws.session import client
+from detector.aws.session import client, of_the_state
 from detector.errors import EdgeError, LeaseLostError, StateError
 from detector.response.plain import printable
 
@@ -63,7 +62,7 @@ class S3State:
 
     def load(self) -> Mapping[str, bytes]:
         """The last checkpoint's parts, each read and checked when asked for. Raises StateError, InputError."""
-        with self._speaking():
+        with of_the_state():
             if self._manifest is None:
                 self._unusable = ""
                 self._claim()
@@ -71,7 +70,7 @@ class S3State:
 
     def get(self, name: str, first: int, end: int) -> bytes:
         """Bytes `first` to `end` (not included) of a part. Raises StateError."""
-        with self._speaking():
+        with of_the_state():
             place = self._open().parts.get(name)
             if place is None:
                 raise self._refused(name, "is missing")
@@ -81,7 +80,7 @@ class S3State:
 
     def save(self, parts: Mapping[str, bytes | None]) -> None:
         """Replace these parts, all or none; None deletes one. Raises StateError, LeaseLostError."""
-        with self._speaking():
+        with of_the_state():
             old = self._open()
             fresh = {name: bytes(_of_bytes(content)) for name, content in parts.items() if content is not None}
             made: list[str] = []
@@ -197,14 +196,6 @@ class S3State:
             where=printable(self._pointer.where),
             remedy=START_AGAIN,
         )
-
-    @contextmanager
-    def _speaking(self) -> Iterator[None]:
-        """What S3 refuses is an error of the state."""
-        try:
-            yield
-        except EdgeError as error:
-            raise StateError(error.what, where=error.where, remedy=error.remedy) from error
 
 
 def _of_bytes(content: object) -> bytes:

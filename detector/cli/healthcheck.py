@@ -79,10 +79,7 @@ def _of_file(path: Path) -> Any:
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        what = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise UnreadablePathError(
-            f"cannot be read: {what}", where=str(path), remedy="name a config file with --config"
-        ) from error
+        raise UnreadablePathError.of_config(path, error) from error
     document = _value(str(path), text)
     return document.get("http") if isinstance(document, dict) else None
 

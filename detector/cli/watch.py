@@ -214,8 +214,10 @@ def _sight(settings: Settings) -> Sight:
     from detector.local import memory
     from detector.sight import Sight
 
+    most = memory.limit()
+
     def taken() -> tuple[int, int]:
-        return memory.used(), memory.limit()
+        return memory.used(), most
 
     blind, canary = settings.blind, settings.canary
     limits = Limits(blind.lag, blind.source, blind.partition, blind.bucket, blind.rejects)
