@@ -243,7 +243,7 @@ def main() -> int:
     options.add_argument("--seconds", type=int, default=60, help="of mixed traffic (60)")
     options.add_argument("--files", type=int, default=200, help="trail files that wait (200)")
     options.add_argument("--records", type=int, default=2000, help="records in each (2000)")
-    options.add_argument("--singles", type=int, default=1000, help="messages of one event that wait (1000)")
+    options.add_argument("--singles", type=int, default=300, help="messages of one event that wait (300)")
     chosen = options.parse_args()
     with tempfile.TemporaryDirectory() as one, world(Path(one)) as made:
         latency(made, chosen.rate, chosen.seconds)
