@@ -160,15 +160,40 @@ class Lease(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What came of a revocation: `applied`, `already`, `refused` or `failed`, and why."""
+    """What came of a revocation: `applied`, `already`, `refused` or `failed`, and why.
+
+    before: by an action's name what was there, where taking it back needs to know.
+    """
 
     case_id: str
     status: str
     detail: str
+    before: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a case lies in AWS: `stands`, `gone` (some of it), `changed` by somebody else, or `unknown`, and why.
+
+    around: digest of what else bears on it (the role's other policies, trust and boundary; the bucket's other policy).
+    """
+
+    state: str
+    detail: str
+    around: str = ""
 
 
 class Responder(Protocol):
-    """Carries out revocation plans."""
+    """Carries out revocation plans. Never raises for what AWS refuses: the answer says so."""
+
+    def before(self, plan: Mapping[str, Any]) -> Applied:
+        """What is there, before anything is written; `refused` or `failed` if it cannot be written."""
 
     def apply(self, plan: Mapping[str, Any]) -> Applied:
-        """Do what the plan says; safe to repeat. Never raises for what AWS refuses: it says so."""
+        """Do what the plan says; safe to repeat."""
+
+    def remove(self, plan: Mapping[str, Any], before: Mapping[str, Any]) -> Applied:
+        """Take back what the plan wrote, where it is exactly that; safe to repeat."""
+
+    def look(self, plan: Mapping[str, Any]) -> Standing:
+        """How it lies there now."""

@@ -1,46 +1,43 @@
-"""Carries revocation plans out in IAM: one inline policy a case on the session's role.
+"""Carries revocation plans out: in IAM on roles, users and keys, and in shared policies (`aws.shared_policy`).
 
 Rules of this file
 - `iam:PutRolePolicy` can grant as well as deny. A plan is data that may have lain in a file: only the very document
-  that `response.plan` writes for its session, time and case is ever put, on the very role (ARN and id) the log named.
+  that `response` writes for its denial and case is ever put, on the very role or user (ARN and id) the log named.
 - What is there is read before and after. A policy of our name that we did not write is never touched.
 - Whether a plan may be applied without a person (`applicable`) is the caller's question, answered in `response.plan`.
 
-Source: IAM API reference, PutRolePolicy, "Quotas": 10,240 characters of inline policies a role, white space aside.
+Source: IAM API reference, PutRolePolicy, "Quotas": 10,240 characters of inline policies a role, 2,048 a user, white
+space aside.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping
+from hashlib import sha256
+from typing import Any
 
 from detector.aws.session import OtherAccount, client, code_of, edge
+from detector.aws.shared_policy import Boundary, BucketPolicy, RefusedError, replaces
 from detector.core.times import epoch
 from detector.errors import EdgeError
-from detector.response.means import USER_ID, role_of
-from detector.response.plan import REGIONS, policy_name, policy_text, session_document
-from detector.source import Applied
+from detector.response.action import REGIONS, Action, action_of
+from detector.response.documents import POLICY_NAME, Denial, denial_of, document, policy_text, weight
+from detector.response.plan import LONGEST_SESSION, LONGEST_TOKEN
+from detector.source import Applied, Standing
 
-if TYPE_CHECKING:
-    from mypy_boto3_iam import IAMClient
-
-QUOTA = 10_240
+QUOTA = {"role": 10_240, "user": 2_048}
 READ_BACK = 4
 """Times a policy just written is looked for: IAM shows it to readers after a while."""
 
 REFUSALS = frozenset({"LimitExceeded", "UnmodifiableEntity"})
 
 
-class _RefusedError(Exception):
-    """The plan is not carried out, and why."""
-
-
 class IamResponder:
     """Applies plans and takes them back.
 
-    accounts: for an account other than the daemon's own, the role to assume there.
+    accounts: for an account other than the daemon's own, the role to assume there. clock: epoch seconds.
     """
 
     def __init__(
@@ -48,138 +45,261 @@ class IamResponder:
         accounts: Mapping[str, OtherAccount | None] | None = None,
         *,
         sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        self._accounts, self._sleep = dict(accounts or {}), sleep
+        self._accounts, self._sleep, self._clock = dict(accounts or {}), sleep, clock
+
+    def before(self, plan: Mapping[str, Any]) -> Applied:
+        """What is there that taking it back needs to know; nothing is written."""
+        return self._attempt(plan, lambda actions: self._before(plan, actions))
 
     def apply(self, plan: Mapping[str, Any]) -> Applied:
-        """Deny the plan's session; safe to repeat. Never raises for what AWS refuses: the answer says so."""
-        return self._attempt(plan, self._apply)
+        """Deny whom the plan denies; safe to repeat. Never raises for what AWS refuses: the answer says so."""
+        return self._attempt(plan, lambda actions: self._apply(plan, actions))
 
-    def remove(self, plan: Mapping[str, Any]) -> Applied:
-        """Take the plan's policy back, if it is exactly what was written."""
-        return self._attempt(plan, self._remove)
+    def remove(self, plan: Mapping[str, Any], before: Mapping[str, Any]) -> Applied:
+        """Take back what the plan wrote, if it is exactly that."""
+        return self._attempt(plan, lambda actions: self._remove(plan, actions, before))
 
-    def _attempt(self, plan: Mapping[str, Any], step: Callable[[IAMClient, Mapping[str, Any]], Applied]) -> Applied:
+    def look(self, plan: Mapping[str, Any]) -> Standing:
+        """How it lies there now; reads only."""
+        try:
+            actions = _checked(plan)
+            looks = [self._place(action).look(action) for action in actions]
+        except RefusedError as why:
+            return Standing("unknown", str(why))
+        except EdgeError as error:
+            gone = code_of(error) in ("NoSuchEntity", "NoSuchBucket")
+            return Standing("gone" if gone else "unknown", str(error))
+        for state in ("changed", "gone"):
+            for action, (found, _) in zip(actions, looks, strict=True):
+                if found == state:
+                    return Standing(state, f"{action.name} on {action.target}", _digest(around for _, around in looks))
+        return Standing("stands", "all of it is there", _digest(around for _, around in looks))
+
+    def _attempt(self, plan: Mapping[str, Any], step: Callable[[list[Action]], Applied]) -> Applied:
         case = str(plan.get("case_id", ""))
         try:
-            _checked(plan)
-            return step(self._iam(plan), plan)
-        except _RefusedError as why:
+            return step(_checked(plan))
+        except RefusedError as why:
             return Applied(case, "refused", str(why))
         except EdgeError as error:
             return Applied(case, "refused" if code_of(error) in REFUSALS else "failed", str(error))
 
-    def _iam(self, plan: Mapping[str, Any]) -> IAMClient:
+    def _place(self, action: Action) -> _Inline | _Key | BucketPolicy | Boundary:
         # made anew each time: credentials of another account end after an hour, revocations are rare
-        iam: IAMClient = client("iam", region=REGIONS.get(plan["partition"]), other=self._accounts.get(plan["account"]))
-        return iam
+        service = "s3" if action.writes == "bucket_policy" else "iam"
+        region = REGIONS.get(action.partition) if service == "iam" else None
+        api = client(service, region=region, other=self._accounts.get(action.account))
+        if action.writes == "bucket_policy":
+            return BucketPolicy(api, self._sleep)
+        if action.writes == "boundary":
+            return Boundary(api, self._sleep)
+        if action.writes == "access_key":
+            return _Key(api)
+        return _Inline(api, "role" if action.writes == "role_policy" else "user", self._sleep, self._clock)
 
-    def _apply(self, iam: IAMClient, plan: Mapping[str, Any]) -> Applied:
-        case, role, document = plan["case_id"], plan["role_name"], plan["document"]
-        _same_role(iam, plan)
-        standing = _policies(iam, role)
-        ours = standing.pop(plan["policy_name"], None)
-        if ours is not None:
-            until = _covers_until(ours, plan)
-            if until is None:
-                raise _RefusedError(f"{plan['policy_name']} on {role} was changed by somebody else: look at it first")
-            if until >= (epoch(plan["planned_at"]) or 0):  # an earlier date would set stolen credentials free again
-                return Applied(case, "already", f"{plan['policy_name']} stands on {role}")
-        _fits(standing, document, role)
-        with edge("deny the session", where=plan["role_arn"]):
-            iam.put_role_policy(RoleName=role, PolicyName=plan["policy_name"], PolicyDocument=policy_text(document))
-        return self._proven(iam, plan)
+    def _before(self, plan: Mapping[str, Any], actions: list[Action]) -> Applied:
+        before = {f"{action.writes} {action.target}": self._place(action).before(action) for action in actions}
+        return Applied(plan["case_id"], "applied", "read", before)
 
-    def _proven(self, iam: IAMClient, plan: Mapping[str, Any]) -> Applied:
+    def _apply(self, plan: Mapping[str, Any], actions: list[Action]) -> Applied:
+        told = [self._place(action).put(action) for action in actions]
+        new = any(new for new, _ in told)
+        return Applied(plan["case_id"], "applied" if new else "already", "; ".join(text for _, text in told))
+
+    def _remove(self, plan: Mapping[str, Any], actions: list[Action], before: Mapping[str, Any]) -> Applied:
+        told = [
+            self._place(action).take(action, before.get(f"{action.writes} {action.target}"))
+            for action in reversed(actions)
+        ]
+        new = any(new for new, _ in told)
+        return Applied(plan["case_id"], "applied" if new else "already", "; ".join(text for _, text in told))
+
+
+def _checked(plan: Mapping[str, Any]) -> list[Action]:
+    """The plan's actions. Refuses whatever `response` would not have written: a plan may have been edited."""
+    case, actions = str(plan.get("case_id", "")), plan.get("actions")
+    if not isinstance(actions, list) or not actions:
+        raise RefusedError("the plan has no means that can be carried out: see its steps")
+    if not case.isalnum() or epoch(plan.get("planned_at")) is None:
+        raise RefusedError("the plan does not name a time and a case as bucketwatch writes them")
+    try:
+        return [action_of(action, case) for action in actions]
+    except (ValueError, TypeError, AttributeError) as error:
+        raise RefusedError(f"the plan is not carried out: {error}") from error
+
+
+class _Inline:
+    """Inline policies of a role or a user: one a case."""
+
+    def __init__(self, iam: Any, kind: str, sleep: Callable[[float], None], clock: Callable[[], float]) -> None:
+        self._iam, self._kind, self._sleep, self._clock = iam, kind, sleep, clock
+
+    def before(self, action: Action) -> None:
+        """Nothing has to be known to take a policy of ours back; but the role or user must be the very one."""
+        self._same(action)
+
+    def put(self, action: Action) -> tuple[bool, str]:
+        """Write it; whether it was not there yet, and what came of it."""
+        self._same(action)
+        standing, expired = self._policies(action), []
+        ours = standing.pop(action.name, None)
+        if ours is not None and replaces(_denial(action.name, ours), action):
+            return False, f"{action.name} stands on {action.target_name}"
+        while self._is_full(standing, action) and (old := self._oldest_expired(standing)):
+            self._delete(action, old)
+            expired.append(old)
+            del standing[old]
+        self._fits(standing, action)
+        self._call("put", action, "deny the session", PolicyDocument=policy_text(action.document or {}))
+        self._prove(action)
+        made_room = f" (room was made: {', '.join(expired)} had expired)" if expired else ""
+        return True, f"{action.name} stands on {action.target_name}{made_room}"
+
+    def take(self, action: Action, _before: Any) -> tuple[bool, str]:
+        """Delete it; whether it was there, and what came of it."""
+        standing = self._policy(action, action.name)
+        if standing is None:
+            return False, f"{action.name} does not stand on {action.target_name}"
+        denial = _denial(action.name, standing)
+        if denial is None or not action.denial.covers(denial):
+            raise RefusedError(
+                f"{action.name} on {action.target_name} is not what this plan wrote: look at it and delete it by hand"
+            )
+        self._delete(action, action.name)
+        return True, f"{action.name} was taken from {action.target_name}"
+
+    def look(self, action: Action) -> tuple[str, Any]:
+        """Whether it stands, and what else bears on the role or user."""
+        who = self._same(action)
+        standing = self._policies(action)
+        ours = standing.pop(action.name, None)
+        others = {name: text for name, text in standing.items() if not POLICY_NAME.fullmatch(name)}
+        around = [others, who.get("AssumeRolePolicyDocument"), who.get("PermissionsBoundary")]
+        if ours is None:
+            return "gone", around
+        denial = _denial(action.name, ours)
+        return ("stands" if denial is not None and denial.covers(action.denial) else "changed"), around
+
+    def _prove(self, action: Action) -> None:
         """What a reader sees after the write. IAM needs a while (up to minutes) until every request feels it."""
         for attempt in range(READ_BACK):
-            if _policy(iam, plan["role_name"], plan["policy_name"]) == plan["document"]:
-                return Applied(plan["case_id"], "applied", f"{plan['policy_name']} stands on {plan['role_name']}")
+            if self._policy(action, action.name) == action.document:
+                return
             self._sleep(0.5 * 2**attempt)
-        return Applied(plan["case_id"], "failed", "IAM took the policy but does not show it: look at the role")
+        raise EdgeError("IAM took the policy but does not show it: look at the role", where=action.target)
 
-    def _remove(self, iam: IAMClient, plan: Mapping[str, Any]) -> Applied:
-        case, role, name = plan["case_id"], plan["role_name"], plan["policy_name"]
-        standing = _policy(iam, role, name)
-        if standing is None:
-            return Applied(case, "already", f"{name} does not stand on {role}")
-        if standing != plan["document"]:
-            raise _RefusedError(f"{name} on {role} is not what this plan wrote: look at it and delete it by hand")
-        with edge("take the denial back", where=plan["role_arn"]):
-            iam.delete_role_policy(RoleName=role, PolicyName=name)
-        return Applied(case, "applied", f"{name} was taken from {role}")
+    def _same(self, action: Action) -> Any:
+        """A role of the same name in another account, or made anew since, is somebody else's."""
+        with edge(f"read the {self._kind}", where=action.target):
+            found = getattr(self._iam, f"get_{self._kind}")(**self._named(action))[self._kind.capitalize()]
+        if found["Arn"] != action.target:
+            raise RefusedError(f"these credentials reach {found['Arn']}, not {action.target}: see response.accounts")
+        if action.target_id not in ("", found[f"{self._kind.capitalize()}Id"]):
+            raise RefusedError(
+                f"the {self._kind} was deleted and made anew since: the session's credentials are dead already"
+            )
+        return found
 
+    def _named(self, action: Action) -> dict[str, str]:
+        return {f"{self._kind.capitalize()}Name": action.target_name}
 
-def _checked(plan: Mapping[str, Any]) -> None:
-    """Refuse whatever `response.plan` would not have written: a plan may have been edited on its way."""
-    case, user_id, planned_at = (
-        str(plan.get("case_id", "")),
-        str(plan.get("principal_id", "")),
-        epoch(plan.get("planned_at")),
-    )
-    role = role_of(plan.get("role_arn"))
-    if plan.get("means") != "role_session_policy":
-        raise _RefusedError("the plan has no means IAM can carry out: see its steps")
-    if role is None or planned_at is None or not USER_ID.fullmatch(user_id) or not case.isalnum():
-        raise _RefusedError("the plan does not name a role, a session, a time and a case as bucketwatch writes them")
-    if plan.get("document") != session_document(case, user_id, planned_at):
-        raise _RefusedError("the plan's policy is not the one bucketwatch writes for its session: it was edited")
-    told = [plan.get(name) for name in ("role_name", "account", "partition", "policy_name")]
-    if told != [role.name, role.account, role.partition, policy_name(case)]:
-        raise _RefusedError("the plan's role, account or policy name contradict each other: it was edited")
+    def _call(self, verb: str, action: Action, doing: str, **more: str) -> None:
+        with edge(doing, where=action.target):
+            getattr(self._iam, f"{verb}_{self._kind}_policy")(**self._named(action), PolicyName=action.name, **more)
 
+    def _delete(self, action: Action, name: str) -> None:
+        with edge("take a denial back", where=f"{action.target} {name}"):
+            getattr(self._iam, f"delete_{self._kind}_policy")(**self._named(action), PolicyName=name)
 
-def _same_role(iam: IAMClient, plan: Mapping[str, Any]) -> None:
-    """A role of the same name in another account, or made anew since, is somebody else's."""
-    with edge("read the role", where=plan["role_arn"]):
-        role = iam.get_role(RoleName=plan["role_name"])["Role"]
-    if role["Arn"] != plan["role_arn"]:
-        raise _RefusedError(f"these credentials reach {role['Arn']}, not {plan['role_arn']}: see response.accounts")
-    if role["RoleId"] != plan["principal_id"].partition(":")[0]:
-        raise _RefusedError("the role was deleted and made anew since: the session's credentials are dead already")
+    def _policies(self, action: Action) -> dict[str, Any]:
+        """Inline policies by name."""
+        with edge("list inline policies", where=action.target):
+            pages = self._iam.get_paginator(f"list_{self._kind}_policies").paginate(**self._named(action))
+            names = [name for page in pages for name in page["PolicyNames"]]
+        found = {name: self._policy(action, name) for name in names}
+        return {name: text for name, text in found.items() if text is not None}
 
+    def _policy(self, action: Action, name: str) -> Any:
+        """One inline policy's document, None if there is none (any more)."""
+        try:
+            with edge("read an inline policy", where=f"{action.target} {name}"):
+                get = getattr(self._iam, f"get_{self._kind}_policy")
+                return get(**self._named(action), PolicyName=name)["PolicyDocument"]
+        except EdgeError as error:
+            if code_of(error) == "NoSuchEntity":
+                return None
+            raise
 
-def _policies(iam: IAMClient, role: str) -> dict[str, Any]:
-    """The role's inline policies by name."""
-    with edge("list the role's inline policies", where=role):
-        pages = iam.get_paginator("list_role_policies").paginate(RoleName=role)
-        names = [name for page in pages for name in page["PolicyNames"]]
-    found = {name: _policy(iam, role, name) for name in names}
-    return {name: document for name, document in found.items() if document is not None}
+    def _is_full(self, standing: Mapping[str, Any], action: Action) -> bool:
+        return sum(map(weight, standing.values())) + weight(action.document) > QUOTA[self._kind]
 
-
-def _policy(iam: IAMClient, role: str, name: str) -> Any:
-    """One inline policy's document, None if there is none (any more)."""
-    try:
-        with edge("read an inline policy", where=f"{role}/{name}"):
-            return iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
-    except EdgeError as error:
-        if code_of(error) == "NoSuchEntity":
-            return None
-        raise
-
-
-def _covers_until(standing: Any, plan: Mapping[str, Any]) -> int | None:
-    """Up to when a standing policy denies the plan's session, if it is this case's own; None if it is not."""
-    try:
-        stamp = epoch(standing["Statement"][0]["Condition"]["DateLessThanEquals"]["aws:TokenIssueTime"])
-    except (KeyError, IndexError, TypeError):
-        return None
-    if stamp is None or standing != session_document(plan["case_id"], plan["principal_id"], stamp):
-        return None
-    return stamp
-
-
-def _fits(standing: Mapping[str, Any], document: Any, role: str) -> None:
-    used, needed = sum(map(_weight, standing.values())), _weight(document)
-    if used + needed > QUOTA:
-        raise _RefusedError(
-            f"{role} holds {used:,} characters of inline policies, the denial needs {needed:,}, IAM allows {QUOTA:,}."
-            " Take back old cases (policies named bucketwatch-*, 12 hours after they were written), or move an inline"
-            " policy of the role to a managed one"
+    def _fits(self, standing: Mapping[str, Any], action: Action) -> None:
+        if not self._is_full(standing, action):
+            return
+        used, needed = sum(map(weight, standing.values())), weight(action.document)
+        raise RefusedError(
+            f"{action.target_name} holds {used:,} characters of inline policies, the denial needs {needed:,}, IAM"
+            f" allows {QUOTA[self._kind]:,}. Take back old cases (`bucketwatch respond list`), or move an inline policy"
+            " of the role to a managed one"
         )
 
+    def _oldest_expired(self, standing: Mapping[str, Any]) -> str | None:
+        """Of our cases on it, one whose credentials cannot live any more; the oldest."""
+        longest = LONGEST_SESSION if self._kind == "role" else LONGEST_TOKEN
+        ours = {name: _denial(name, text) for name, text in standing.items() if POLICY_NAME.fullmatch(name)}
+        stamps = [(one.until, name) for name, one in ours.items() if one is not None and one.until is not None]
+        dead = [(at, name) for at, name in stamps if at + longest < self._clock()]
+        return min(dead)[1] if dead else None
 
-def _weight(document: Any) -> int:
-    """Characters as IAM counts them: white space is free."""
-    return sum(not c.isspace() for c in json.dumps(document, separators=(",", ":"), ensure_ascii=False))
+
+class _Key:
+    """An access key of a user: turned off, and on again if it was on."""
+
+    def __init__(self, iam: Any) -> None:
+        self._iam = iam
+
+    def before(self, action: Action) -> str:
+        """The key's status; empty if there is no such key."""
+        with edge("list access keys", where=action.target):
+            pages = self._iam.get_paginator("list_access_keys").paginate(UserName=action.target_name)
+            keys = {key["AccessKeyId"]: key["Status"] for page in pages for key in page["AccessKeyMetadata"]}
+        return str(keys.get(action.name, ""))
+
+    def put(self, action: Action) -> tuple[bool, str]:
+        """Turn it off; whether it was on, and what came of it."""
+        if self.before(action) != "Active":
+            return False, f"{action.name} is not active"
+        return True, self._turn(action, "Inactive")
+
+    def take(self, action: Action, before: Any) -> tuple[bool, str]:
+        """Turn it on again, if it was on before."""
+        if before != "Active" or self.before(action) != "Inactive":
+            return False, f"{action.name} stays as it is"
+        return True, self._turn(action, "Active")
+
+    def look(self, action: Action) -> tuple[str, Any]:
+        """A key that is no more is as good as one turned off."""
+        return ("gone" if self.before(action) == "Active" else "stands"), None
+
+    def _turn(self, action: Action, status: str) -> str:
+        with edge(f"set an access key to {status}", where=f"{action.target} {action.name}"):
+            self._iam.update_access_key(UserName=action.target_name, AccessKeyId=action.name, Status=status)
+        if self.before(action) != status:
+            raise EdgeError("IAM took the change of the key but does not show it", where=action.target)
+        return f"{action.name} is {status.lower()}"
+
+
+def _denial(name: str, standing: Any) -> Denial | None:
+    """What a policy denies, if it is one that bucketwatch wrote under this name."""
+    case = name.removeprefix("bucketwatch-")
+    try:
+        denial = denial_of(case, standing["Statement"][0])
+        return denial if denial is not None and standing == document(case, denial) else None
+    except (KeyError, IndexError, TypeError):
+        return None
+
+
+def _digest(around: Iterable[Any]) -> str:
+    return sha256(json.dumps(list(around), sort_keys=True, default=str).encode()).hexdigest()[:16]

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from detector.core.access import U64, AccessBatch, text_hash, text_hashes
+from detector.core.access import U64, AccessBatch, Log, text_hash, text_hashes
 from detector.core.finding import LIST_LIMIT, prefix_of
 from detector.core.times import iso
 
@@ -26,8 +26,8 @@ LISTS = {
     "destinations": "destination",
     "sample_keys": "key",
 }
-"""Name of a list in the evidence → the column its values come from; prefixes, sessions and roles are derived."""
-DERIVED = ("prefixes", "sessions", "roles")
+"""Name of a list in the evidence → the column its values come from; prefixes, sessions, roles and logs are derived."""
+DERIVED = ("prefixes", "sessions", "roles", "logs")
 
 Redaction = Literal["none", "hash", "prefix"]
 
@@ -62,6 +62,7 @@ class Evidence:
         keys = batch.text["key"]
         self._keep("prefixes", {prefix_of(keys.values[c]) for c in np.unique(keys.codes[rows]) if c >= 0})
         who = [batch.principals[c] for c in np.unique(batch.who[rows])]
+        self._keep("logs", {Log(one).name for one in np.unique(batch.log[rows]).tolist()})
         self._keep("sessions", {p.session_shown for p in who})
         self._keep("roles", {p.role_shown for p in who})
 

@@ -121,6 +121,8 @@ def principal_json(principals: Iterable[Principal], level: str) -> dict[str, Any
         "session_name": _only(p.session_name for p in known) if one_session else None,
         "principal_id": _only(p.principal_id for p in known) if one_session else None,
         "issued_at": iso(min(issued)) if issued and one_session else None,
+        "issue_times": [iso(at) for at in sorted(set(issued))[:LIST_LIMIT]] if one_session else [],
+        "issued_to": _only(p.issued_to for p in known),
         "access_key_ids": sorted({p.access_key for p in known if p.access_key})[:LIST_LIMIT],
         "source_identity": _only(p.source_identity for p in known),
         "identity_center_user": _only(p.identity_center_user for p in known),

@@ -43,11 +43,11 @@ def _net(address: str) -> str | None:
     """The network of an address; None for `AWS Internal`, of which only the caller may say which service it was."""
     if address.startswith(INTERNAL):
         return None
-    return _net_of_ip(address) if len(address) <= LONGEST_ADDRESS else address.lower()
+    return net_of_ip(address) if len(address) <= LONGEST_ADDRESS else address.lower()
 
 
 @lru_cache(maxsize=65_536)
-def _net_of_ip(address: str) -> str:
+def net_of_ip(address: str) -> str:
     """A DNS name and what else is no IP address are networks of their own."""
     try:
         ip = ipaddress.ip_address(address)

@@ -30,6 +30,8 @@ class Principal(NamedTuple):
     `type`: CloudTrail's userIdentity type, or `anonymous`, `service`, `unknown`. `issued_at`: epoch seconds the
     session's credentials were issued, or None. `principal_id`: for a role session exactly the value of `aws:userid`.
     `identity_center_user`: user id in the identity store, where the log says on whose behalf a session acts.
+    `issued_to`: what AWS says the credentials were made for: `ec2`, `web identity`, or a type such as
+    `AWS::Lambda::Function`.
     """
 
     type: str
@@ -46,6 +48,7 @@ class Principal(NamedTuple):
     mfa: bool | None = None
     invoked_by: str | None = None
     identity_center_user: str | None = None
+    issued_to: str | None = None
 
 
 def fingerprint(parts: tuple[object, ...]) -> int:

@@ -94,6 +94,16 @@ def decoded(text: bytes) -> Identity:
         return lenient(text, Identity)
 
 
+def _issued_to(identity: Identity) -> str | None:
+    """What AWS says the credentials were made for."""
+    context = identity.sessionContext
+    if context and context.ec2RoleDelivery:
+        return "ec2"
+    if identity.inScopeOf and identity.inScopeOf.issuerType:
+        return identity.inScopeOf.issuerType[:100]
+    return "web identity" if context and context.webIdFederationData else None
+
+
 def _principal(identity: Identity) -> Principal:
     """The contract's table of identity kinds."""
     context = identity.sessionContext
@@ -116,6 +126,7 @@ def _principal(identity: Identity) -> Principal:
         None if mfa is None else mfa in (True, "true"),
         invoked_by,
         on_behalf_of or None,
+        _issued_to(identity),
     )
     if kind == "AssumedRole" or (kind == "AWSAccount" and (principal_id or "").startswith("AROA")):
         session, session_shown, role, role_shown, name = role_session(principal_id, arn, *issued_by, owner)

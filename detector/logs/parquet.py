@@ -2,7 +2,8 @@
 
 Rules of this file
 - The columns are the contract's. What is counted must survive a round trip, so further columns carry what they lack:
-  the keys behind the shown session and role, `identity_center_user`, `link`, `partition`, `has_arn`, `log_operation`.
+  the keys behind the shown session and role, `identity_center_user`, `issued_to`, `link`, `partition`, `has_arn`,
+  `log_operation`.
 - In a file that others wrote those columns may be missing. Then the keys are derived as the contract's table of
   identities has it, and the rest has its neutral value.
 - A row with a null or a value that is none of the contract's is a reject; a file without a fixed column, or with one
@@ -61,6 +62,7 @@ _PRINCIPAL: dict[str, Callable[[Principal], str | None]] = {
     "source_identity": lambda who: who.source_identity,
     "invoked_by": lambda who: who.invoked_by,
     "identity_center_user": lambda who: who.identity_center_user,
+    "issued_to": lambda who: who.issued_to,
     "session_key": lambda who: who.session,
     "role_key": lambda who: who.role,
 }
@@ -267,6 +269,7 @@ def _principal(part: dict[str, Any]) -> Principal:
         mfa=part["mfa"],
         invoked_by=part["invoked_by"],
         identity_center_user=part["identity_center_user"],
+        issued_to=part["issued_to"],
     )
 
 

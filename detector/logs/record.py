@@ -33,12 +33,18 @@ class Attributes(msgspec.Struct, gc=False):
 
 class SessionContext(msgspec.Struct, gc=False):
     sessionIssuer: Issuer | None = None
+    webIdFederationData: dict[str, Any] | None = None
     attributes: Attributes | None = None
     sourceIdentity: str | None = None
+    ec2RoleDelivery: str | None = None
 
 
 class Delegate(msgspec.Struct, gc=False):
     userId: str | None = None
+
+
+class Scope(msgspec.Struct, gc=False):
+    issuerType: str | None = None
 
 
 class Identity(msgspec.Struct, gc=False):
@@ -52,6 +58,7 @@ class Identity(msgspec.Struct, gc=False):
     sessionContext: SessionContext | None = None
     onBehalfOf: Delegate | None = None
     credentialId: str | None = None
+    inScopeOf: Scope | None = None
 
 
 class Context(msgspec.Struct, gc=False):

@@ -1,6 +1,6 @@
-"""Which means there is against an identity: the table of what IAM can revoke and what a person has to do instead. Pure.
+"""Which means there is against an identity: the table of what can be revoked, how, and what a person has to do. Pure.
 
-`KINDS` is read from the top, the first that fits counts. Only its last-but-one row can be revoked by bucketwatch.
+`KINDS` is read from the top, the first that fits counts. docs/responder.md prints what two simulators make of it.
 
 Source: IAM user guide, "Revoke IAM role temporary security credentials", "AWS global condition context keys",
 "Using service-linked roles"; IAM Identity Center user guide, "Revoke active IAM role sessions".
@@ -8,95 +8,25 @@ Source: IAM user guide, "Revoke IAM role temporary security credentials", "AWS g
 
 from __future__ import annotations
 
-import re
 import shlex
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable
+from typing import Literal, NamedTuple
 
+from detector.response.identity import OTHER_ID, USER_NAME, Identity, is_identity_center
 from detector.response.plain import printable
 
-Means = Literal["role_session_policy", "none"]
-
-SESSION_NAME = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)
-USER_ID = re.compile(r"AROA[A-Z0-9]{4,124}:([\w+=,.@-]{2,64})", re.ASCII)
-"""`aws:userid` of a role session. What is outside this alphabet is no session name: wildcards, policy variables."""
-
-ROLE_ARN = re.compile(r"arn:(aws[a-z0-9-]*):iam::(\d{12}):role(/(?:[\x21-\x7e]*/)?)([\w+=,.@-]{1,64})", re.ASCII)
-ACCESS_KEY = re.compile(r"A[A-Z0-9]{15,127}", re.ASCII)
-USER_NAME = re.compile(r"[\w+=,.@-]{1,64}", re.ASCII)
-
-
-class Role(NamedTuple):
-    """A role as its ARN names it. `path` begins and ends with a slash."""
-
-    arn: str
-    partition: str
-    account: str
-    path: str
-    name: str
-
-
-def role_of(arn: object) -> Role | None:
-    """The role of an IAM role ARN; None for anything else, the session's own ARN (which drops the path) among it."""
-    match = ROLE_ARN.fullmatch(arn) if isinstance(arn, str) else None
-    return Role(match[0], match[1], match[2], match[3], match[4]) if match else None
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Whom a finding is about, as its `principal` says, and the accounts in which IAM may be written."""
-
-    principal: Mapping[str, Any]
-    accounts: frozenset[str]
-
-    @property
-    def type(self) -> str:
-        return str(self.principal.get("type") or "")
-
-    @property
-    def session(self) -> str:
-        return str(self.principal.get("session") or "")
-
-    @property
-    def user_id(self) -> str:
-        return str(self.principal.get("principal_id") or "")
-
-    @property
-    def session_name(self) -> str:
-        return self.user_id.partition(":")[2] or str(self.principal.get("session_name") or "")
-
-    @property
-    def role(self) -> Role | None:
-        return role_of(self.principal.get("role"))
-
-    @property
-    def account(self) -> str:
-        return self.role.account if self.role else str(self.principal.get("account") or "")
-
-    @property
-    def partition(self) -> str:
-        match = re.match(r"arn:(aws[a-z0-9-]*):", self.role.arn if self.role else self.session)
-        return match[1] if match else "aws"
-
-    @property
-    def is_role_session(self) -> bool:
-        return self.type == "AssumedRole" or ":assumed-role/" in self.session
-
-    @property
-    def is_real_session(self) -> bool:
-        """Whether all that names the session agrees and is what AWS would write; a forged or cut log is not."""
-        match = USER_ID.fullmatch(self.user_id)
-        told = self.principal.get("session_name")
-        return bool(
-            match
-            and told in (None, match[1])
-            and (":assumed-role/" not in self.session or self.session.endswith("/" + match[1]))
-        )
+Means = Literal[
+    "credential_set", "session_name", "off_host", "role_sessions", "user_keys", "bucket_policy", "presigned_urls",
+    "none",
+]  # fmt: skip
+"""credential_set: one session's credentials issued so far. session_name: the session, whenever issued. off_host: the
+session, outside its own networks. role_sessions: all of a role's sessions issued so far. user_keys: a user's keys, and
+the tokens made with them. bucket_policy: the identity, at the buckets it read. presigned_urls: signed URLs of a bucket.
+"""
 
 
 class Kind(NamedTuple):
-    """One kind of identity: how it is told, what means there is, why, and what a person does."""
+    """One kind of identity: how it is told, what means there is, why, and what a person does (besides)."""
 
     name: str
     is_it: Callable[[Identity], bool]
@@ -118,22 +48,23 @@ def _always(*steps: str) -> Callable[[Identity], tuple[str, ...]]:
 
 
 def _user_steps(identity: Identity) -> tuple[str, ...]:
-    """Turn every key off that was seen, and end the tokens that were made with it."""
-    user = identity.session.rsplit("/", 1)[-1]
-    keys = [key for key in identity.principal.get("access_key_ids") or () if ACCESS_KEY.fullmatch(str(key))]
-    named = USER_NAME.fullmatch(user) and not user.startswith("-")
-    off = [
-        shlex.join(
-            ["aws", "iam", "update-access-key", "--user-name", user, "--access-key-id", key, "--status", "Inactive"]
-        )
-        for key in keys
-        if named and key.startswith("AKIA")
-    ]
+    user = identity.user
+    keys = [key for key in identity.keys if key.startswith("AKIA")]
+    which = () if user and keys else (f"Turn the access keys of {printable(identity.session, 200)} off in IAM.",)
     return (
-        *(f"Turn the access key off: {command}" for command in off),
-        *(() if off else (f"Turn the access keys of {printable(identity.session, 200)} off in IAM.",)),
-        "Attach a deny-all policy to the user for 36 hours: tokens made with the key outlive it.",
-        "Look for roles the user assumed in the meantime: those sessions live on and are revoked one by one.",
+        *which,
+        "Make a new key for the user's own programs: the old one is not safe any more, whoever uses it.",
+        (
+            "Look for roles the user assumed in the meantime: those sessions live on and are revoked one by one"
+            " (`bucketwatch respond plan --logs` finds them where the trail has AssumeRole)."
+        ),
+    )
+
+
+def _federated_steps(identity: Identity) -> tuple[str, ...]:
+    return (
+        "Put a deny with aws:TokenIssueTime on the IAM user that made the session (it hits all sessions it made).",
+        *_bucket_steps(identity),
     )
 
 
@@ -148,10 +79,44 @@ def _log_steps(identity: Identity) -> tuple[str, ...]:
 
 
 def _bucket_steps(identity: Identity) -> tuple[str, ...]:
-    who = f" with a condition on aws:userid {identity.user_id}" if identity.is_real_session else ""
     return (
-        f"Deny it in the bucket's policy{who}; keep the old policy's text to take it back.",
         f"Tell the owner of account {printable(identity.account, 40)}: only they can end the session itself.",
+        (
+            "Other buckets than those of the plan are still open to it: a service or resource control policy with the"
+            " same condition closes them in a whole organisation."
+        ),
+    )
+
+
+def _center_steps(identity: Identity) -> tuple[str, ...]:
+    user = str(identity.principal.get("identity_center_user") or "<user id>")
+    return (
+        "Revoke the person's session in IAM Identity Center and disable the user.",
+        (
+            f"Deny identitystore:UserId {printable(user, 80)} in the permission set's inline policy or a service"
+            " control policy: the role itself cannot be changed."
+        ),
+    )
+
+
+def _workload_steps(identity: Identity) -> tuple[str, ...]:
+    if identity.networks is None:
+        return (
+            (
+                f"Name the networks of this {identity.workload} in response.workloads: then only its use from elsewhere"
+                " is denied, and the workload goes on."
+            ),
+            "The plan's command takes the workload itself down: isolate it first, or decide that it has to stop.",
+        )
+    return ("The credentials left the workload: look how, before they are stolen again.",)
+
+
+def _inside_steps(identity: Identity) -> tuple[str, ...]:
+    return (
+        (
+            f"The reads came from the {identity.workload}'s own networks: isolate it (security group, stop the task)."
+            " The plan's command takes it down."
+        ),
     )
 
 
@@ -184,19 +149,47 @@ KINDS = (
     ),
     Kind(
         "IAM user",
+        lambda i: i.type == "IAMUser" and i.is_real_user and i.account in i.accounts,
+        "user_keys",
+        "an IAM user: its keys are turned off, and tokens made with them are denied by their issue time",
+        _user_steps,
+    ),
+    Kind(
+        "foreign IAM user",
+        lambda i: i.type == "IAMUser" and i.is_real_user,
+        "bucket_policy",
+        "the user is in an account where bucketwatch may not write to IAM (response.accounts)",
+        _bucket_steps,
+    ),
+    Kind(
+        "unnamed IAM user",
         lambda i: i.type == "IAMUser",
         "none",
-        "an IAM user has long-term keys, not a role session: keys are turned off by a person",
+        "the record does not name the user's id and ARN (S3 access logs never do)",
         _user_steps,
     ),
     Kind(
         "federated user",
+        lambda i: i.type == "FederatedUser" and OTHER_ID.fullmatch(i.user_id) is not None,
+        "bucket_policy",
+        "a federated user's session has the permissions of the IAM user who made it, not of a role",
+        _federated_steps,
+    ),
+    Kind(
+        "unnamed federated user",
         lambda i: i.type == "FederatedUser",
         "none",
-        "a federated user's session has the permissions of the IAM user who made it, not of a role",
+        "the record does not name the federated user's id",
+        _always("Put a deny with aws:TokenIssueTime on the IAM user that made the session."),
+    ),
+    Kind(
+        "all of a role's sessions",
+        lambda i: not i.session and i.is_own_role,
+        "role_sessions",
+        "the finding is about a role, not about one of its sessions: all issued so far are denied",
         _always(
-            "Put a deny with aws:TokenIssueTime on the IAM user that made the session (it hits all sessions it made),"
-            " or deny the session's ARN in the bucket's policy."
+            "Better: find the sessions in the finding's evidence, and plan from findings of one session each; the"
+            " others then go on."
         ),
     ),
     Kind(
@@ -204,10 +197,7 @@ KINDS = (
         lambda i: not i.session,
         "none",
         "the finding names no single session",
-        _always(
-            "Find the sessions in the finding's evidence, then plan from a finding of one session, or run"
-            " `bucketwatch investigate` for the group and decide for each."
-        ),
+        _always("Find the sessions in the finding's evidence, then plan from a finding of one session."),
     ),
     Kind(
         "access log only",
@@ -217,9 +207,16 @@ KINDS = (
         _log_steps,
     ),
     Kind(
+        "no real session",
+        lambda i: (i.is_role_session or i.type == "AWSAccount") and not i.is_real_session,
+        "none",
+        "the session's name, id and ARN do not agree or are not what AWS writes: the log may be forged or cut",
+        _always("Check the log file's integrity (aws cloudtrail validate-logs) before anything is denied."),
+    ),
+    Kind(
         "foreign role",
         lambda i: i.type == "AWSAccount" or (i.is_role_session and i.account not in i.accounts),
-        "none",
+        "bucket_policy",
         "the role is in an account where bucketwatch may not write to IAM (response.accounts)",
         _bucket_steps,
     ),
@@ -228,24 +225,14 @@ KINDS = (
         lambda i: i.role is not None and i.role.path.startswith("/aws-service-role/"),
         "none",
         "a service-linked role cannot be changed (IAM answers UnmodifiableEntity)",
-        _always("Stop it in the service that owns the role, or deny aws:userid in the bucket's policy."),
+        _always("Stop it in the service that owns the role."),
     ),
     Kind(
         "Identity Center role",
-        lambda i: i.role is not None and _is_sso(i.role),
-        "none",
+        lambda i: i.role is not None and is_identity_center(i.role),
+        "bucket_policy",
         "an AWSReservedSSO role belongs to IAM Identity Center and cannot be changed in IAM",
-        _always(
-            "Revoke the person's session in IAM Identity Center and disable the user.",
-            "Deny identitystore:userId in the permission set's inline policy, or aws:userid in the bucket's policy.",
-        ),
-    ),
-    Kind(
-        "no real session",
-        lambda i: i.is_role_session and not i.is_real_session,
-        "none",
-        "the session's name, id and ARN do not agree or are not what AWS writes: the log may be forged or cut",
-        _always("Check the log file's integrity (aws cloudtrail validate-logs) before anything is denied."),
+        _center_steps,
     ),
     Kind(
         "role not named",
@@ -255,9 +242,31 @@ KINDS = (
         _log_steps,
     ),
     Kind(
+        "workload read from outside",
+        lambda i: i.type == "AssumedRole" and bool(i.workload) and i.networks is not None and i.seen_outside,
+        "off_host",
+        "the session's credentials renew themselves, and its name is the workload's: it is denied outside the"
+        " workload's own networks",
+        _workload_steps,
+    ),
+    Kind(
+        "workload read from inside",
+        lambda i: i.type == "AssumedRole" and bool(i.workload) and i.networks is not None,
+        "session_name",
+        "the reads came from the workload's own networks: to deny it elsewhere stops nothing",
+        _inside_steps,
+    ),
+    Kind(
+        "workload without known networks",
+        lambda i: i.type == "AssumedRole" and bool(i.workload),
+        "session_name",
+        "the session's credentials renew themselves, so an issue time would hold until the next refresh only",
+        _workload_steps,
+    ),
+    Kind(
         "role session",
         lambda i: i.type == "AssumedRole",
-        "role_session_policy",
+        "credential_set",
         "a session of a role in our own account: a deny on the role, bound to this session, ends what it may do",
         _always(),
     ),
@@ -269,7 +278,3 @@ KINDS = (
         _always("Deny the identity in the bucket's policy, and end its session where it signs in."),
     ),
 )
-
-
-def _is_sso(role: Role) -> bool:
-    return role.path.startswith("/aws-reserved/") or role.name.startswith("AWSReservedSSO_")

@@ -1,86 +1,74 @@
 """A finding → what to do about its session, as data a person can read before anything is done. Pure.
 
 Rules of this file
-- A plan denies one session and nobody else: `aws:userid` is that session's id, and `aws:TokenIssueTime` lets what is
-  issued after the plan through, so that the same name can work again.
-- A plan may be carried out by itself (`applicable`) only if not one of `GUARDS` objects; all objections are listed.
-- Text from a log reaches a command or a policy only if AWS itself could have written it (see `means.USER_ID`).
+- A plan denies whom it names and nobody else; where its means cannot be that narrow, it says whom it also hits and is
+  never carried out without a person.
+- A plan may be carried out by itself (`applicable`) only if not one of `guards.GUARDS` objects; all are listed.
+- Text from a log reaches a command or a policy only if AWS itself could have written it (see `identity`).
 
 Source: IAM user guide, "Revoke IAM role temporary security credentials"; "AWS global condition context keys".
 """
 
 from __future__ import annotations
 
-import json
-import re
-import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 from detector.core.principal import fingerprint
-from detector.core.times import epoch, iso
-from detector.response.means import SESSION_NAME, USER_ID, Identity, Kind, Means, Role, kind_of
+from detector.core.times import iso
+from detector.response.action import REGIONS, Action, Writes, commands
+from detector.response.documents import Denial, document, policy_name, sid, statement
+from detector.response.guards import ON_ROLES, Case, ResponsePolicy, objections
+from detector.response.identity import Identity, Role
+from detector.response.means import Means, kind_of
 from detector.response.plain import printable
+
+__all__ = ["REGIONS", "Action", "ResponsePolicy", "RevocationPlan", "Writes", "case_of", "plan"]
 
 LONGEST_SESSION = 12 * 3600
 """Seconds a role session lives at most: after that the deny holds nothing any more and only fills the role's quota."""
 
-FIRST_DAY = 86_400
-OWN_ROLES = ("bucketwatch*", "detector-*", "*breakglass*", "*break-glass*")
-"""Roles no plan is applied to by itself: our own (a forged log could turn us off) and the way in for emergencies."""
-
-WITHDRAWABLE = frozenset({"baseline", "first_seen", "unaudited", "silence"})
-"""Kinds of finding that are opened on part of the data and may be withdrawn."""
-
-REGIONS = {"aws-cn": "cn-north-1", "aws-us-gov": "us-gov-west-1"}
-"""Where IAM of a partition is reached; in `aws` it needs no region."""
-
-INSTANCE = re.compile(r"i-[0-9a-f]{8,17}", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True)
-class ResponsePolicy:
-    """What the operator allows. Times in seconds; `enforcing_since`: epoch second at which enforce mode began."""
-
-    mode: Literal["off", "plan", "enforce"] = "plan"
-    max_age: int = 1800
-    armed: bool = False
-    accounts: frozenset[str] = frozenset()
-    enforcing_since: int = 0
-    protected_roles: tuple[str, ...] = ()
+LONGEST_TOKEN = 36 * 3600
+"""Seconds a token made with a user's key lives at most (GetSessionToken, GetFederationToken)."""
 
 
 @dataclass(frozen=True, slots=True)
 class RevocationPlan:
     """What would be done to whom, why, what else it hits, and what it cannot stop.
 
-    `document`: the exact policy, or None where `means` is `none` and only `steps` for a person remain.
-    `commands`: the first applies the plan, the second takes it back. Times in epoch seconds.
+    `actions`: what is written where; none where `means` is `none` and only `steps` for a person remain.
+    `commands`: what a person would run: those that apply the plan, in order, then as many that take it back.
+    `loss`: what was read so far. `at_once`: networks and issue times seen. Times in epoch seconds.
+    `refusals`: why it is not carried out by itself; `forbidden`: those of them that hold for a person's command too.
     """
 
     case_id: str
     alert_id: str
     rule_id: str
     planned_at: int
+    kind: str
     means: Means
     session: str
     principal_id: str
     account: str
-    partition: str
-    role_arn: str
-    role_name: str
-    policy_name: str
-    document: dict[str, Any] | None
+    actions: tuple[Action, ...]
     why: str
     also_hits: str
     cannot_stop: tuple[str, ...]
     steps: tuple[str, ...]
-    commands: tuple[str, ...]
+    loss: Mapping[str, Any]
+    at_once: Mapping[str, Sequence[str]]
     may_be_lifted_at: int
     applicable: bool
     refusals: tuple[str, ...]
+    forbidden: tuple[str, ...]
+
+    @property
+    def commands(self) -> tuple[str, ...]:
+        """Runnable by a person with rights of their own."""
+        pairs = [commands(action) for action in self.actions]
+        return (*(apply for apply, _ in pairs), *(undo for _, undo in reversed(pairs)))
 
     def to_json(self) -> dict[str, Any]:
         """The plan as it stands in an alert, in the journal and in a file."""
@@ -89,77 +77,67 @@ class RevocationPlan:
             "alert_id": self.alert_id,
             "rule_id": self.rule_id,
             "planned_at": iso(self.planned_at),
+            "kind": self.kind,
             "means": self.means,
             "session": self.session,
             "principal_id": self.principal_id,
             "account": self.account,
-            "partition": self.partition,
-            "role_arn": self.role_arn,
-            "role_name": self.role_name,
-            "policy_name": self.policy_name,
-            "document": self.document,
+            "actions": [action.to_json() for action in self.actions],
             "why": self.why,
             "also_hits": self.also_hits,
             "cannot_stop": list(self.cannot_stop),
             "steps": list(self.steps),
             "commands": list(self.commands),
+            "loss": dict(self.loss),
+            "at_once": {name: list(values) for name, values in self.at_once.items()},
             "may_be_lifted_at": iso(self.may_be_lifted_at),
             "applicable": self.applicable,
             "refusals": list(self.refusals),
+            "forbidden": list(self.forbidden),
         }
 
 
-@dataclass(frozen=True, slots=True)
-class _Case:
-    """All a guard may look at."""
-
-    finding: Mapping[str, Any]
-    planned_at: int
-    settings: ResponsePolicy
-    identity: Identity
-    kind: Kind
-
-    @property
-    def role(self) -> Role | None:
-        return self.identity.role
-
-
-def plan(finding_json: Mapping[str, Any], *, planned_at: int, settings: ResponsePolicy) -> RevocationPlan:
+def plan(
+    finding_json: Mapping[str, Any], *, planned_at: int, settings: ResponsePolicy, unbounded: bool = False
+) -> RevocationPlan:
     """The plan against a finding's session.
 
     finding_json: the contract's finding or alert, with the rule's own `respond` (and `stage`, if staged) beside it.
     planned_at: epoch second; credentials issued up to then are denied, later ones are not.
+    unbounded: deny a session whenever its credentials were issued: somebody was seen to get new ones.
     """
-    identity = Identity(finding_json.get("principal") or {}, settings.accounts)
+    principal, evidence = finding_json.get("principal") or {}, finding_json.get("evidence") or {}
+    identity = Identity(principal, settings.accounts, evidence, settings.workloads)
     kind = kind_of(identity)
-    case = _Case(finding_json, planned_at, settings, identity, kind)
-    alert_id = _alert_id(finding_json)
-    case_id = case_of(alert_id)
-    role = identity.role if kind.means == "role_session_policy" else None
-    document = session_document(case_id, identity.user_id, planned_at) if role else None
-    refusals = tuple(guard.text for guard in GUARDS if guard.objects(case))
+    if unbounded and kind.means == "credential_set":
+        kind = kind._replace(means="session_name", why="the session got new credentials after it was denied")
+    case = Case(finding_json, planned_at, settings, identity, kind)
+    case_id = case_of(case.alert_id)
+    actions = _actions(case, case_id)
+    writable = all(_is_allowed(action, settings) for action in actions)
+    case = Case(finding_json, planned_at, settings, identity, kind, writable and bool(actions or kind.means == "none"))
+    refusals, forbidden = objections(case), objections(case, absolute=True)
     return RevocationPlan(
         case_id=case_id,
-        alert_id=alert_id,
+        alert_id=case.alert_id,
         rule_id=str(finding_json.get("rule_id") or ""),
         planned_at=planned_at,
+        kind=kind.name,
         means=kind.means,
         session=identity.session,
         principal_id=identity.user_id,
         account=identity.account,
-        partition=identity.partition,
-        role_arn=role.arn if role else "",
-        role_name=role.name if role else "",
-        policy_name=policy_name(case_id) if role else "",
-        document=document,
+        actions=actions,
         why=_why(case),
-        also_hits=_also_hits(identity, planned_at) if role else "",
-        cannot_stop=_cannot_stop(identity, planned_at) if role else (),
+        also_hits=_also_hits(case) if actions else "",
+        cannot_stop=_cannot_stop(case) if actions else (),
         steps=kind.steps(identity),
-        commands=_commands(role, policy_name(case_id), document) if role and document else (),
-        may_be_lifted_at=planned_at + LONGEST_SESSION,
-        applicable=role is not None and not refusals,
+        loss={name: evidence[name] for name in ("objects", "requests", "bytes", "since") if name in evidence},
+        at_once={"networks": identity.nets, "issue_times": identity.issue_times},
+        may_be_lifted_at=planned_at + (LONGEST_TOKEN if kind.means == "user_keys" else LONGEST_SESSION),
+        applicable=bool(actions) and not refusals,
         refusals=refusals,
+        forbidden=forbidden,
     )
 
 
@@ -168,172 +146,101 @@ def case_of(alert_id: str) -> str:
     return f"{fingerprint(('case', alert_id)):016x}"
 
 
-def policy_name(case_id: str) -> str:
-    """One policy a case: two cases never overwrite each other, and taking one back leaves the other."""
-    return f"bucketwatch-{case_id}"
+# --- what is written
 
 
-def session_document(case_id: str, user_id: str, planned_at: int) -> dict[str, Any]:
-    """The policy that denies everything to one session's credentials issued up to `planned_at` (epoch seconds)."""
-    return {
-        "Version": "2012-10-17",
-        "Statement": [
-            {
-                "Sid": f"BucketwatchCase{case_id}",
-                "Effect": "Deny",
-                "Action": "*",
-                "Resource": "*",
-                "Condition": {
-                    "StringEquals": {"aws:userid": user_id},
-                    "DateLessThanEquals": {"aws:TokenIssueTime": iso(planned_at)},
-                },
-            }
-        ],
-    }
+def _actions(case: Case, case_id: str) -> tuple[Action, ...]:
+    """What the means writes, in the order it is written."""
+    means, identity, now = case.kind.means, case.identity, case.planned_at
+    if means in ON_ROLES and case.role is not None:
+        networks = identity.networks
+        who = () if means == "role_sessions" else (identity.user_id,)
+        until = now if means in ("credential_set", "role_sessions") else None
+        denial = Denial(who, until, networks if means == "off_host" and networks else Denial().outside)
+        return (_on_role(case.role, case_id, identity.user_id.partition(":")[0], denial, case.settings),)
+    if means == "user_keys":
+        denial = Denial(until=now)
+        keys = [
+            Action("access_key", identity.session, identity.user_id, key, identity.account, Denial(), None)
+            for key in identity.keys
+            if key.startswith("AKIA")
+        ]
+        tokens = Action(
+            "user_policy",
+            identity.session,
+            identity.user_id,
+            policy_name(case_id),
+            identity.account,
+            denial,
+            document(case_id, denial),
+        )
+        return (*keys, tokens)
+    if means == "bucket_policy":
+        denial = Denial((identity.user_id,))
+        return tuple(_on_bucket(bucket, case_id, denial, case) for bucket in identity.buckets)
+    return ()
 
 
-def policy_text(document: Mapping[str, Any]) -> str:
-    """A policy as it is sent: no white space, ASCII."""
-    return json.dumps(document, separators=(",", ":"))
+def _on_role(role: Role, case_id: str, role_id: str, denial: Denial, settings: ResponsePolicy) -> Action:
+    boundary = settings.boundaries.get(role.account, "")
+    if boundary:
+        written = statement(case_id, denial)
+        return Action("boundary", role.arn, role_id, sid(case_id), role.account, denial, written, boundary)
+    written, name = document(case_id, denial), policy_name(case_id)
+    return Action("role_policy", role.arn, role_id, name, role.account, denial, written)
 
 
-def _alert_id(finding: Mapping[str, Any]) -> str:
-    # a line of findings.jsonl has no alert id: its finding id names the case just as stably
-    return str(finding.get("alert_id") or finding.get("finding_id") or "")
+def _on_bucket(bucket: str, case_id: str, denial: Denial, case: Case) -> Action:
+    arn = f"arn:{case.identity.partition}:s3:::{bucket}"
+    account = case.settings.account_of(bucket)
+    return Action("bucket_policy", arn, "", sid(case_id), account, denial, statement(case_id, denial, arn))
 
 
-# --- guards: what speaks against applying a plan without a person
+def _is_allowed(action: Action, settings: ResponsePolicy) -> bool:
+    """Whether the operator lets us write there."""
+    if action.writes == "bucket_policy":
+        return bool(action.account)
+    return action.account in settings.accounts
 
 
-class Guard(NamedTuple):
-    """One reason not to act alone."""
-
-    name: str
-    objects: Callable[[_Case], bool]
-    text: str
+# --- what a person reads
 
 
-def _not_armed_yet(case: _Case) -> bool:
-    return not case.settings.armed and case.settings.enforcing_since + FIRST_DAY > case.planned_at
-
-
-def _too_old(case: _Case) -> bool:
-    last = epoch(case.finding.get("last_at"))
-    return last is None or case.planned_at - last > case.settings.max_age
-
-
-def _protected(case: _Case) -> bool:
-    if case.role is None:
-        return False
-    patterns = [pattern.lower() for pattern in (*OWN_ROLES, *case.settings.protected_roles)]
-    names = (case.role.name.lower(), case.role.arn.lower(), f"{case.role.path}{case.role.name}".lower())
-    return any(fnmatchcase(name, pattern) for name in names for pattern in patterns)
-
-
-def _not_asked_for(case: _Case) -> bool:
-    respond = case.finding.get("respond")
-    return not isinstance(respond, (list, tuple)) or "revoke" not in respond
-
-
-GUARDS = (
-    Guard(
-        "rule",
-        _not_asked_for,
-        "the rule does not say `respond: [revoke]`",
-    ),
-    Guard("staged", lambda c: c.finding.get("stage", "live") != "live", "the rule is staged: it is on trial"),
-    Guard("mode", lambda c: c.settings.mode != "enforce", "response.mode is not `enforce`"),
-    Guard("armed", _not_armed_yet, "enforce mode is younger than a day and response.armed is not set"),
-    Guard("age", _too_old, "the last record of the finding is older than response.max_age"),
-    Guard("late", lambda c: bool(c.finding.get("late")), "the finding came of late records: the session may be over"),
-    Guard("withdrawn", lambda c: c.finding.get("state") == "withdrawn", "the finding was withdrawn"),
-    Guard(
-        "severity",
-        lambda c: c.finding.get("severity") not in ("medium", "high", "critical"),
-        "the finding's severity is info or low",
-    ),
-    Guard(
-        "kind",
-        lambda c: c.finding.get("kind") in WITHDRAWABLE,
-        "a finding of this kind may be withdrawn when all data is known",
-    ),
-    Guard("case", lambda c: not _alert_id(c.finding), "the finding has no id: the revocation could not be taken back"),
-    Guard("means", lambda c: c.kind.means == "none", "no policy can revoke this identity (see `why`)"),
-    Guard(
-        "account",
-        lambda c: c.identity.account not in c.settings.accounts,
-        "the account is not in response.accounts",
-    ),
-    Guard(
-        "two accounts",
-        lambda c: c.role is not None and c.identity.principal.get("account") not in (None, c.role.account),
-        "the session's account is not the role's: the log may be forged",
-    ),
-    Guard(
-        "protected", _protected, "the role is protected (bucketwatch's own, break-glass, or response.protected_roles)"
-    ),
-    Guard(
-        "service-linked",
-        lambda c: c.role is not None and c.role.path.startswith("/aws-service-role/"),
-        "the role is service-linked",
-    ),
-    Guard(
-        "Identity Center",
-        lambda c: c.role is not None and (c.role.path.startswith("/aws-reserved/") or "AWSReservedSSO_" in c.role.name),
-        "the role belongs to IAM Identity Center",
-    ),
-    Guard(
-        "session name",
-        lambda c: SESSION_NAME.fullmatch(c.identity.session_name) is None,
-        "the session name is not one AWS allows (2 to 64 of letters, digits, _+=,.@-): the log may be forged",
-    ),
-    Guard(
-        "user id",
-        lambda c: USER_ID.fullmatch(c.identity.user_id) is None,
-        "the principal id is not `AROA…:name`; wildcards and policy variables never reach a policy",
-    ),
-    Guard(
-        "agreement",
-        lambda c: not c.identity.is_real_session,
-        "the session's name, id and ARN do not agree: the log may be forged",
-    ),
-)
-
-
-# --- what a person reads and runs
-
-
-def _why(case: _Case) -> str:
+def _why(case: Case) -> str:
     finding = case.finding
     title = printable(finding.get("title") or finding.get("rule_id") or "a finding", 200)
     return f"{title}: {case.kind.why}"
 
 
-def _also_hits(identity: Identity, planned_at: int) -> str:
-    return (
-        f"every other set of credentials issued under the session name {identity.session_name} of this role up to"
-        f" {iso(planned_at)}: whoever shares the name (a Lambda function, a task, a second login) is cut off with it"
-    )
+def _also_hits(case: Case) -> str:
+    name, until = printable(case.identity.session_name, 80), iso(case.planned_at)
+    user = printable(case.identity.user or case.identity.session, 200)
+    return {
+        "credential_set": f"every other set of credentials issued under the session name {name} of this role up to"
+        f" {until}: whoever shares the name (a Lambda function, a task, a second login) is cut off with it",
+        "session_name": f"everybody who uses the session name {name} of this role, also with credentials issued later,"
+        " until it is taken back",
+        "off_host": f"the workload {name} itself, where it calls from addresses, VPCs or endpoints that"
+        " response.workloads does not name",
+        "role_sessions": f"every session of the role whose credentials were issued up to {until}",
+        "user_keys": f"whatever uses the access keys of {user}, and every token made with them up to {until}",
+        "bucket_policy": f"nobody else: {printable(case.identity.user_id, 120)} is one identity",
+        "presigned_urls": "whoever uses signed URLs of the bucket",
+        "none": "",
+    }[case.kind.means]
 
 
-def _cannot_stop(identity: Identity, planned_at: int) -> tuple[str, ...]:
-    renewed = (
-        "an EC2 instance fetches new credentials by itself: isolate the instance too; " if _instance(identity) else ""
-    )
-    return (
-        f"{renewed}the role being assumed again under the same name after {iso(planned_at)}",
-        "sessions of other roles that were assumed from this one (up to one hour): look for its AssumeRole events",
-        "data that was already copied, and downloads already under way",
-    )
-
-
-def _instance(identity: Identity) -> bool:
-    return INSTANCE.fullmatch(identity.session_name) is not None
-
-
-def _commands(role: Role, name: str, document: Mapping[str, Any]) -> tuple[str, str]:
-    region = ["--region", REGIONS[role.partition]] if role.partition in REGIONS else []
-    # `=` because a role's name may begin with a dash
-    target = [f"--role-name={role.name}", "--policy-name", name]
-    put = ["aws", "iam", "put-role-policy", *region, *target, "--policy-document", policy_text(document)]
-    return shlex.join(put), shlex.join(["aws", "iam", "delete-role-policy", *region, *target])
+def _cannot_stop(case: Case) -> tuple[str, ...]:
+    means, until = case.kind.means, iso(case.planned_at)
+    again = f"the role being assumed again after {until}, under this name or another"
+    chained = "sessions of other roles that were assumed from this one: look for its AssumeRole events"
+    copied = "data that was already copied, and downloads already under way"
+    own = {
+        "credential_set": (again, chained),
+        "session_name": ("the role being assumed again under another name", chained),
+        "off_host": ("a thief on the workload's own networks", chained),
+        "role_sessions": (again, chained),
+        "user_keys": ("keys and tokens of the user that the finding does not name", chained),
+        "bucket_policy": ("reads of other buckets", chained),
+    }
+    return (*own.get(means, ()), copied)

@@ -12,7 +12,9 @@ from botocore.exceptions import ClientError
 from detector.aws import roles
 from detector.aws.roles import QUOTA, IamResponder
 from detector.core.times import iso
-from detector.response.plan import ResponsePolicy, plan, policy_text, session_document
+from detector.response.documents import Denial, document, policy_text
+from detector.response.guards import ResponsePolicy
+from detector.response.plan import plan
 
 ACCOUNT = "123456789012"
 BUCKET = "arn:aws:s3:::b"
@@ -48,6 +50,10 @@ class Role:
         settings = ResponsePolicy(mode="enforce", accounts=frozenset({ACCOUNT}), armed=True)
         return json.loads(json.dumps(plan(finding, planned_at=at, settings=settings).to_json())) | changes
 
+    def named(self, planned):
+        """What a plan writes: policy name → document."""
+        return {action["name"]: action["document"] for action in planned["actions"]}
+
     def policies(self):
         names = self.iam.list_role_policies(RoleName=self.name)["PolicyNames"]
         return {n: self.iam.get_role_policy(RoleName=self.name, PolicyName=n)["PolicyDocument"] for n in names}
@@ -72,7 +78,7 @@ def test_a_plan_is_applied_exactly(role, responder):
     assert made["applicable"], made["refusals"]
     applied = responder.apply(made)
     assert (applied.status, applied.case_id) == ("applied", made["case_id"])
-    assert role.policies() == {made["policy_name"]: made["document"]}
+    assert role.policies() == role.named(made)
 
 
 def test_applying_again_changes_nothing(role, responder):
@@ -80,7 +86,7 @@ def test_applying_again_changes_nothing(role, responder):
     made = role.planned()
     responder.apply(made)
     assert responder.apply(made).status == "already"
-    assert list(role.policies()) == [made["policy_name"]]
+    assert role.policies() == role.named(made)
 
 
 def test_a_later_plan_of_the_case_extends_it_and_an_earlier_one_never_shortens_it(role, responder):
@@ -89,7 +95,7 @@ def test_a_later_plan_of_the_case_extends_it_and_an_earlier_one_never_shortens_i
     assert responder.apply(early).status == "applied"
     assert responder.apply(late).status == "applied"
     assert responder.apply(early).status == "already"
-    assert role.policies() == {late["policy_name"]: late["document"]}
+    assert role.policies() == role.named(late)
 
 
 def test_removing_takes_only_our_own_back(role, responder):
@@ -99,19 +105,19 @@ def test_removing_takes_only_our_own_back(role, responder):
     role.put("own", own)
     responder.apply(first)
     responder.apply(second)
-    assert responder.remove(first).status == "applied"
-    assert role.policies() == {"own": own, second["policy_name"]: second["document"]}
-    assert responder.remove(first).status == "already"
+    assert responder.remove(first, {}).status == "applied"
+    assert role.policies() == {"own": own} | role.named(second)
+    assert responder.remove(first, {}).status == "already"
 
 
 def test_a_policy_that_was_edited_is_left_alone(role, responder):
     """What somebody changed by hand under our name is neither overwritten nor deleted."""
     made = role.planned()
     edited = {"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": "s3:*", "Resource": "*"}]}
-    role.put(made["policy_name"], edited)
+    role.put(made["actions"][0]["name"], edited)
     assert responder.apply(made).status == "refused"
-    assert responder.remove(made).status == "refused"
-    assert role.policies() == {made["policy_name"]: edited}
+    assert responder.remove(made, {}).status == "refused"
+    assert role.policies() == {made["actions"][0]["name"]: edited}
 
 
 def test_a_full_role_is_refused_with_what_to_do(role, responder):
@@ -132,7 +138,7 @@ def test_the_quota_is_exact(role, responder):
     """One character less than the quota allows is applied, one more is not; white space is free."""
     made = role.planned()
     empty = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": [BUCKET]}]}
-    room = QUOTA - len(policy_text(made["document"])) - len(policy_text(empty))
+    room = QUOTA["role"] - len(policy_text(made["actions"][0]["document"])) - len(policy_text(empty))
     for extra, status in ((1, "refused"), (0, "applied")):
         empty["Statement"][0]["Resource"] = [BUCKET + "x" * (room + extra)]
         role.iam.put_role_policy(RoleName=role.name, PolicyName="own", PolicyDocument=json.dumps(empty, indent=8))
@@ -162,33 +168,41 @@ def test_a_role_that_is_gone_is_said(role, responder):
     made = role.planned()
     role.iam.delete_role(RoleName=role.name)
     assert responder.apply(made).status == "failed"
-    assert responder.remove(made).status == "already"
+    assert responder.remove(made, {}).status == "already"
+    assert responder.look(made).state == "gone"
 
 
 def tampered():
-    allow = session_document("0" * 16, "AROA1234:*", 0)
+    allow = document("0" * 16, Denial(("AROA1234:*",), 0))
     return {
         "another document": {"document": {"Version": "2012-10-17", "Statement": []}},
         "an allow": {"document": json.loads(json.dumps(allow).replace("Deny", "Allow"))},
-        "another session": {"principal_id": "AROAEXAMPLEROLEID0001:somebody-else"},
-        "a wildcard": {"principal_id": "AROAEXAMPLEROLEID0001:*"},
-        "another time": {"planned_at": "2030-01-01T00:00:00Z"},
-        "no time": {"planned_at": "soon"},
-        "another role's name": {"role_name": "Admin"},
-        "another policy's name": {"policy_name": "AdminAccess"},
+        "another session": {"denial": Denial(("AROAEXAMPLEROLEID0001:somebody-else",), 0).to_json()},
+        "a wildcard": {"denial": Denial(("AROAEXAMPLEROLEID0001:*",), 0).to_json()},
+        "everybody": {"denial": Denial().to_json()},
+        "no time": {"denial": Denial().to_json() | {"issued_until": "soon"}},
+        "another role": {"target": f"arn:aws:iam::{ACCOUNT}:role/Admin", "target_id": "AROAADMIN"},
+        "another policy's name": {"name": "AdminAccess"},
         "another account": {"account": "999988887777"},
-        "no means": {"means": "none"},
-        "no role": {"role_arn": ""},
-        "a case that is a path": {"case_id": "../x"},
+        "another thing": {"writes": "everything"},
+        "no role": {"target": ""},
     }
 
 
 @pytest.mark.parametrize("name", tampered())
 def test_an_edited_plan_is_never_carried_out(role, responder, name):
     """iam:PutRolePolicy can grant: only what bucketwatch itself would write for the named session is written."""
-    made = role.planned() | tampered()[name]
-    assert responder.apply(made).status == "refused"
-    assert responder.remove(made).status == "refused"
+    made = role.planned()
+    made["actions"][0] |= tampered()[name]
+    for answer in (responder.before(made), responder.apply(made), responder.remove(made, {})):
+        assert answer.status in ("refused", "failed")
+    assert role.policies() == {}
+
+
+@pytest.mark.parametrize("change", [{"case_id": "../x"}, {"planned_at": "soon"}, {"actions": []}, {"actions": "x"}])
+def test_an_edited_frame_is_never_carried_out(role, responder, change):
+    """Nor is a plan whose case, time or list of actions is not as bucketwatch writes it."""
+    assert responder.apply(role.planned() | change).status == "refused"
     assert role.policies() == {}
 
 

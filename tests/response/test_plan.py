@@ -2,13 +2,17 @@
 
 import json
 import shlex
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.core.times import iso
-from detector.response.plan import ResponsePolicy, case_of, plan, policy_text
+from detector.response.action import action_of
+from detector.response.documents import Denial, Networks, document, policy_text, statement
+from detector.response.guards import GUARDS, ResponsePolicy
+from detector.response.plan import case_of, plan
 
 NOW = 1_777_626_390  # 2026-05-01T09:06:30Z
 ACCOUNT = "111122223333"
@@ -34,6 +38,21 @@ def principal(**changes):
     } | changes
 
 
+def user(**changes):
+    """An IAM user whose key was stolen."""
+    arn = f"arn:aws:iam::{ACCOUNT}:user/labs/dana"
+    mine = {"type": "IAMUser", "session": arn, "role": arn, "session_name": None, "issued_at": None}
+    return (
+        principal()
+        | mine
+        | {
+            "principal_id": "AIDAEXAMPLEUSERID0001",
+            "access_key_ids": ["AKIAEXAMPLE000000001"],
+        }
+        | changes
+    )
+
+
 def finding(who=None, **changes):
     return {
         "alert_id": "a-0123456789abcdef",
@@ -49,6 +68,9 @@ def finding(who=None, **changes):
     } | changes
 
 
+READ = {"buckets": ["ml-voice-raw"], "source_ips": ["26.77.3.41"], "logs": ["cloudtrail"]}
+
+
 def planned(settings=ENFORCE, at=NOW, **changes):
     return plan(finding(**changes), planned_at=at, settings=settings)
 
@@ -57,8 +79,9 @@ def test_a_clean_case_is_denied_by_the_documented_policy():
     """The policy denies everything to this aws:userid and to credentials issued up to the planning time, only."""
     made = planned()
     assert made.applicable, made.refusals
-    assert made.means == "role_session_policy"
-    assert made.document == {
+    assert made.means == "credential_set"
+    [action] = made.actions
+    assert action.document == {
         "Version": "2012-10-17",
         "Statement": [
             {
@@ -73,10 +96,10 @@ def test_a_clean_case_is_denied_by_the_documented_policy():
             }
         ],
     }
-    assert made.role_name == "ContractorDataReader"
-    assert made.policy_name == f"bucketwatch-{made.case_id}"
+    assert (action.writes, action.target, action.target_id) == ("role_policy", ROLE, ROLE_ID)
+    assert action.name == f"bucketwatch-{made.case_id}"
     assert made.may_be_lifted_at == NOW + 12 * 3600
-    assert made.document["Statement"][0]["Sid"].isalnum()
+    assert action.document["Statement"][0]["Sid"].isalnum()
 
 
 def test_the_plan_says_what_it_also_hits_and_cannot_stop():
@@ -92,7 +115,8 @@ def test_the_plan_says_what_it_also_hits_and_cannot_stop():
 def test_an_instance_is_named_as_renewing_itself():
     """For an EC2 instance the plan says that new credentials come by themselves."""
     made = planned(who=principal(name="i-0123456789abcdef0"))
-    assert any("EC2" in line for line in made.cannot_stop)
+    assert "renew themselves" in made.why
+    assert not made.applicable
 
 
 def test_commands_are_what_the_plan_says():
@@ -100,11 +124,11 @@ def test_commands_are_what_the_plan_says():
     made = planned()
     put, undo = (shlex.split(command) for command in made.commands)
     assert put[:3] == ["aws", "iam", "put-role-policy"]
-    assert put[put.index("--policy-document") + 1] == policy_text(made.document)
+    assert put[put.index("--policy-document") + 1] == policy_text(made.actions[0].document)
     assert undo[:3] == ["aws", "iam", "delete-role-policy"]
     for words in (put, undo):
-        assert f"--role-name={made.role_name}" in words
-        assert words[words.index("--policy-name") + 1] == made.policy_name
+        assert "--role-name=ContractorDataReader" in words
+        assert words[words.index("--policy-name") + 1] == made.actions[0].name
 
 
 @pytest.mark.parametrize(("partition", "region"), [("aws-cn", "cn-north-1"), ("aws-us-gov", "us-gov-west-1")])
@@ -114,7 +138,7 @@ def test_other_partitions_are_reached_where_they_are(partition, region):
     session = f"arn:{partition}:sts::{ACCOUNT}:assumed-role/R/contractor-42"
     made = planned(who=principal(role=role, session=session))
     assert made.applicable, made.refusals
-    assert made.partition == partition
+    assert made.actions[0].partition == partition
     assert all(shlex.split(c)[3:5] == ["--region", region] for c in made.commands)
 
 
@@ -125,14 +149,8 @@ def test_the_case_is_the_alerts():
 
 
 IDENTITIES = {
-    "IAM user": principal(
-        type="IAMUser",
-        session=f"arn:aws:iam::{ACCOUNT}:user/labs/dana",
-        role=f"arn:aws:iam::{ACCOUNT}:user/labs/dana",
-        session_name=None,
-        principal_id="AIDAEXAMPLEUSERID0001",
-        access_key_ids=["AKIAEXAMPLE000000001"],
-    ),
+    "IAM user of an access log": user(principal_id=None),
+    "IAM user with a forged id": user(principal_id="AIDA*"),
     "root": principal(type="Root", session=f"arn:aws:iam::{ACCOUNT}:root", role=f"arn:aws:iam::{ACCOUNT}:root"),
     "anonymous": principal(
         type="anonymous", session="anonymous@198.51.100.7", role="anonymous", account="anonymous", principal_id=None
@@ -140,23 +158,20 @@ IDENTITIES = {
     "AWS service": principal(
         type="AWSService", session="service:replication.s3.amazonaws.com", role="service:…", principal_id=None
     ),
-    "federated user": principal(type="FederatedUser", session=f"arn:aws:sts::{ACCOUNT}:federated-user/bob"),
+    "federated user without id": principal(type="FederatedUser", session=f"arn:aws:sts::{ACCOUNT}:federated-user/bob"),
     "service-linked role": principal(
         role=f"arn:aws:iam::{ACCOUNT}:role/aws-service-role/macie.amazonaws.com/AWSServiceRoleForAmazonMacie"
     ),
-    "Identity Center role": principal(
-        role=f"arn:aws:iam::{ACCOUNT}:role/aws-reserved/sso.amazonaws.com/AWSReservedSSO_Admin_0123"
-    ),
-    "foreign account": principal(role="arn:aws:iam::444455556666:role/Etl", account="444455556666"),
-    "foreign role as AWSAccount": principal(
-        type="AWSAccount",
-        session="444455556666:AROAFOREIGNROLEID001:etl",
-        role="444455556666:AROAFOREIGNROLEID001",
+    "many sessions of a foreign role": principal(
+        session=None,
+        session_name=None,
+        principal_id=None,
+        role="arn:aws:iam::444455556666:role/Etl",
         account="444455556666",
-        session_name="etl",
-        principal_id="AROAFOREIGNROLEID001:etl",
     ),
-    "many sessions": principal(session=None, session_name=None, principal_id=None),
+    "many sessions of a service-linked role": principal(
+        session=None, session_name=None, principal_id=None, role=f"arn:aws:iam::{ACCOUNT}:role/aws-service-role/x/Y"
+    ),
     "nobody": {},
     "access log": principal(principal_id=None, role=f"arn:aws:sts::{ACCOUNT}:assumed-role/ContractorDataReader"),
     "role not named": principal(role=f"{ACCOUNT}:{ROLE_ID}"),
@@ -179,21 +194,40 @@ def test_what_no_policy_can_revoke_gets_steps_and_no_policy(name):
     """Root, users, services, foreign and forged sessions: no document, no command, a reason and steps for a person."""
     made = planned(who=IDENTITIES[name])
     assert made.means == "none"
-    assert made.document is None
+    assert made.actions == ()
     assert made.commands == ()
     assert made.steps
     assert not made.applicable
     assert any("no policy can revoke" in reason for reason in made.refusals)
 
 
-def test_a_users_key_is_turned_off_by_a_command():
-    """For an IAM user the plan names the runnable command against the very key that was seen."""
-    step = planned(who=IDENTITIES["IAM user"]).steps[0]
-    words = shlex.split(step.split(": ", 1)[1])
-    assert words[:3] == ["aws", "iam", "update-access-key"]
-    assert words[words.index("--user-name") + 1] == "dana"
-    assert words[words.index("--access-key-id") + 1] == "AKIAEXAMPLE000000001"
+def policy(**changes):
+    """ENFORCE, and what is different."""
+    return replace(ENFORCE, **changes)
 
+
+OWN = (
+    (
+        "Contractor*",
+        Networks(("10.0.0.0/8", "203.0.113.0/24"), ("vpc-0123456789abcdef0",), ("vpce-0123456789abcdef0",)),
+    ),
+)
+INSIDE = (("Contractor*", Networks(("26.77.3.0/24",))),)
+FOREIGN = principal(
+    type="AWSAccount",
+    session="444455556666:AROAFOREIGNROLEID001:etl",
+    role="444455556666:AROAFOREIGNROLEID001",
+    account="444455556666",
+    session_name="etl",
+    principal_id="AROAFOREIGNROLEID001:etl",
+)
+CENTER = principal(role=f"arn:aws:iam::{ACCOUNT}:role/aws-reserved/sso.amazonaws.com/AWSReservedSSO_Admin_0123")
+FEDERATED = principal(
+    type="FederatedUser",
+    session=f"arn:aws:sts::{ACCOUNT}:federated-user/bob",
+    session_name=None,
+    principal_id=f"{ACCOUNT}:bob",
+)
 
 REFUSED = {
     "rule does not ask": ({"respond": ["alert"]}, {}, "revoke"),
@@ -212,7 +246,23 @@ REFUSED = {
     "baseline": ({"kind": "baseline"}, {}, "withdrawn when all data"),
     "first_seen": ({"kind": "first_seen"}, {}, "withdrawn when all data"),
     "no id": ({"alert_id": ""}, {}, "no id"),
-    "account": ({}, {"accounts": frozenset({"444455556666"})}, "response.accounts"),
+    "account": ({"evidence": READ}, {"accounts": frozenset({"444455556666"})}, "response.accounts"),
+    "access log": ({"evidence": {"logs": ["server_access"]}}, {}, "not CloudTrail's"),
+    "two networks": ({"evidence": {"source_ips": ["26.77.3.41", "31.9.1.1"]}}, {}, "two networks"),
+    "two issue times": (
+        {"principal": principal(issue_times=["2026-05-01T08:00:00Z", "2026-05-01T09:00:00Z"])},
+        {},
+        "two",
+    ),
+    "our own role": ({}, {"own_roles": frozenset({ROLE})}, "protected"),
+    "an instance without networks": ({"principal": principal(name="i-0123456789abcdef0")}, {}, "take a workload down"),
+    "a task without networks": ({"principal": principal(name="0123456789abcdef" * 2)}, {}, "take a workload down"),
+    "a function without networks": ({"principal": principal(issued_to="AWS::Lambda::Function")}, {}, "workload down"),
+    "a role's finding": (
+        {"principal": principal(session=None, session_name=None, principal_id=None)},
+        {},
+        "hits others",
+    ),
     "two accounts": ({"principal": principal(account="444455556666")}, {}, "not the role's"),
     "protected by config": ({}, {"protected_roles": ("contractor*",)}, "protected"),
     "protected by ARN": ({}, {"protected_roles": ("arn:aws:iam::*:role/vendors/*",)}, "protected"),
@@ -249,7 +299,7 @@ def test_armed_needs_no_first_day():
 def test_all_objections_are_listed():
     """A person sees every reason at once, not the first one only."""
     made = planned(ResponsePolicy(), severity="low", late=True, respond=[], kind="baseline")
-    assert len(made.refusals) >= 7
+    assert len(made.refusals) >= 6
 
 
 def test_at_the_edge_of_age_it_is_still_applied():
@@ -268,7 +318,7 @@ def test_hostile_session_names_never_make_an_applicable_plan(name):
     """What AWS would not accept as a session name ends in steps for a person, and in JSON that reads back."""
     made = planned(who=principal(name=name))
     assert not made.applicable
-    assert made.document is None
+    assert made.actions == ()
     assert made.commands == ()
     assert json.loads(json.dumps(made.to_json()))["session"] == made.session
 
@@ -279,7 +329,7 @@ def test_every_name_aws_allows_survives_the_shell(name, role):
     made = planned(who=principal(name=name, role=f"arn:aws:iam::{ACCOUNT}:role/{role}"))
     put = shlex.split(made.commands[0])
     document = json.loads(put[-1])
-    assert document == made.document
+    assert document == made.actions[0].document
     assert document["Statement"][0]["Condition"]["StringEquals"] == {"aws:userid": f"{ROLE_ID}:{name}"}
     assert f"--role-name={role}" in put
     assert made.commands[0].isprintable()
@@ -294,5 +344,151 @@ def test_no_principal_breaks_the_planner(changes):
     """Whatever text stands in a log's identity, there is a plan, it is JSON, and a forged one is not applicable."""
     made = planned(who=principal() | changes)
     json.dumps(made.to_json())
-    assert made.applicable == (made.document is not None and not made.refusals)
+    assert made.applicable == (bool(made.actions) and not made.refusals)
     assert all(step.isprintable() for step in made.steps)
+
+
+MEANS = {
+    "session": (principal(), {}, "credential_set", True),
+    "web identity": (principal(issued_to="web identity"), {}, "credential_set", True),
+    "instance, read from outside": (principal(name="i-0123456789abcdef0"), {"workloads": OWN}, "off_host", True),
+    "function, read from outside": (principal(issued_to="AWS::Lambda::Function"), {"workloads": OWN}, "off_host", True),
+    "declared workload": (principal(), {"workloads": OWN}, "off_host", True),
+    "workload, read from inside": (principal(), {"workloads": INSIDE}, "session_name", False),
+    "instance, networks unknown": (principal(name="i-0123456789abcdef0"), {}, "session_name", False),
+    "user": (user(), {}, "user_keys", True),
+    "user of another account": (user(), {"accounts": frozenset()}, "bucket_policy", False),
+    "role": (principal(session=None, session_name=None, principal_id=None), {}, "role_sessions", False),
+    "foreign role": (FOREIGN, {"buckets": {"ml-voice-*": ACCOUNT}}, "bucket_policy", True),
+    "foreign role, bucket not ours to write": (FOREIGN, {}, "bucket_policy", False),
+    "Identity Center": (CENTER, {"buckets": {"ml-*": ACCOUNT}}, "bucket_policy", True),
+    "federated user": (FEDERATED, {"buckets": {"ml-*": ACCOUNT}}, "bucket_policy", True),
+}
+
+
+@pytest.mark.parametrize("name", MEANS)
+def test_each_kind_has_its_means(name):
+    """Who is denied, how, and whether that may happen without a person."""
+    who, settings, means, alone = MEANS[name]
+    made = planned(policy(**settings), principal=who, evidence=READ)
+    assert (made.means, made.applicable) == (means, alone), made.refusals
+    assert made.actions
+    assert len(made.commands) == 2 * len(made.actions)
+    assert all(made.cannot_stop)
+    assert made.also_hits
+
+
+def test_the_first_day_says_what_it_would_have_done():
+    """Fresh in enforce mode a plan is complete and is not carried out, and says so."""
+    made = planned(policy(enforcing_since=NOW))
+    assert made.actions
+    assert [r for r in made.refusals if "would have done" in r]
+
+
+def test_a_person_is_held_back_by_less():
+    """Age, mode and doubt are a person's to judge; forged, foreign, protected and absent are not."""
+    assert planned(ResponsePolicy(accounts=ENFORCE.accounts), severity="low", late=True).forbidden == ()
+    assert planned(policy(own_roles=frozenset({ROLE}))).forbidden
+    assert planned(policy(), principal=principal(session_name="somebody-else")).forbidden
+
+
+def test_a_user_loses_keys_and_tokens():
+    """The key is turned off, and what was made with it before is denied by its issue time; in this order."""
+    made = planned(principal=user(access_key_ids=["AKIAEXAMPLE000000001", "ASIAEXAMPLE000000001"]), evidence=READ)
+    key, tokens = made.actions
+    assert (key.writes, key.name) == ("access_key", "AKIAEXAMPLE000000001")
+    assert tokens.document["Statement"][0]["Condition"] == {"DateLessThanEquals": {"aws:TokenIssueTime": iso(NOW)}}
+    words = shlex.split(made.commands[0])
+    assert words[:3] == ["aws", "iam", "update-access-key"]
+    assert "--user-name=dana" in words
+    assert words[words.index("--access-key-id") + 1] == "AKIAEXAMPLE000000001"
+    assert made.may_be_lifted_at == NOW + 36 * 3600
+
+
+def test_a_workload_is_denied_elsewhere_only():
+    """All own networks must be missed, and no AWS service be calling for it; no issue time, since it is renewed."""
+    [action] = planned(policy(workloads=OWN), evidence=READ).actions
+    assert action.document["Statement"][0]["Condition"] == {
+        "StringEquals": {"aws:userid": f"{ROLE_ID}:contractor-42"},
+        "NotIpAddress": {"aws:SourceIp": ["10.0.0.0/8", "203.0.113.0/24"]},
+        "StringNotEquals": {"aws:SourceVpc": ["vpc-0123456789abcdef0"], "aws:SourceVpce": ["vpce-0123456789abcdef0"]},
+        "BoolIfExists": {"aws:ViaAWSService": "false"},
+    }
+
+
+def test_a_session_that_comes_back_is_denied_without_an_issue_time():
+    """After new credentials under the name were seen the next plan of the case denies the name, and only by hand."""
+    made = plan(finding(), planned_at=NOW, settings=ENFORCE, unbounded=True)
+    assert made.means == "session_name"
+    assert "DateLessThanEquals" not in made.actions[0].document["Statement"][0]["Condition"]
+    assert made.case_id == planned().case_id
+    assert not made.applicable
+    assert not made.forbidden
+
+
+def test_a_foreign_identity_is_denied_at_the_buckets_it_read():
+    """A statement a bucket, with the identity as its condition; in the account that the operator told."""
+    made = planned(
+        policy(buckets={"ml-*": "444455556666"}), principal=FOREIGN, evidence=READ | {"buckets": ["ml-a", "ml-b"]}
+    )
+    assert [(a.target, a.account) for a in made.actions] == [
+        ("arn:aws:s3:::ml-a", "444455556666"),
+        ("arn:aws:s3:::ml-b", "444455556666"),
+    ]
+    assert made.actions[0].document == {
+        "Sid": f"BucketwatchCase{made.case_id}",
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "s3:*",
+        "Resource": ["arn:aws:s3:::ml-a", "arn:aws:s3:::ml-a/*"],
+        "Condition": {"StringEquals": {"aws:userid": "AROAFOREIGNROLEID001:etl"}},
+    }
+
+
+def test_with_a_boundary_the_role_is_left_alone():
+    """Where guarded roles carry a boundary, the statement goes there: no right to write to roles is needed."""
+    arn = f"arn:aws:iam::{ACCOUNT}:policy/bucketwatch-boundary"
+    [action] = planned(policy(boundaries={ACCOUNT: arn})).actions
+    assert (action.writes, action.boundary, action.target) == ("boundary", arn, ROLE)
+    assert "Principal" not in action.document
+
+
+@pytest.mark.parametrize("name", MEANS)
+def test_a_plan_is_read_back_as_it_was_and_an_edited_one_is_not(name):
+    """Every action survives JSON; a changed letter anywhere in it is refused."""
+    who, settings, _, _ = MEANS[name]
+    made = json.loads(json.dumps(planned(policy(**settings), principal=who, evidence=READ).to_json()))
+    for told in made["actions"]:
+        assert action_of(told, made["case_id"]).to_json() == told
+        for field, other in {"writes": "role", "name": "x", "document": {}, "denial": None, "target": "arn:x"}.items():
+            with pytest.raises(ValueError, match=r"edited|not a denial|does not name"):
+                action_of(told | {field: other}, made["case_id"])
+        if told["writes"] != "access_key":
+            with pytest.raises(ValueError, match="edited"):
+                action_of(told, "0" * 16)
+
+
+def test_a_denial_never_shrinks():
+    """Covering: a later time, no time, more sessions, everywhere; never the other way."""
+    one, two = f"{ROLE_ID}:one", f"{ROLE_ID}:two"
+    wide = [Denial((one, two)), Denial((one,)), Denial((one,), 20), Denial((one,), 10)]
+    for at, big in enumerate(wide):
+        assert all(big.covers(small) for small in wide[at:])
+        assert not any(small.covers(big) for small in wide[at + 1 :])
+    assert not Denial((one,), outside=Networks(("10.0.0.0/8",))).covers(Denial((one,)))
+    assert Denial(until=10).covers(Denial((one,), 10))
+
+
+def test_nobody_in_particular_is_never_denied():
+    """There is no document without somebody in it."""
+    with pytest.raises(ValueError, match="everybody"):
+        document("0" * 16, Denial())
+    with pytest.raises(ValueError, match="everybody"):
+        statement("0" * 16, Denial(until=5), "arn:aws:s3:::b")
+
+
+@pytest.mark.parametrize("guard", GUARDS, ids=lambda guard: guard.name)
+def test_each_refusal_says_what_a_person_can_do(guard):
+    """Why, and what instead."""
+    assert guard.text
+    assert guard.instead[0].isupper()

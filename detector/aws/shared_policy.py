@@ -1,0 +1,216 @@
+"""Policies that are not ours alone: a bucket's, and a permissions boundary. A statement is added, and taken out again.
+
+Rules of this file
+- Neither API knows a condition for writing: what somebody else writes at the same time may be lost. So the policy is
+  read right before and right after each write; what does not show is written once more, and in the end told.
+- All other statements stay as they were. Where without ours the policy says what it said before, it is put back
+  letter by letter.
+
+Source: S3 API reference, PutBucketPolicy (20 KB, replaces all of it); IAM API reference, CreatePolicyVersion (6,144
+characters, five versions).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from detector.aws.session import code_of, edge
+from detector.errors import EdgeError
+from detector.response.action import Action
+from detector.response.documents import VERSION, Denial, denial_of, policy_text, sid, weight
+
+TRIES = 4
+VERSIONS = 5
+
+
+class RefusedError(Exception):
+    """The plan is not carried out, and why."""
+
+
+class _Shared:
+    """A policy that may be read and written as a whole. most: characters it may have."""
+
+    most = 0
+
+    def __init__(self, api: Any, sleep: Callable[[float], None]) -> None:
+        self._api, self._sleep = api, sleep
+
+    def read(self, action: Action) -> str | None:
+        """Its text; None if there is none."""
+        raise NotImplementedError
+
+    def write(self, action: Action, text: str) -> None:
+        """Replace it."""
+        raise NotImplementedError
+
+    def delete(self, action: Action) -> None:
+        """There was none before."""
+        raise NotImplementedError
+
+    def before(self, action: Action) -> str | None:
+        """The text as it is, without a statement of this case."""
+        text = self.read(action)
+        return text if text is None or _ours(_statements(text), action) is None else None
+
+    def put(self, action: Action) -> tuple[bool, str]:
+        """Add the statement; whether it was not there yet, and what came of it."""
+        for attempt in range(TRIES):
+            text = self.read(action)
+            statements = _statements(text)
+            ours = _ours(statements, action)
+            if ours is not None and replaces(_denial(ours, action), action):
+                return attempt > 0, f"{action.name} stands at {self._name(action)}"
+            others = [one for one in statements if one is not ours]
+            wanted = {**_whole(text), "Statement": [*others, action.document]}
+            if weight(wanted) > self.most:
+                raise RefusedError(
+                    f"the policy of {self._name(action)} would have {weight(wanted):,} characters, AWS allows"
+                    f" {self.most:,}: take old cases back first (`bucketwatch respond list`)"
+                )
+            self.write(action, policy_text(wanted))
+            if attempt:
+                self._sleep(0.5 * 2**attempt)
+        found = _ours(_statements(self.read(action)), action)
+        if found != action.document:
+            raise EdgeError(
+                "the statement was written and does not show: somebody else writes, too", where=action.target
+            )
+        return True, f"{action.name} stands at {self._name(action)}"
+
+    def take(self, action: Action, before: Any) -> tuple[bool, str]:
+        """Take the statement out; whether it was there, and what came of it."""
+        text = self.read(action)
+        statements = _statements(text)
+        ours = _ours(statements, action)
+        if ours is None:
+            return False, f"{action.name} does not stand at {self._name(action)}"
+        denial = _denial(ours, action)
+        if denial is None or not action.denial.covers(denial):
+            raise RefusedError(f"{action.name} at {action.target} is not what this plan wrote: take it out by hand")
+        left = {**_whole(text), "Statement": [one for one in statements if one is not ours]}
+        exact = isinstance(before, str) and _whole(before) | {"Statement": _statements(before)} == left
+        if not left["Statement"]:
+            self.delete(action)
+        else:
+            self.write(action, before if exact else policy_text(left))
+        if _ours(_statements(self.read(action)), action) is not None:
+            raise EdgeError("the statement was taken out and still shows", where=action.target)
+        how = "put back as it was" if exact else "all other statements stay"
+        return True, f"{action.name} was taken from {self._name(action)}: {how}"
+
+    def look(self, action: Action) -> tuple[str, Any]:
+        """Whether it stands, and what else is in the policy (of other cases nothing)."""
+        statements = _statements(self.read(action))
+        ours = _ours(statements, action)
+        others = [one for one in statements if not str(one.get("Sid", "")).startswith(sid(""))]
+        if ours is None:
+            return "gone", others
+        denial = _denial(ours, action)
+        return ("stands" if denial is not None and denial.covers(action.denial) else "changed"), others
+
+    def _name(self, action: Action) -> str:
+        return action.boundary or action.target
+
+
+class BucketPolicy(_Shared):
+    """The policy of a bucket."""
+
+    most = 20_480
+
+    def read(self, action: Action) -> str | None:
+        try:
+            with edge("read a bucket's policy", where=action.target):
+                return str(self._api.get_bucket_policy(**self._bucket(action))["Policy"])
+        except EdgeError as error:
+            if code_of(error) == "NoSuchBucketPolicy":
+                return None
+            raise
+
+    def write(self, action: Action, text: str) -> None:
+        with edge("write a bucket's policy", where=action.target):
+            self._api.put_bucket_policy(**self._bucket(action), Policy=text)
+
+    def delete(self, action: Action) -> None:
+        with edge("delete a bucket's policy", where=action.target):
+            self._api.delete_bucket_policy(**self._bucket(action))
+
+    def _bucket(self, action: Action) -> dict[str, str]:
+        """A bucket of this name in another account is somebody else's."""
+        return {"Bucket": action.target_name, "ExpectedBucketOwner": action.account}
+
+
+class Boundary(_Shared):
+    """The permissions boundary that guarded roles carry: an Allow of everything, and our statements.
+
+    With rights on this one policy alone a responder can deny, and grant nobody anything.
+    """
+
+    most = 6_144
+
+    def read(self, action: Action) -> str | None:
+        with edge("read the role", where=action.target):
+            role = self._api.get_role(RoleName=action.target_name)["Role"]
+        if role["Arn"] != action.target or action.target_id not in ("", role["RoleId"]):
+            raise RefusedError(f"these credentials reach {role['Arn']} ({role['RoleId']}), not the session's role")
+        if role.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn") != action.boundary:
+            raise RefusedError(f"{action.target} does not carry the boundary {action.boundary}: a statement there"
+                               " would stop nothing. Give it the boundary, or deny the session by hand")  # fmt: skip
+        with edge("read the permissions boundary", where=action.boundary):
+            default = self._api.get_policy(PolicyArn=action.boundary)["Policy"]["DefaultVersionId"]
+            version = self._api.get_policy_version(PolicyArn=action.boundary, VersionId=default)["PolicyVersion"]
+        return json.dumps(version["Document"])
+
+    def write(self, action: Action, text: str) -> None:
+        with edge("write the permissions boundary", where=action.boundary):
+            versions = self._api.list_policy_versions(PolicyArn=action.boundary)["Versions"]
+            spare = [one["VersionId"] for one in versions if not one["IsDefaultVersion"]]
+            if len(versions) >= VERSIONS:
+                oldest = min(spare, key=lambda version: int(version[1:]))
+                self._api.delete_policy_version(PolicyArn=action.boundary, VersionId=oldest)
+            self._api.create_policy_version(PolicyArn=action.boundary, PolicyDocument=text, SetAsDefault=True)
+
+    def delete(self, action: Action) -> None:
+        raise RefusedError(f"{action.boundary} would say nothing any more: look at it")
+
+
+def _whole(text: str | None) -> dict[str, Any]:
+    """The policy. Raises RefusedError if it is none."""
+    try:
+        policy = json.loads(text) if text is not None else {"Version": VERSION, "Statement": []}
+    except ValueError as error:
+        raise RefusedError("the policy that is there is no JSON: look at it first") from error
+    if not isinstance(policy, dict):
+        raise RefusedError("the policy that is there is no JSON object: look at it first")
+    return policy
+
+
+def _statements(text: str | None) -> list[dict[str, Any]]:
+    """IAM allows a single statement without a list around it."""
+    found = _whole(text).get("Statement", [])
+    return [one for one in (found if isinstance(found, list) else [found]) if isinstance(one, dict)]
+
+
+def _ours(statements: list[dict[str, Any]], action: Action) -> dict[str, Any] | None:
+    return next((one for one in statements if one.get("Sid") == action.name), None)
+
+
+def _denial(standing: Mapping[str, Any], action: Action) -> Denial | None:
+    """What a standing statement of this case denies; None if it is not one that bucketwatch wrote."""
+    bucket = action.target if action.writes == "bucket_policy" else ""
+    return denial_of(action.name.removeprefix(sid("")), standing, bucket)
+
+
+def replaces(standing: Denial | None, action: Action) -> bool:
+    """Of what stands under the action's name: whether it is enough. Raises RefusedError if it may not be replaced.
+
+    A denial that reaches less far must never replace one: it would set stolen credentials free again.
+    """
+    if standing is None:
+        raise RefusedError(f"{action.name} at {action.target} was changed by somebody else: look at it first")
+    if standing.covers(action.denial):
+        return True
+    if not action.denial.covers(standing):
+        raise RefusedError(f"another denial of this case stands at {action.target}: take it back first")
+    return False
