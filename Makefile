@@ -3,6 +3,7 @@
 
 UV_VERSION := 0.13.8
 MINISTACK_VERSION := 1.5.33
+PARLIAMENT_VERSION := 1.6.4
 OLDEST := 3.11
 NEWEST := 3.13
 
@@ -26,6 +27,8 @@ unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
 # Trust the certificates that this machine trusts, where it has a list of them: some networks have one of their own.
 ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt /etc/ssl/cert.pem /etc/pki/tls/certs/ca-bundle.crt),)
 export UV_SYSTEM_CERTS ?= 1
+export NODE_EXTRA_CA_CERTS ?= $(firstword $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/ssl/cert.pem \
+  /etc/pki/tls/certs/ca-bundle.crt))
 endif
 
 .DELETE_ON_ERROR:
@@ -45,7 +48,7 @@ demo: .venv/.demo
 	$(BIN)/bucketwatch demo
 
 # Hypothesis runs the same examples every time (tests/conftest.py); HYPOTHESIS_PROFILE=explore looks for new ones.
-test: lint .ministack/.venv/.synced
+test: lint .ministack/.venv/.synced .simulators/.venv/.synced .simulators/node_modules/.synced
 	$(BIN)/pytest -n 2
 
 lint: .venv/.test
@@ -67,9 +70,13 @@ lock: $(UV)
 	$(UV) lock --python "$(PYTHON)"
 	echo "ministack==$(MINISTACK_VERSION)" | $(UV) pip compile - --quiet --universal --generate-hashes --no-header \
 	  --no-annotate --python-version $(OLDEST) --output-file tests/ministack.txt
+	printf '%s\n' "parliament==$(PARLIAMENT_VERSION)" "setuptools<81" | $(UV) pip compile - --quiet --universal \
+	  --generate-hashes --no-header --no-annotate --python-version $(OLDEST) --output-file tests/simulators/parliament.txt
+	cd tests/simulators && npm install --package-lock-only --loglevel=error
 
 clean:
-	rm -rf .venv .tools .bench .soak .ministack .ruff_cache .mypy_cache .pytest_cache .import_linter_cache .hypothesis dist
+	rm -rf .venv .tools .bench .soak .ministack .simulators .ruff_cache .mypy_cache .pytest_cache .import_linter_cache \
+	  .hypothesis dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # What an installation is made of. The kernel is compiled if there is a compiler.
@@ -100,6 +107,22 @@ PROJECT := pyproject.toml uv.lock hatch_build.py $(addprefix detector/logs/,_ker
 	$(UV) venv --quiet --clear --python "$(PYTHON)" .ministack/.venv
 	$(UV) pip sync --quiet --require-hashes --python .ministack/.venv tests/ministack.txt
 	@touch $@
+
+# What judges the policies we generate: parliament (it needs pkg_resources, which newer setuptools do not have) …
+.simulators/.venv/.synced: tests/simulators/parliament.txt $(UV)
+	@mkdir -p .simulators && echo '*' > .simulators/.gitignore
+	$(UV) venv --quiet --clear --python "$(PYTHON)" .simulators/.venv
+	$(UV) pip sync --quiet --require-hashes --python .simulators/.venv tests/simulators/parliament.txt
+	@touch $@
+
+# … and iam-simulate, which needs node. Where that is not to be had the tests that need it are skipped, and say so.
+.simulators/node_modules/.synced: $(addprefix tests/simulators/,package.json package-lock.json .npmrc)
+	@mkdir -p .simulators && echo '*' > .simulators/.gitignore
+	@cp $^ .simulators
+	@if ! command -v npm >/dev/null || ! node -e 'process.exit(Number(parseInt(process.versions.node) < 18))'; then \
+	  echo "no IAM simulator: it needs npm and node 18 or newer; on Debian or Ubuntu: apt-get install nodejs npm" >&2; \
+	elif cd .simulators && npm ci --loglevel=error; then touch node_modules/.synced; \
+	else echo "no IAM simulator: npm could not install it" >&2; fi
 
 $(UV): | python
 	@echo "setting up uv $(UV_VERSION) in .tools (once)"

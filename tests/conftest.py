@@ -9,6 +9,7 @@ import signal
 
 from hypothesis import settings
 
+from tests.iam import emulator, simulator
 from tests.ministack import ministack, ministack_server
 from tests.servers import aws, moto_server
 
@@ -20,4 +21,4 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-__all__ = ["aws", "ministack", "ministack_server", "moto_server"]
+__all__ = ["aws", "emulator", "ministack", "ministack_server", "moto_server", "simulator"]
