@@ -25,7 +25,7 @@ def told(who, at=NOW, unbounded=False, alert_id="a-1", **settings):
 
 
 @pytest.fixture
-def responder(aws):
+def responder():
     return IamResponder(sleep=lambda _: None, clock=lambda: NOW)
 
 
@@ -46,9 +46,9 @@ class User:
         return [key["Status"] for key in self.iam.list_access_keys(UserName=self.name)["AccessKeyMetadata"]]
 
 
-def test_a_users_key_goes_off_and_its_tokens_with_it(aws, responder):
+def test_a_users_key_goes_off_and_its_tokens_with_it(ministack, responder):
     """The key that was seen, not the other; and what was made with it. All of it back by undo."""
-    user = User(aws)
+    user = User(ministack)
     made = told(user.principal(user.keys[0]))
     before = responder.before(made).before
     answer = responder.apply(made)
@@ -66,9 +66,9 @@ def test_a_users_key_goes_off_and_its_tokens_with_it(aws, responder):
     assert responder.look(made).state == "gone"
 
 
-def test_a_key_that_was_off_stays_off(aws, responder):
+def test_a_key_that_was_off_stays_off(ministack, responder):
     """Undo turns on what the plan turned off, not what somebody else did."""
-    user = User(aws)
+    user = User(ministack)
     user.iam.update_access_key(UserName=user.name, AccessKeyId=user.keys[0], Status="Inactive")
     made = told(user.principal(user.keys[0]))
     before = responder.before(made).before
@@ -77,9 +77,9 @@ def test_a_key_that_was_off_stays_off(aws, responder):
     assert user.statuses() == ["Inactive", "Active"]
 
 
-def test_a_user_made_anew_under_the_name_is_not_touched(aws, responder):
+def test_a_user_made_anew_under_the_name_is_not_touched(ministack, responder):
     """The user's id must be the record's."""
-    user = User(aws)
+    user = User(ministack)
     made = told(user.principal() | {"principal_id": "AIDASOMEBODYELSE0001"})
     assert responder.apply(made).status == "refused"
 
