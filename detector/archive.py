@@ -26,9 +26,9 @@ import numpy as np
 from detector.core.access import AccessBatch
 from detector.core.times import iso
 from detector.drain import Drain, Hurry
+from detector.edges import Edges
 from detector.errors import EdgeError, StateError
 from detector.logs.parquet import to_table
-from detector.outbox import Edges
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -43,6 +43,7 @@ class Sense:
     measure: str
     runbook: str
     respond: tuple[str, ...] = ("alert",)
+    accept_withdrawable: bool = False
     stage: str = "live"
     pages: bool = True
 

@@ -36,7 +36,7 @@ from detector.core.access import COLUMNS, U64, AccessBatch
 from detector.core.admit import Admission
 from detector.core.dedup import Seen
 from detector.core.engine import Engine
-from detector.core.episode import CLOSED, OPENED
+from detector.core.episode import CLOSED, OPENED, WITHDRAWN
 from detector.core.evidence import Redaction
 from detector.core.finding import Finding
 from detector.core.projection import OF_EVIDENCE, columns
@@ -45,14 +45,16 @@ from detector.core.select import watches_bucket
 from detector.core.times import iso
 from detector.core.watermark import NEVER
 from detector.drain import Drain, Hurry
+from detector.edges import Edges
 from detector.errors import EdgeError, InputError, RuleFileError, StateError
 from detector.hourly import Memory as HourlyMemory
 from detector.intake import Fetching, Intake
 from detector.logs.limits import LIMITS
 from detector.logs.limits import Limits as LogLimits
 from detector.outage import Failing
-from detector.outbox import Edges, Outbox, Say, Sending
-from detector.response.plan import ResponsePolicy, plan
+from detector.outbox import Outbox, Say, Sending
+from detector.response.guards import ResponsePolicy
+from detector.response.plan import plan
 from detector.rules import Rulebook, read_book
 from detector.sight import COLUMNS as OF_SIGHT
 from detector.sight import Sight
@@ -187,6 +189,7 @@ class Consumer:
         # 2, 3 fetch, parse: what cannot be fetched stays with the source; what cannot be read is booked as rejected.
         taken = self._intake.read(delivery.messages)
         batch, done, marks = taken.batch, taken.done, taken.marked
+        self._outbox.casework.note_read(notice.name for message in taken.messages for notice in message.notices)
         backlog = delivery.backlog or len(self._intake) > 0
         # 4 engine: counts, and says what that means.
         now = int(self._clock())
@@ -194,11 +197,13 @@ class Consumer:
         findings = self.engine.judge() + self.engine.advance(now, backlog=backlog)
         findings += self.sight.look(self.engine, batch, events, taken.messages, now)
         self._archive.take(events)
+        self._outbox.casework.meet(events)
         self._tell(findings, now)
+        self._outbox.casework.tell()
         self._outbox.tell_digests()
         self._note_trouble(batch, now)
         # 5 checkpoint: from here on all of this is known after a crash, and will be told.
-        if done or len(marks) or self._outbox.unsaved or self._archive.unsaved:
+        if done or len(marks) or self._outbox.unsaved or self._outbox.casework.unsaved or self._archive.unsaved:
             self._checkpoint(done, marks)
         # 6, 7, 8 journal, publish, respond.
         self._work_off()
@@ -208,8 +213,9 @@ class Consumer:
         if done and (left := self._acknowledge(done)):
             self._say("acknowledge_failed", count=len(left))
         self.edges.source.let_go(taken.left)
-        # And, when there is time: what was counted goes into the archive.
+        # And, when there is time: what was counted goes into the archive, and what was revoked is looked after.
         self._archive.write()
+        self._outbox.casework.work()
         if done:
             self.last_data = self._clock()
         self.last_turn = self._clock()
@@ -400,6 +406,8 @@ class Consumer:
                 self._outbox.page(entry, leaving(body, self.orders.redact))
             if planned and planned["applicable"] and self.edges.responder and finding.state == OPENED:
                 entry.plan = planned
+            if finding.state == WITHDRAWN:
+                self._outbox.casework.withdrawn(finding.alert_ids[0])
 
     def _plan(self, finding: Finding, rule: Rule | Sense, now: int) -> dict[str, Any] | None:
         """The revocation plan of a finding about one session; None where none is wanted or nobody could be revoked."""
@@ -408,6 +416,7 @@ class Consumer:
         about = finding.to_json() | {
             "alert_id": finding.alert_ids[0],
             "respond": list(rule.respond),
+            "accept_withdrawable": rule.accept_withdrawable,
             "stage": rule.stage,
             "late": finding.late,
         }

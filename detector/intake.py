@@ -26,11 +26,12 @@ from detector.core.builder import BatchBuilder
 from detector.core.dedup import Seen
 from detector.core.projection import OF_EVIDENCE
 from detector.drain import Drain, Hurry
+from detector.edges import Edges
 from detector.errors import EdgeError
 from detector.logs.envelope import joined
 from detector.logs.limits import Limits
 from detector.logs.read import CLOUDTRAIL, identify, read
-from detector.outbox import Edges, Outbox, Say
+from detector.outbox import Outbox, Say
 from detector.source import Message, Notice
 
 ROWS = 100_000

@@ -12,13 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from detector.chain import Journal
-from detector.core.times import epoch, iso
+from detector.casework import Casework
+from detector.core.times import iso
 from detector.drain import Drain, Hurry
-from detector.errors import EdgeError, LeaseLostError
+from detector.edges import Edges
+from detector.errors import EdgeError
 from detector.hourly import Hourly
 from detector.outage import Failing, Outages
-from detector.source import Applied, Files, Lease, Responder, Sink, Source, StateStore
+from detector.source import Sink
 from detector.spool import Entry, Spool
 from detector.storm import STORM, Limits, Storm
 
@@ -33,45 +34,24 @@ CROWDED = 10_000
 SINK_DOWN_AFTER = 600
 REVOCATIONS = 10
 """Carried out in any hour without a person, at most."""
+VERIFY_AFTER = 300
 RESPONDER = "responder"
 
 Say = Callable[..., None]
-
-
-@dataclass(slots=True)
-class Edges:
-    """The world as the daemon sees it."""
-
-    source: Source
-    store: StateStore
-    sinks: Sequence[Sink]
-    journal: Journal
-    responder: Responder | None = None
-    lease: Lease | None = None
-    quarantine: Files | None = None
-    archive: Files | None = None
-
-    def insist(self) -> None:
-        """Before anything leaves the program. Raises LeaseLostError if another daemon may be at work by now."""
-        if self.lease is not None and not self.lease.held():
-            raise LeaseLostError(
-                "this daemon has lost its lease: it does nothing further, and whoever has it now goes on",
-                where=self.lease.other,
-                remedy="start it again (a service does): it then waits for its turn. If nobody stopped or froze it, "
-                "look whether the state could be reached",
-            )
 
 
 @dataclass(frozen=True, slots=True)
 class Sending:
     """How alerts are sent. sink_down_after: seconds of failure after which a sink is an alarm.
 
-    revocations: carried out in any hour, at most.
+    revocations: carried out in any hour, at most. verify_after: seconds after which a revoked session's success is
+    told.
     """
 
     storm: Limits = STORM
     sink_down_after: int = SINK_DOWN_AFTER
     revocations: int = REVOCATIONS
+    verify_after: int = VERIFY_AFTER
 
 
 class Outbox:
@@ -90,7 +70,7 @@ class Outbox:
         clock: Callable[[], float],
         drain: Drain,
     ) -> None:
-        self.edges, self.max_age, self.drain = edges, max_age, drain
+        self.edges, self.drain = edges, drain
         self._say, self._clock = say, clock
         self._paused: dict[tuple[str, str], tuple[float, float]] = {}
         self.seq = 0
@@ -98,6 +78,10 @@ class Outbox:
         self.storm = Storm(sending.storm)
         self.outages = Outages(sending.sink_down_after)
         self.hourly = Hourly(sending.revocations)
+        self.casework = Casework(
+            edges, max_age, self.hourly, sending.verify_after,
+            note=self.note, alarm=self._tell_all, say=say, clock=clock, drain=drain,
+        )  # fmt: skip
         self.unsaved = self._crowded = False
         self.counts: dict[str, float] = {}
 
@@ -111,6 +95,7 @@ class Outbox:
     ) -> None:
         """Go on from a checkpoint. mark: the journal's. older: entries as earlier versions kept them."""
         self.seq = seq
+        self.casework.restore(parts)
         self.entries.restore(parts, self._redirect)
         for entry in older:
             self._redirect(entry)
@@ -122,7 +107,7 @@ class Outbox:
 
     def changes(self) -> dict[str, bytes | None]:
         """Parts of a checkpoint that came or went since the last call."""
-        return self.entries.changes() | self.storm.changes()
+        return self.entries.changes() | self.storm.changes() | self.casework.changes()
 
     def saved(self) -> None:
         """The changes are in a checkpoint."""
@@ -178,7 +163,7 @@ class Outbox:
             self._publish(sink)
         self._watch_sinks()
         for entry in list(self.entries):
-            self._respond(entry)
+            self._respond(entry, settle)
         if told := self.hourly.over(int(self._clock())):
             self._alarm("revocation_limit_over", told, self.edges.sinks)
         self._drop_done(settle)
@@ -286,17 +271,26 @@ class Outbox:
         for told in self.outages.begun(now):
             self._alarm("sink_down", told, [sink for sink in self.edges.sinks if sink.name not in self.outages.down()])
 
+    def _tell_all(self, kind: str, alarm: dict[str, Any]) -> None:
+        self._alarm(kind, alarm, self.edges.sinks)
+
     def _alarm(self, kind: str, alarm: dict[str, Any], sinks: Sequence[Sink]) -> None:
         self._say(kind, **alarm["group"], why=alarm["explanation"])
         entry = self.note(kind, alarm)
         self._address(entry, alarm | {"sequence": entry.seq}, sinks)
 
-    def _respond(self, entry: Entry) -> None:
+    def _respond(self, entry: Entry, settle: Callable[[], None]) -> None:
         """Carry out an entry's plan. What fails is tried again until the finding is too old to act alone."""
         if entry.plan is None or self._is_paused(RESPONDER, case := str(entry.plan["case_id"])):
             return
+        first = (RESPONDER, case) not in self._paused
+
+        def settled() -> None:
+            self.entries.touch(entry)
+            settle()
+
         try:
-            first, applied = (RESPONDER, case) not in self._paused, self._apply(entry.plan, entry.body)
+            applied = self.casework.carry_out(entry, settled)
         except Hurry:
             return
         self._say("revocation", case=case, status=applied.status, detail=applied.detail)
@@ -310,27 +304,6 @@ class Outbox:
         self._unpause(RESPONDER, case)
         entry.plan, self.unsaved = None, True
         self.entries.touch(entry)
-
-    def _apply(self, ordered: dict[str, Any], finding: dict[str, Any]) -> Applied:
-        """What was right when planned may not be any more: the daemon was down, or its mode was changed."""
-        last = epoch(finding.get("last_at")) or 0
-        if self.edges.responder is None:
-            return Applied(ordered["case_id"], "refused", "the daemon is no longer in enforce mode")
-        if self._clock() - last > self.max_age:
-            return Applied(ordered["case_id"], "refused", "the finding is older than response.max_age by now")
-        who, now = str(ordered.get("principal_id") or ordered["case_id"]), int(self._clock())
-        if not self.hourly.room(who, now):
-            if told := self.hourly.refused(now):
-                self._alarm("revocation_limit", told, self.edges.sinks)
-            what = f"{self.hourly.limit} were carried out within an hour (response.hourly): a person decides"
-            return Applied(ordered["case_id"], "refused", what)
-        self.edges.insist()
-        new = self.hourly.take(who, now)
-        with self.drain.edge():
-            applied = self.edges.responder.apply(ordered)
-        if new and applied.status == "refused":
-            self.hourly.give_back(who)
-        return applied
 
     def _is_paused(self, name: str, what: str = "") -> bool:
         return self._clock() < self._paused.get((name, what), (0.0, 0.0))[0]

@@ -7,10 +7,11 @@ are mistakes. Relative paths are relative to the directory the program runs in.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from detector.core.document import document_key, explain, fields_at, load_yaml, locate, plain
 from detector.core.engine import MEMORY
@@ -18,6 +19,8 @@ from detector.core.evidence import Redaction
 from detector.core.rule import Duration, Model, Size
 from detector.errors import Problem, SettingsError, UnreadablePathError
 from detector.logs.limits import LIMITS
+from detector.response.documents import VPC, VPC_ENDPOINT
+from detector.response.identity import POLICY_ARN
 from detector.storm import STORM
 
 PREFIX = "BUCKETWATCH_"
@@ -25,6 +28,16 @@ NOT_SETTINGS = frozenset({"BUCKETWATCH_REQUIRE_ALL"})
 """Variables with our prefix that are no settings: they are for the test suite."""
 
 AccountId = Annotated[str, Field(pattern=r"^\d{12}$")]
+
+
+def _network(value: str) -> str:
+    try:
+        return str(ip_network(value))
+    except ValueError as error:
+        msg = f"expected a network such as 10.0.0.0/8, got {value!r}: {error}"
+        raise ValueError(msg) from error
+
+
 SomePath = Annotated[Path, BeforeValidator(lambda value: Path(value).expanduser() if isinstance(value, str) else value)]
 
 
@@ -149,10 +162,39 @@ class Fetch(Model):
 
 
 class Responder(Model):
-    """How an account's IAM is reached: with the daemon's own credentials, or through a role assumed there."""
+    """How an account's IAM is reached: with the daemon's own credentials, or through a role assumed there.
+
+    boundary: ARN of the permissions boundary that its guarded roles carry; then that is written, and never a role.
+    """
 
     role_arn: str | None = None
     external_id: str | None = None
+    boundary: Annotated[str, Field(pattern=f"^{POLICY_ARN.pattern}$")] | None = None
+
+
+class Workload(Model):
+    """From where roles of machines call: then what is used elsewhere is denied, and the machines go on.
+
+    role: glob of a role's name or ARN.
+    """
+
+    role: Annotated[str, Field(min_length=1)]
+    networks: tuple[Annotated[str, AfterValidator(_network)], ...] = ()
+    vpcs: tuple[Annotated[str, Field(pattern=f"^{VPC.pattern}$")], ...] = ()
+    vpc_endpoints: tuple[Annotated[str, Field(pattern=f"^{VPC_ENDPOINT.pattern}$")], ...] = ()
+
+    @model_validator(mode="after")
+    def _names_some(self) -> Self:
+        if not (self.networks or self.vpcs or self.vpc_endpoints):
+            msg = "expected networks, vpcs or vpc_endpoints of the workload"
+            raise ValueError(msg)
+        return self
+
+
+class CasesPlace(Place):
+    """What was revoked and taken back, as files (`detector.register`)."""
+
+    prefix: str = "cases"
 
 
 def _by_account(value: object) -> object:
@@ -164,7 +206,11 @@ def _by_account(value: object) -> object:
 
 
 class Responding(Model):
-    """off: no plans. plan: plans in the alerts. enforce: plans of rules that say `revoke` are applied."""
+    """off: no plans. plan: plans in the alerts. enforce: plans of rules that say `revoke` are applied.
+
+    responder: who applies them: the daemon, or `bucketwatch respond serve`. buckets: globs of buckets whose policy may
+    be written, and their account. verify_after: seconds after which a revoked session's success is an alarm.
+    """
 
     mode: Literal["off", "plan", "enforce"] = "plan"
     max_age: Duration = 1800
@@ -172,6 +218,11 @@ class Responding(Model):
     hourly: Annotated[int, Field(ge=0)] = 10
     accounts: Annotated[dict[AccountId, Responder], BeforeValidator(_by_account)] = Field(default_factory=dict)
     protected_roles: tuple[str, ...] = ()
+    responder: Literal["daemon", "separate"] = "daemon"
+    workloads: tuple[Workload, ...] = ()
+    buckets: dict[str, AccountId] = Field(default_factory=dict)
+    verify_after: Annotated[Duration, Field(ge=60)] = 300
+    cases: CasesPlace | None = None
 
 
 class Bounds(Model):

@@ -89,10 +89,16 @@ class Source(Protocol):
 
 
 class Files(Protocol):
-    """Keeps bytes under names, for people and other programs: a quarantine, an archive."""
+    """Keeps bytes under names, for people and other programs: a quarantine, an archive, cases."""
 
     def put(self, name: str, data: bytes, *, once: bool = False) -> str:
         """Keep these bytes, whole or not at all; where they are. once: what is there stays. Raises EdgeError."""
+
+    def names(self) -> list[str]:
+        """The names there are, sorted. Raises EdgeError."""
+
+    def get(self, name: str, most: int) -> bytes:
+        """The bytes under a name, the first `most` of them. Raises EdgeError."""
 
 
 class Sink(Protocol):
@@ -160,7 +166,7 @@ class Lease(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What came of a revocation: `applied`, `already`, `refused` or `failed`, and why.
+    """What came of a revocation: `applied`, `already`, `ordered`, `refused` or `failed`, and why.
 
     before: by an action's name what was there, where taking it back needs to know.
     """
@@ -184,7 +190,12 @@ class Standing:
 
 
 class Responder(Protocol):
-    """Carries out revocation plans. Never raises for what AWS refuses: the answer says so."""
+    """Carries out revocation plans. Never raises for what AWS refuses: the answer says so.
+
+    `separate`: somebody else does, and looks after it; `apply` only orders.
+    """
+
+    separate: bool
 
     def before(self, plan: Mapping[str, Any]) -> Applied:
         """What is there, before anything is written; `refused` or `failed` if it cannot be written."""

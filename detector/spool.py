@@ -30,8 +30,8 @@ PARTS = "outbox/"
 class Entry:
     """One numbered thing to do after the checkpoint: always a journal entry; perhaps an alert, perhaps a response.
 
-    `sinks`: names of sinks that have not got the alert yet. `plan`: a revocation still to be applied. `page`: where it
-    lies in the spool.
+    `sinks`: names of sinks that have not got the alert yet. `plan`: a revocation still to be applied. `before`: what
+    was there, read before it is applied. `page`: where it lies in the spool.
     """
 
     seq: int
@@ -43,6 +43,7 @@ class Entry:
     sinks: list[str] = field(default_factory=list)
     plan: dict[str, Any] | None = None
     page: int = 0
+    before: dict[str, Any] | None = None
 
     @property
     def alert_id(self) -> str:

@@ -160,7 +160,8 @@ def _losses(organisation: Organisation, terminal: Terminal, console: Console) ->
     )
     plan = alert["plan"]
     console.print("\n[bold]What would be revoked[/] (nothing is, in `plan` mode):")
-    console.print(f"  session  {plan['session']}\n  means    policy {plan['policy_name']} on role {plan['role_name']}")
+    (action,) = plan["actions"]
+    console.print(f"  session  {plan['session']}\n  means    policy {action['name']} on {action['target']}")
     console.print(f"  hits     {plan['also_hits']}")
     for line in plan["cannot_stop"]:
         console.print(f"  misses   {line}")

@@ -16,11 +16,11 @@ from detector.core.access import COLUMNS
 from detector.core.admit import Admission
 from detector.core.builder import BatchBuilder
 from detector.drain import Drain
+from detector.edges import Edges
 from detector.errors import EdgeError
 from detector.local.files import FolderFiles
 from detector.local.sqlite import SqliteState
 from detector.logs.read import read
-from detector.outbox import Edges
 from replay.organisation import burst
 from tests.crash.test_outage import packed
 

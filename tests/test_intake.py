@@ -11,12 +11,13 @@ from detector.core.admit import Admission
 from detector.core.builder import COLUMNS
 from detector.core.dedup import Seen
 from detector.drain import Drain
+from detector.edges import Edges
 from detector.errors import EdgeError
 from detector.intake import Fetching, Intake, Loader
 from detector.local.files import FolderFiles
 from detector.logs.limits import LIMITS
 from detector.logs.read import read
-from detector.outbox import Edges, Outbox
+from detector.outbox import Outbox
 from detector.source import Message, Notice
 from replay.organisation import burst
 

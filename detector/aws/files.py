@@ -25,15 +25,34 @@ class PrefixFiles:
 
     def put(self, name: str, data: bytes, *, once: bool = False) -> str:
         """Keep these bytes under a name; where they are. Raises EdgeError."""
-        if self._client is None:
-            self._client = client("s3")
-        key = f"{self._prefix}/{name}".lstrip("/")
+        key = self._key(name)
         where, condition = f"s3://{self._bucket}/{key}", {"IfNoneMatch": "*"} if once else {}
         chosen: dict[str, Any] = {"Bucket": self._bucket, "Key": key, "Body": data} | condition
         try:
             with edge("write an object", where=where):
-                self._client.put_object(**chosen)
+                self._s3.put_object(**chosen)
         except EdgeError as error:
             if not once or code_of(error) not in THERE:
                 raise
         return where
+
+    def names(self) -> list[str]:
+        """The names there are, sorted. Raises EdgeError."""
+        below = self._key("")
+        with edge("list objects", where=f"s3://{self._bucket}/{below}"):
+            pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=below)
+            return sorted(one["Key"].removeprefix(below) for page in pages for one in page.get("Contents", []))
+
+    def get(self, name: str, most: int) -> bytes:
+        """The bytes under a name, the first `most` of them. Raises EdgeError."""
+        with edge("read an object", where=f"s3://{self._bucket}/{self._key(name)}"):
+            return self._s3.get_object(Bucket=self._bucket, Key=self._key(name))["Body"].read(most)
+
+    def _key(self, name: str) -> str:
+        return f"{self._prefix}/{name}".lstrip("/")
+
+    @property
+    def _s3(self) -> S3Client:
+        if self._client is None:
+            self._client = client("s3")
+        return self._client

@@ -270,6 +270,13 @@ class Objects:
         return counts
 
 
+def lines(bucket: str, prefix: str) -> Iterator[bytes]:
+    """Every line of a journal, in order. Raises EdgeError."""
+    objects = Objects(client("s3"), bucket, prefix)
+    for number in objects.after(-1):
+        yield from objects.read(number).splitlines(keepends=True)
+
+
 def examine(bucket: str, prefix: str, wanted: str = "") -> Verdict:
     """Everything wrong with a journal in S3, where its chain ends, and whether `wanted` is a hash in it.
 

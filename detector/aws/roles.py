@@ -40,6 +40,8 @@ class IamResponder:
     accounts: for an account other than the daemon's own, the role to assume there. clock: epoch seconds.
     """
 
+    separate = False
+
     def __init__(
         self,
         accounts: Mapping[str, OtherAccount | None] | None = None,

@@ -14,7 +14,7 @@ import typer
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # no linear algebra here; its threads cost 0.1 s of CPU to start
 
-from detector.cli import doctor, healthcheck, journal, rules, watch
+from detector.cli import doctor, healthcheck, journal, respond, rules, watch
 from detector.errors import BucketwatchError
 
 ABOVE = {"replay": "replay.command", "demo": "replay.demo", "init": "replay.init"}
@@ -33,6 +33,7 @@ app.command()(healthcheck.healthcheck)
 app.command()(doctor.doctor)
 app.add_typer(rules.app, name="rules")
 app.add_typer(journal.app, name="journal")
+app.add_typer(respond.app, name="respond")
 for _name, _module in ABOVE.items():
     app.command(_name)(getattr(import_module(_module), _name))
 

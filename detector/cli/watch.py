@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import logging
 import math
 import os
 import signal
@@ -15,19 +13,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from detector.cli.joined import edges, make_lease, policy, source
+from detector.cli.said import hear_libraries, say
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from detector.chain import Journal
     from detector.consumer import Consumer, Orders
     from detector.drain import Drain
     from detector.errors import InputError
     from detector.metrics import Page
-    from detector.outbox import Edges
     from detector.rules import Rulebook, RuleFiles
-    from detector.settings import ArchivePlace, JournalPlace, QuarantinePlace, Settings
+    from detector.settings import Settings
     from detector.sight import Sight
-    from detector.source import Files, Lease, Responder, Sink, Source, StateStore
+    from detector.source import Lease
 
 WAIT = 1.0
 """Seconds a turn waits for the first message: how long a signal or the end of idleness may go unnoticed."""
@@ -35,8 +34,6 @@ PATIENCE = 10.0
 """Seconds after a signal to end for which sources, sinks and the responder are waited for."""
 LONGEST_END = 30
 """Seconds within which the daemon ends, last checkpoint included: what ECS grants."""
-LONGEST_TEXT = 1_000
-MOST_ITEMS = 50
 ALIVE = 120.0
 """Seconds without a turn after which the daemon calls itself dead."""
 
@@ -157,7 +154,7 @@ def check(settings: Settings) -> None:
     from detector.rules import load_rules, shipped
 
     load_rules(settings.rules or shipped())
-    _source(settings).close()
+    source(settings).close()
 
 
 def _taken(signals: list[int]) -> bool:
@@ -195,7 +192,7 @@ def build(
     from detector.watches import watches
 
     book = (files or rule_files_of(settings)).read()
-    edges = _edges(settings, lease)
+    world = edges(settings, lease)
     lateness = LATENESS | {Log[name]: seconds for name, seconds in settings.lateness.items()}
     engine = Engine(
         book.rules,
@@ -203,9 +200,9 @@ def build(
         watermark=Watermark(lateness, settings.idle_after),
         horizon=settings.horizon,
         memory=settings.memory,
-        shelf=edges.store,
+        shelf=world.store,
     )
-    return Consumer(engine, book, edges, _orders(settings), say=say, clock=clock, sight=_sight(settings), drain=drain)
+    return Consumer(engine, book, world, _orders(settings), say=say, clock=clock, sight=_sight(settings), drain=drain)
 
 
 def _sight(settings: Settings) -> Sight:
@@ -241,141 +238,22 @@ def _orders(settings: Settings) -> Orders:
     from detector.intake import Fetching
     from detector.logs.limits import Limits
     from detector.outbox import Sending
-    from detector.response.plan import ResponsePolicy
     from detector.settings import Sqs
     from detector.storm import Limits as Storming
 
     response = settings.response
     return Orders(
         Admission.of(None, None, settings.prefer),
-        ResponsePolicy(
-            mode=response.mode,
-            max_age=response.max_age,
-            armed=response.armed,
-            accounts=frozenset(response.accounts),
-            protected_roles=response.protected_roles,
-        ),
+        policy(settings),
         settings.redact_keys,
         settings.protected_buckets,
         Limits(**settings.limits.model_dump()),
-        Sending(Storming(**settings.storm.model_dump()), settings.sink_down_after, response.hourly),
+        Sending(
+            Storming(**settings.storm.model_dump()), settings.sink_down_after, response.hourly, response.verify_after
+        ),
         hashlib.sha256(settings.model_dump_json().encode()).hexdigest()[:16],
         Fetching(settings.fetch.threads if isinstance(settings.source, Sqs) else 1, settings.fetch.memory),
     )
-
-
-def _edges(settings: Settings, lease: Lease | None) -> Edges:
-    from detector.outbox import Edges
-
-    source = _source(settings)
-    sinks = [_sink(alert) for alert in settings.alerts]
-    responder = _responder(settings) if settings.response.mode == "enforce" else None
-    store = _store(settings, lease)
-    archive = _files(settings.archive) if settings.archive else None
-    journal = _journal(settings.journal)
-    return Edges(source, store, sinks, journal, responder, lease, _quarantine(settings), archive)
-
-
-def _quarantine(settings: Settings) -> Files:
-    """Where the config says, else beside the journal."""
-    if settings.quarantine:
-        return _files(settings.quarantine)
-    from detector.settings import QuarantinePlace
-
-    journal = settings.journal
-    if journal.bucket is None:
-        return _files(QuarantinePlace(path=Path(journal.path or "").parent / "quarantine"))
-    beside = "/".join([*journal.prefix.strip("/").split("/")[:-1], "quarantine"])
-    return _files(QuarantinePlace(bucket=journal.bucket, prefix=beside))
-
-
-def _files(place: ArchivePlace | QuarantinePlace) -> Files:
-    if place.bucket is not None:
-        from detector.aws.files import PrefixFiles
-
-        return PrefixFiles(place.bucket, place.prefix)
-    from detector.local.files import FolderFiles
-
-    return FolderFiles(place.path or "")
-
-
-def make_lease(settings: Settings, *, say: Any) -> Lease:
-    """The lease of a configuration's state, not yet held."""
-    from detector.settings import S3
-
-    if isinstance(settings.state, S3):
-        from detector.aws.lease import S3Lease
-
-        return S3Lease(settings.state.bucket, settings.state.prefix, duration=settings.state.lease, say=say)
-    from detector.local.lease import FileLease
-
-    return FileLease(settings.state.path, say=say)
-
-
-def _store(settings: Settings, lease: Lease | None) -> StateStore:
-    from detector.settings import S3
-
-    if isinstance(settings.state, S3):
-        from detector.aws.state import S3State
-
-        return S3State(settings.state.bucket, settings.state.prefix, epoch=lambda: lease.epoch if lease else 0)
-    from detector.local.sqlite import SqliteState
-
-    return SqliteState(settings.state.path, lease)
-
-
-def _source(settings: Settings) -> Source:
-    from detector.settings import Sqs
-
-    if isinstance(settings.source, Sqs):
-        from detector.aws.objects import S3Objects
-        from detector.aws.queue import SqsSource
-        from detector.logs.envelope import Accept
-        from detector.logs.limits import Limits
-
-        accept = Accept(frozenset(settings.accept.buckets), frozenset(settings.accept.accounts))
-        queue = SqsSource(settings.source.queue_url, accept, S3Objects(), limits=Limits(**settings.limits.model_dump()))
-        queue.check()
-        return queue
-    from detector.local.directory import DirectorySource
-
-    directory = DirectorySource(settings.source.path)
-    directory.check()
-    return directory
-
-
-def _journal(place: JournalPlace) -> Journal:
-    if place.bucket is not None:
-        from detector.aws.journal import Lock, S3Journal
-
-        return S3Journal(place.bucket, place.prefix, Lock(place.retention, place.lock.upper()))
-    from detector.journal import Journal
-
-    return Journal(place.path or "")
-
-
-def _sink(alert: Any) -> Sink:
-    from detector.local.file_sink import FileSink, StdoutSink
-    from detector.settings import File, Sns
-
-    if isinstance(alert, Sns):
-        from detector.aws.topic import SnsSink
-
-        return SnsSink(alert.topic_arn, ocsf=alert.ocsf)
-    if isinstance(alert, File):
-        return FileSink(alert.path, ocsf=alert.ocsf)
-    return StdoutSink(as_json=True, ocsf=alert.ocsf)
-
-
-def _responder(settings: Settings) -> Responder:
-    from detector.aws.roles import IamResponder
-    from detector.aws.session import OtherAccount
-
-    accounts = {
-        account: OtherAccount(how.role_arn, how.external_id or "") if how.role_arn else None
-        for account, how in settings.response.accounts.items()
-    }
-    return IamResponder(accounts)
 
 
 def _page(settings: Settings, running: Sequence[Consumer]) -> Page | None:
@@ -402,40 +280,3 @@ def _page(settings: Settings, running: Sequence[Consumer]) -> Page | None:
         ) from error
     say("listening", address=f"http://{settings.http.host}:{page.port}")
     return page
-
-
-def say(event: str, **fields: Any) -> None:
-    """One line of the program's own log: JSON on standard error; hostile text cannot break out of it or flood it."""
-    line: Mapping[str, Any] = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "event": event} | fields
-    sys.stderr.write(json.dumps(bounded(line), default=lambda value: bounded(str(value))) + "\n")
-    sys.stderr.flush()
-
-
-def bounded(value: Any) -> Any:
-    """The value with texts and lists cut to what a line of a log may hold: names come out of logs."""
-    if isinstance(value, str):
-        return value if len(value) <= LONGEST_TEXT else value[:LONGEST_TEXT] + "…"
-    if isinstance(value, dict):
-        return {bounded(str(name)): bounded(one) for name, one in list(value.items())[:MOST_ITEMS]}
-    if isinstance(value, list | tuple | set | frozenset):
-        kept = [bounded(one) for one in list(value)[:MOST_ITEMS]]
-        return [*kept, "…"] if len(value) > MOST_ITEMS else kept
-    return value
-
-
-class _Said(logging.Handler):
-    """What libraries log, as lines of the program's own log."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        try:
-            told = record.getMessage()
-        except Exception as error:  # noqa: BLE001  a log line must not end the daemon
-            told = f"a message that cannot be told: {type(error).__name__}"
-        say("library", logger=record.name, level=record.levelname.lower(), message=told)
-
-
-def hear_libraries() -> None:
-    """From now on warnings of libraries and of Python are lines of the program's own log."""
-    logging.captureWarnings(capture=True)
-    logging.getLogger().handlers = [_Said(logging.WARNING)]
-    logging.getLogger().setLevel(logging.WARNING)

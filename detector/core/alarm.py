@@ -21,6 +21,7 @@ def alarm(
     explanation: str,
     runbook: str,
     group: dict[str, str],
+    severity: str = "high",
 ) -> dict[str, Any]:
     """rule: id of the kind of alarm. what: of these the one. since, now: epoch seconds."""
     return {
@@ -29,7 +30,7 @@ def alarm(
         "rule_id": rule,
         "title": title,
         "kind": "alarm",
-        "severity": "high",
+        "severity": severity,
         "state": state,
         "opened_at": iso(since),
         "last_at": iso(now),

@@ -19,7 +19,7 @@ from detector.core.access import (
     Row,
     unresolved,
 )
-from detector.core.principal import Principal, fingerprint
+from detector.core.principal import Principal, print_of
 from detector.core.principals import Principals, Unread
 
 ARRAYS = (
@@ -85,7 +85,7 @@ class BatchBuilder:
 
     def code(self, principal: Principal) -> int:
         """The code of a principal in this batch."""
-        return self.codes_of([fingerprint(principal)], lambda _: [principal])[0]
+        return self.codes_of([print_of(principal)], lambda _: [principal])[0]
 
     def codes_of(
         self, prints: Sequence[int], principals: Callable[[list[int]], Iterable[Principal | Unread]]

@@ -14,7 +14,7 @@ from typing import Any
 from detector.core.finding import alert_id
 from detector.core.window import DAY, Episode
 
-OPENED, UPDATED, CLOSED = "opened", "updated", "closed"
+OPENED, UPDATED, CLOSED, WITHDRAWN = "opened", "updated", "closed", "withdrawn"
 
 
 @dataclass(slots=True)

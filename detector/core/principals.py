@@ -27,6 +27,14 @@ class Principals(Sequence[Principal]):
     def __len__(self) -> int:
         return len(self._held)
 
+    def naming(self, texts: Sequence[bytes]) -> list[int]:
+        """Codes of those in which one of these texts may occur: what nobody has read yet is only searched."""
+        return [
+            code
+            for code, held in enumerate(self._held)
+            if not isinstance(held, Unread) or any(text in held.text for text in texts)
+        ]
+
     @overload
     def __getitem__(self, code: int) -> Principal: ...
     @overload

@@ -33,7 +33,7 @@ DISTINCT_CAP = 100_000
 DISTINCT_MEASURES = frozenset({"objects", "prefixes", "source_ips", "source_nets", "buckets", "sessions", "roles"})
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 SIZES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-NOT_COUNTED = {"title", "description", "runbook", "severity", "stage", "respond", "exceptions"}
+NOT_COUNTED = {"title", "description", "runbook", "severity", "stage", "respond", "accept_withdrawable", "exceptions"}
 """Fields of a rule that change nothing about what it counts."""
 MINUTE_BUCKETS_OVER = 3600
 """Windows longer than this many seconds count in buckets of one minute."""
@@ -184,6 +184,7 @@ class _Rule(Model):
     severity: Severity
     where: Where = Where()
     respond: Annotated[tuple[Literal["alert", "revoke"], ...], BeforeValidator(_texts)] = ("alert",)
+    accept_withdrawable: bool = False
     stage: Literal["live", "staged"] = "live"
     description: str = ""
     runbook: str = ""
@@ -293,8 +294,11 @@ class BaselineRule(_Rule):
 
     @model_validator(mode="after")
     def _no_revocation(self) -> BaselineRule:
-        if "revoke" in self.respond:
-            msg = "respond: expected alert only: a baseline finding may be withdrawn, so it must not revoke"
+        if "revoke" in self.respond and not self.accept_withdrawable:
+            msg = (
+                "respond: expected alert only: a baseline finding may be withdrawn, so it must not revoke"
+                " (unless the rule says `accept_withdrawable: true`)"
+            )
             raise ValueError(msg)
         return self
 

@@ -1,6 +1,6 @@
 """Files of one folder, each written whole or not at all. The twin of `aws.files`.
 
-Nothing here is ever read or deleted by the program. It is for people and other programs, who may.
+Nothing here is ever deleted by the program. It is for people and other programs, who may.
 """
 
 from __future__ import annotations
@@ -40,6 +40,25 @@ class FolderFiles:
                 retryable=error.errno in PASSING,
             ) from error
         return printable(path)
+
+    def names(self) -> list[str]:
+        """The names there are, sorted. Raises EdgeError."""
+        found = sorted(p.relative_to(self._path).as_posix() for p in self._path.rglob("*") if p.is_file())
+        return [name for name in found if not name.endswith(".part")]
+
+    def get(self, name: str, most: int) -> bytes:
+        """The bytes under a name, the first `most` of them. Raises EdgeError."""
+        path = self._path / name
+        try:
+            with path.open("rb") as file:
+                return file.read(most)
+        except OSError as error:
+            raise EdgeError(
+                f"cannot be read: {error.strerror}",
+                where=printable(path),
+                remedy="let bucketwatch's user read there",
+                retryable=error.errno in PASSING,
+            ) from error
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from detector.core.access import I32
 from detector.core.builder import BatchBuilder
-from detector.core.principal import UNKNOWN, Principal, account_of_arn, anonymous, fingerprint, role_session, service
+from detector.core.principal import UNKNOWN, Principal, account_of_arn, anonymous, print_of, role_session, service
 from detector.core.principals import Unread
 from detector.core.times import epoch
 from detector.logs.documents import UNDECODABLE, lenient
@@ -40,7 +40,7 @@ def people(who: Identities, into: BatchBuilder) -> I32:
         if one is None:
             codes[code] = -1
         elif has_arn:
-            read[code], prints[code] = one, fingerprint(one)
+            read[code], prints[code] = one, print_of(one)
         else:
             codes[code] = into.code(one) << 1
     named_now = np.fromiter(read, np.intp, len(read))

@@ -5,6 +5,7 @@ import json
 import logging
 import warnings
 
+from detector.cli import said as log
 from detector.cli import watch
 from replay.organisation import burst
 from tests.e2e.test_daemon_directory import daemon, deliver, packed, prepared, said
@@ -67,11 +68,11 @@ def lines(capsys):
 
 def test_hostile_names_can_neither_break_out_of_the_log_nor_flood_it(capsys):
     """One event, one line of plain ASCII of bounded length, however long and wild the names are."""
-    watch.say("finding", who={HOSTILE: HOSTILE}, many=[HOSTILE] * 10_000, other=ValueError(HOSTILE))
+    log.say("finding", who={HOSTILE: HOSTILE}, many=[HOSTILE] * 10_000, other=ValueError(HOSTILE))
     [line] = lines(capsys)
     assert line["event"] == "finding"
     assert len(json.dumps(line)) < 80_000
-    assert len(line["many"]) == watch.MOST_ITEMS + 1
+    assert len(line["many"]) == log.MOST_ITEMS + 1
     assert line["other"].startswith("x")
 
 
@@ -80,7 +81,7 @@ def test_what_libraries_say_is_a_line_of_the_log(capsys):
     root = logging.getLogger()
     kept = root.handlers, root.level
     try:
-        watch.hear_libraries()
+        log.hear_libraries()
         logging.getLogger("botocore.x").warning("slow %s", HOSTILE)
         logging.getLogger("botocore.x").info("nothing")
         logging.getLogger("other").error("%d", "no number")

@@ -47,6 +47,18 @@ def test_what_is_put_is_there_under_its_name(place):
     assert place.there() == {"date=2026-05-01/hour=09/a.parquet": b"two", "b": b""}
 
 
+def test_what_is_there_is_listed_and_read(place):
+    """Sorted names, folders in them; of a large one only as much as is wanted; nothing where nothing was put."""
+    assert place.files.names() == []
+    for name in ("b/2.json", "a", "b/1.json"):
+        place.files.put(name, name.encode())
+    assert place.files.names() == ["a", "b/1.json", "b/2.json"]
+    assert place.files.get("b/1.json", 100) == b"b/1.json"
+    assert place.files.get("b/1.json", 3) == b"b/1"
+    with pytest.raises(EdgeError):
+        place.files.get("c", 10)
+
+
 def test_what_is_put_once_stays(place):
     """Whoever comes later changes nothing, and is told where it is."""
     first = place.files.put("a", b"one", once=True)

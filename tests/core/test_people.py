@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from detector.core.people import People
-from detector.core.principal import fingerprint
+from detector.core.principal import print_of
 from detector.core.view import BatchView
 from tests.streams import Event, batch, principal
 
@@ -27,7 +27,7 @@ def test_whoever_was_seen_again_is_kept():
     people = met(Event(T0, "old"), Event(T0, "back"), Event(T0 + 50 * HOUR, "back"), Event(T0 + 49 * HOUR, "back"))
     people.forget_before(T0 + 40 * HOUR)
     assert people.sessions() == 1
-    assert people.of([fingerprint(principal("back")), fingerprint(principal("old"))]) == [principal("back")]
+    assert people.of([print_of(principal("back")), print_of(principal("old"))]) == [principal("back")]
     again = People()
     again.restore({name: part for name, part in people.changes().items() if part})
     assert again.sessions() == 1
@@ -40,9 +40,7 @@ def test_an_identity_is_shown_by_its_smallest_arn_in_any_order():
     for order in ((bare, full), (full, bare)):
         people = People()
         for one in order:
-            alike = replace(
-                batch([Event(T0, "thief")]), principals=[one], prints=np.array([fingerprint(one)], np.uint64)
-            )
+            alike = replace(batch([Event(T0, "thief")]), principals=[one], prints=np.array([print_of(one)], np.uint64))
             people.meet(BatchView(alike))
         assert people.name("session", "AROAROLE:thief") == full.session_shown
     assert people.name("session", "never-seen") == "never-seen"

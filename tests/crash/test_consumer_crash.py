@@ -17,14 +17,15 @@ import pytest
 
 from detector import archive
 from detector.aws import lease, session, state
-from detector.cli.watch import build, make_lease
+from detector.cli.joined import make_lease
+from detector.cli.watch import build
 from detector.consumer import Consumer
 from detector.errors import EdgeError, LeaseLostError
 from detector.journal import verify
 from detector.local.directory import DirectorySource
 from detector.local.file_sink import FileSink
 from detector.settings import Settings
-from detector.source import Applied
+from detector.source import Applied, Standing
 from replay.organisation import burst
 from tests import flood
 from tests.servers import environment
@@ -74,8 +75,20 @@ class Wired:
 class Twin:
     """A responder that keeps what it was told to do: the policies that stand, and every call. Safe to repeat."""
 
+    separate = False
+
     def __init__(self) -> None:
         self.standing, self.calls, self.failures = {}, [], 0
+
+    def before(self, plan):
+        return Applied(plan["case_id"], "applied", "", {"a": "was"})
+
+    def remove(self, plan, before):
+        gone = self.standing.pop(plan["case_id"], None)
+        return Applied(plan["case_id"], "already" if gone is None else "applied", "")
+
+    def look(self, plan):
+        return Standing("stands" if plan["case_id"] in self.standing else "gone", "", "same")
 
     def apply(self, plan):
         self.calls.append(plan["case_id"])
@@ -83,7 +96,7 @@ class Twin:
             self.failures -= 1
             return Applied(plan["case_id"], "failed", "AWS asks to slow down")
         status = "already" if plan["case_id"] in self.standing else "applied"
-        self.standing.setdefault(plan["case_id"], plan["document"])
+        self.standing.setdefault(plan["case_id"], plan["actions"])
         return Applied(plan["case_id"], status, "")
 
 
@@ -146,7 +159,7 @@ class World:
             store=Wired(made.edges.store, fuse, "save"),
             journal=Wired(made.edges.journal, fuse, "append"),
             sinks=[Wired(sink, fuse, "send") for sink in made.edges.sinks],
-            responder=Wired(self.responder, fuse, "apply") if self.response["mode"] == "enforce" else None,
+            responder=Wired(self.responder, fuse, "before", "apply") if self.response["mode"] == "enforce" else None,
             archive=Wired(made.edges.archive, fuse, "put") if made.edges.archive else None,
         )
         return made

@@ -183,7 +183,7 @@ def test_a_theft_is_alerted_and_its_session_denied(account):
     plan = opened["plan"]
     assert plan["applicable"], plan["refusals"]
     ((name, document),) = account.policies().items()
-    assert (name, document) == (plan["policy_name"], plan["document"])
+    assert (name, document) == (plan["actions"][0]["name"], plan["actions"][0]["document"])
     (statement,) = document["Statement"]
     assert statement["Effect"] == "Deny"
     assert statement["Condition"] == {
@@ -211,14 +211,18 @@ def test_plan_mode_writes_nothing_to_iam_and_its_commands_do(account):
     (opened,) = account.alerts(1)
     assert account.policies() == {}
     plan = opened["plan"]
-    assert plan["refusals"] == ["response.mode is not `enforce`"]
+    assert [told.split(".")[0:2] for told in plan["refusals"]] == [["response", "mode is not `enforce`"]]
     put, delete = (shlex.split(command) for command in plan["commands"])
     assert put[:3] == ["aws", "iam", "put-role-policy"]
     assert delete[:3] == ["aws", "iam", "delete-role-policy"]
     role, name, document = put[3].removeprefix("--role-name="), put[5], put[7]
-    assert (role, name, json.loads(document)) == (account.role.name, plan["policy_name"], plan["document"])
+    assert (role, name, json.loads(document)) == (
+        account.role.name,
+        plan["actions"][0]["name"],
+        plan["actions"][0]["document"],
+    )
     account.iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=document)
-    assert account.policies() == {name: plan["document"]}
+    assert account.policies() == {name: plan["actions"][0]["document"]}
     account.iam.delete_role_policy(RoleName=delete[3].removeprefix("--role-name="), PolicyName=delete[5])
     assert account.policies() == {}
 

@@ -32,7 +32,7 @@ def test_a_newcomer_sees_a_theft_being_caught(tmp_path):
     assert set(states) == {"bulk-object-read-session", "bulk-object-read-role"}
     assert all(s[0] == "opened" and s[-1] == "closed" for s in states.values())
     (plan,) = [a["plan"] for a in alerts if a["state"] == "opened" and "session" in a["group"]]
-    condition = plan["document"]["Statement"][0]["Condition"]
+    condition = plan["actions"][0]["document"]["Statement"][0]["Condition"]
     assert condition["StringEquals"]["aws:userid"].endswith(":contractor-02")
     assert (tmp_path / "report.html").read_text().startswith("<!doctype html>")
     assert verify(tmp_path / "journal.jsonl") == []

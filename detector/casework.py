@@ -1,0 +1,270 @@
+"""Carries plans out, and looks after what was carried out: does it hold, was it changed, when does it end.
+
+Rules of this file
+- What was there before is in a checkpoint before anything is written, and that it was written in the next.
+- A denial does not wait for the register: what cannot be written there is tried again, and is in the checkpoint.
+- A case that a person took back is not opened again without one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from detector.core.times import epoch, iso
+from detector.drain import Drain, Hurry
+from detector.edges import Edges
+from detector.errors import EdgeError, StateError
+from detector.hourly import Hourly
+from detector.reading import Reading
+from detector.register import Register, What, event
+from detector.source import Applied
+from detector.spool import Entry
+from detector.standing import LIFTED, ORDERED, STANDS, UNDONE, Case, Standing
+
+POLL = 60
+"""Seconds between looks into the register."""
+EFFECT = 600
+"""Seconds between two writings of what a case has done."""
+OF_FINDING = (
+    "alert_id",
+    "rule_id",
+    "title",
+    "severity",
+    "kind",
+    "opened_at",
+    "last_at",
+    "group",
+    "principal",
+    "respond",
+)
+"""What is kept of a finding with its case."""
+
+Say = Callable[..., None]
+
+
+class Casework:
+    """Plans and cases, joined with responder and register.
+
+    max_age: seconds after its last record for which a finding may be answered without a person. verify_after: see
+    `Standing`. note, alarm: journal an entry; send an alarm. clock: epoch seconds.
+    """
+
+    def __init__(
+        self,
+        edges: Edges,
+        max_age: int,
+        hourly: Hourly,
+        verify_after: int,
+        *,
+        note: Callable[[str, dict[str, Any]], object],
+        alarm: Callable[[str, dict[str, Any]], None],
+        say: Say,
+        clock: Callable[[], float],
+        drain: Drain,
+    ) -> None:
+        self.edges, self.max_age, self.hourly, self.drain = edges, max_age, hourly, drain
+        self._note, self._alarm, self._say, self._clock = note, alarm, say, clock
+        self._reading = Reading()
+        self.standing = Standing(verify_after)
+        self._register = Register(edges.cases, "daemon") if edges.cases else None
+        self._unwritten: list[dict[str, Any]] = []
+        self._effects: dict[str, tuple[float, str]] = {}
+        self._polled = 0.0
+        self._dirty = self._touched = False
+
+    def carry_out(self, entry: Entry, settle: Callable[[], None]) -> Applied:
+        """Do what an entry's plan says, if it is still right. Raises Hurry."""
+        plan, finding = entry.plan or {}, entry.body
+        case, now = str(plan["case_id"]), int(self._clock())
+        if (why := self._outdated(case, finding, now)) is not None:
+            return Applied(case, "refused", why)
+        who = str(plan.get("principal_id") or case)
+        if not self.hourly.room(who, now):
+            if told := self.hourly.refused(now):
+                self._alarm("revocation_limit", told)
+            what = f"{self.hourly.limit} were carried out within an hour (response.hourly): a person decides"
+            return Applied(case, "refused", what)
+        responder = self.edges.responder
+        assert responder is not None  # noqa: S101  asked in _outdated
+        self.edges.insist()
+        new = self.hourly.take(who, now)
+        with self.drain.edge():
+            first = responder.before(plan) if entry.before is None else Applied(case, "applied", "", entry.before)
+        if first.status == "applied" and entry.before is None:
+            entry.before = dict(first.before)
+            settle()
+        applied = first
+        if first.status == "applied":
+            with self.drain.edge():
+                applied = responder.apply(plan)
+        if new and applied.status == "refused":
+            self.hourly.give_back(who)
+        if applied.status in ("applied", "already", "ordered"):
+            self._opened(entry, applied, now)
+        return applied
+
+    def note_read(self, names: Iterable[str]) -> None:
+        """These log files were read: another process has to find them again."""
+        if self.edges.responder is not None and self.edges.responder.separate:
+            self._reading.note(names, int(self._clock()))
+
+    def meet(self, events: Any) -> None:
+        """Look among a turn's events for whom cases deny."""
+        self.standing.meet(events)
+
+    def withdrawn(self, alert_id: str) -> None:
+        """A finding was corrected away."""
+        if told := self.standing.withdrawn(alert_id, int(self._clock())):
+            self._alarm("revocation_withdrawn", told)
+
+    def tell(self) -> None:
+        """Raise the alarms that are due: before the checkpoint."""
+        now = int(self._clock())
+        for told in (*self.standing.alarms(now), *self.standing.renew(now)):
+            self._alarm("revocation_told", told)
+
+    def work(self) -> None:
+        """When there is time: read and write the register, look at one case in AWS, lift what has ended."""
+        now = int(self._clock())
+        if not self.edges.cases and not self.standing.cases:
+            return
+        try:
+            self.edges.insist()
+            with self.drain.edge():
+                self._exchange(now)
+                self._look(now)
+                self._lift(now)
+        except Hurry:
+            return
+        except EdgeError as error:
+            self._polled = now
+            self._say("cases_failed", error=str(error))
+        self.standing.forget(now)
+
+    def changes(self) -> dict[str, bytes | None]:
+        """Parts of a checkpoint."""
+        parts = self.standing.changes()
+        if self._dirty or self._touched:
+            known = sorted(self._register.known) if self._register else []
+            parts["register"] = msgspec.msgpack.encode([self._unwritten, known])
+            self._dirty = self._touched = False
+        return parts | self._reading.changes()
+
+    def restore(self, parts: Mapping[str, bytes]) -> None:
+        """Go on from a checkpoint. Raises StateError."""
+        try:
+            self.standing.restore(parts)
+            self._reading.restore(parts)
+            if "register" in parts:
+                kept = msgspec.msgpack.decode(parts["register"], type=tuple[list[dict[str, Any]], list[str]])
+                self._unwritten, known = kept
+                if self._register:
+                    self._register.known = set(known)
+        except msgspec.MsgspecError as error:
+            raise StateError("the checkpoint's cases cannot be read", remedy="run the version that wrote it") from error
+
+    @property
+    def unsaved(self) -> bool:
+        """Whether a checkpoint would hold something new."""
+        return self.standing.unsaved or self._dirty
+
+    def _outdated(self, case: str, finding: Mapping[str, Any], now: int) -> str | None:
+        """Why what was right when planned is not any more: a long outage, another mode, a person who was there."""
+        if self.edges.responder is None:
+            return "the daemon is no longer in enforce mode"
+        if now - (epoch(finding.get("last_at")) or 0) > self.max_age:
+            return "the finding is older than response.max_age by now"
+        known = self.standing.cases.get(case)
+        if known is not None and known.state == UNDONE:
+            return "a person took this case back: only a person applies it again"
+        return None
+
+    def _opened(self, entry: Entry, applied: Applied, now: int) -> None:
+        """It was carried out, or ordered."""
+        plan, finding, before = entry.plan or {}, entry.body, entry.before or {}
+        about = {name: finding[name] for name in OF_FINDING if name in finding}
+        lift_at = epoch(plan.get("may_be_lifted_at")) or now
+        state = ORDERED if applied.status == "ordered" else STANDS
+        self.standing.put(Case(plan, about, before, state, applied_at=now, lift_at=lift_at))
+        what: What = "ordered" if state == ORDERED else "applied"
+        more: dict[str, Any] = {"finding": about}
+        if state == ORDERED:
+            began = (epoch(finding.get("opened_at")) or now) - int(finding.get("window_seconds") or 0)
+            more["logs"] = self._reading.since(began)
+        self._write(
+            event(plan["case_id"], what, at=now, by="daemon", detail=applied.detail, plan=plan, before=before, **more)
+        )
+
+    def _write(self, told: dict[str, Any]) -> None:
+        if self._register:
+            self._unwritten.append(told)
+            self._dirty = True
+
+    def _exchange(self, now: int) -> None:
+        """Write what is to be written, and read what people and the responder wrote."""
+        if self._register is None:
+            return
+        while self._unwritten:
+            self._register.add(self._unwritten[0])
+            del self._unwritten[0]
+            self._touched = True  # written twice does no harm: that may wait for the next checkpoint there is
+        for case in self.standing.standing():
+            at, effect = self._effects.get(case.id, (0.0, ""))
+            if now - at >= EFFECT and case.effect() != effect:
+                last = iso(case.last_denied) if case.last_denied else ""
+                told = event(case.id, "effect", at=now, by="daemon", detail=case.effect(), last_denied=last)
+                self._register.add(told)
+                self._effects[case.id] = (now, case.effect())
+        if now - self._polled >= POLL:
+            self._polled = now
+            for told in self._register.new():
+                self._take(told, now)
+
+    def _take(self, told: dict[str, Any], now: int) -> None:
+        """What somebody else did."""
+        self._dirty = True
+        case_id, what, at = str(told["case_id"]), told["what"], epoch(told["at"]) or now
+        self._note("case", {name: value for name, value in told.items() if name != "schema"})
+        self._say("case", case=case_id, what=what, by=told.get("by", ""))
+        known = self.standing.cases.get(case_id)
+        plan = told.get("plan") or (known.plan if known else None)
+        if what == "applied" and plan and plan.get("actions"):
+            lift_at = epoch(plan.get("may_be_lifted_at")) or at
+            finding = told.get("finding") or (known.finding if known else {})
+            by = str(told.get("by", told["writer"]))
+            self.standing.put(Case(plan, finding, told.get("before") or {}, STANDS, by, at, lift_at))
+        elif what in (UNDONE, LIFTED):
+            self.standing.end(case_id, what, at)
+        elif what in ("refused", "failed") and known and known.state == ORDERED:
+            self.standing.end(case_id, LIFTED, at)
+        elif what == "changed" and known:
+            self._alarm("revocation_changed", self.standing.tell_changed(known, str(told.get("detail", "")), now))
+
+    def _look(self, now: int) -> None:
+        responder = self.edges.responder
+        case = self.standing.due_to_check(now) if responder and not responder.separate else None
+        if case is None or responder is None:
+            return
+        how = responder.look(case.plan)
+        if how.state == "unknown":
+            self._say("case_not_seen", case=case.id, why=how.detail)
+        if told := self.standing.looked(case, how, now):
+            self._write(event(case.id, "changed", at=now, by="daemon", detail=how.detail))
+            self._alarm("revocation_changed", told)
+
+    def _lift(self, now: int) -> None:
+        responder = self.edges.responder
+        if responder is None:
+            return
+        for case in list(self.standing.due_to_lift(now)):
+            applied = responder.remove(case.plan, case.before)
+            self._say("revocation_ends", case=case.id, status=applied.status, detail=applied.detail)
+            self._note("revocation_ends", {"case_id": case.id, "status": applied.status, "detail": applied.detail})
+            if applied.status in ("applied", "already"):
+                self.standing.end(case.id, LIFTED, now)
+                self._write(event(case.id, "lifted", at=now, by="daemon", detail=applied.detail))
+            else:
+                self.standing.postpone(case, now)

@@ -1,0 +1,226 @@
+"""From a configuration to the edges it names: which twin, where, with whose rights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from detector.aws.roles import IamResponder
+    from detector.chain import Journal
+    from detector.edges import Edges
+    from detector.response.guards import ResponsePolicy
+    from detector.serving import Server
+    from detector.settings import JournalPlace, Place, Settings
+    from detector.source import Files, Lease, Responder, Sink, Source, StateStore
+
+
+def edges(settings: Settings, lease: Lease | None) -> Edges:
+    """All edges of the daemon."""
+    from detector.edges import Edges
+
+    return Edges(
+        source=source(settings),
+        store=_store(settings, lease),
+        sinks=[_sink(alert) for alert in settings.alerts],
+        journal=_journal(settings.journal),
+        responder=_of_mode(settings),
+        lease=lease,
+        quarantine=_beside(settings.quarantine, settings.journal, "quarantine"),
+        archive=_files(settings.archive) if settings.archive else None,
+        cases=cases(settings) if settings.response.mode != "off" else None,
+    )
+
+
+def policy(settings: Settings) -> ResponsePolicy:
+    """What the operator allows to be done against a session."""
+    from detector.response.documents import Networks
+    from detector.response.guards import ResponsePolicy
+
+    response = settings.response
+    return ResponsePolicy(
+        mode=response.mode,
+        max_age=response.max_age,
+        armed=response.armed,
+        accounts=frozenset(response.accounts),
+        protected_roles=response.protected_roles,
+        own_roles=frozenset(how.role_arn for how in response.accounts.values() if how.role_arn),
+        buckets=response.buckets,
+        workloads=tuple((w.role, Networks(w.networks, w.vpcs, w.vpc_endpoints)) for w in response.workloads),
+        boundaries={account: how.boundary for account, how in response.accounts.items() if how.boundary},
+    )
+
+
+def cases(settings: Settings) -> Files:
+    """The files of the register of cases."""
+    return _beside(settings.response.cases, settings.journal, "cases")
+
+
+def _of_mode(settings: Settings) -> Responder | None:
+    """Who carries plans out for the daemon; None where nobody does."""
+    if settings.response.mode != "enforce":
+        return None
+    if settings.response.responder == "separate":
+        from detector.ordering import Ordering
+
+        return Ordering()
+    return responder(settings)
+
+
+def _beside(place: Place | None, journal: JournalPlace, name: str) -> Files:
+    """Where the config says, else beside the journal."""
+    if place is not None:
+        return _files(place)
+    if journal.bucket is None:
+        from detector.local.files import FolderFiles
+
+        return FolderFiles(Path(journal.path or "").parent / name)
+    from detector.aws.files import PrefixFiles
+
+    return PrefixFiles(journal.bucket, "/".join([*journal.prefix.strip("/").split("/")[:-1], name]))
+
+
+def _files(place: Place) -> Files:
+    if place.bucket is not None:
+        from detector.aws.files import PrefixFiles
+
+        return PrefixFiles(place.bucket, getattr(place, "prefix", ""))
+    from detector.local.files import FolderFiles
+
+    return FolderFiles(place.path or "")
+
+
+def serving(settings: Settings, *, say: Any) -> Server:
+    """The responder's own process. Raises InputError."""
+    from detector.errors import InputError
+    from detector.register import Register
+    from detector.rules import load_rules, shipped
+    from detector.serving import Own, Server
+
+    if settings.response.mode != "enforce" or settings.response.responder != "separate":
+        raise InputError(
+            "this config has no responder of its own",
+            where="response",
+            remedy="set response.mode to enforce and response.responder to separate, here and in the daemon's config",
+        )
+    rules = {rule.id: rule for rule in load_rules(settings.rules or shipped()) if "revoke" in rule.respond}
+    if not rules:
+        raise InputError(
+            "no rule says `respond: [revoke]`", where="rules", remedy="give the responder the rules that it may act for"
+        )
+    own = Own(rules, policy(settings), settings.response.hourly, _fetching(settings))
+    return Server(Register(cases(settings), "responder"), responder(settings), own, say=say)
+
+
+def _fetching(settings: Settings) -> Callable[[str], bytes]:
+    """A log file's bytes by the name that the daemon shows; only from where the config says that logs come from."""
+    from detector.errors import EdgeError
+    from detector.settings import Sqs
+
+    if isinstance(settings.source, Sqs):
+        from detector.aws.objects import S3Objects
+
+        objects, accepted = S3Objects(), frozenset(settings.accept.buckets)
+
+        def fetch(name: str) -> bytes:
+            bucket, _, key = name.removeprefix("s3://").partition("/")
+            if not name.startswith("s3://") or bucket not in accepted or not key:
+                raise EdgeError("no log file of a bucket in accept.buckets", where=name, remedy="see accept.buckets")
+            return objects.fetch(bucket, key)
+
+        return fetch
+    folder = settings.source.path.resolve()
+
+    def read(name: str) -> bytes:
+        path = Path(name).resolve()
+        if not path.is_relative_to(folder):
+            raise EdgeError("not in the source's folder", where=name, remedy="see source.path")
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise EdgeError(f"cannot be read: {error.strerror}", where=name, remedy="keep log files") from error
+
+    return read
+
+
+def make_lease(settings: Settings, *, say: Any) -> Lease:
+    """The lease of a configuration's state, not yet held."""
+    from detector.settings import S3
+
+    if isinstance(settings.state, S3):
+        from detector.aws.lease import S3Lease
+
+        return S3Lease(settings.state.bucket, settings.state.prefix, duration=settings.state.lease, say=say)
+    from detector.local.lease import FileLease
+
+    return FileLease(settings.state.path, say=say)
+
+
+def _store(settings: Settings, lease: Lease | None) -> StateStore:
+    from detector.settings import S3
+
+    if isinstance(settings.state, S3):
+        from detector.aws.state import S3State
+
+        return S3State(settings.state.bucket, settings.state.prefix, epoch=lambda: lease.epoch if lease else 0)
+    from detector.local.sqlite import SqliteState
+
+    return SqliteState(settings.state.path, lease)
+
+
+def source(settings: Settings) -> Source:
+    """Where notices come from, looked at once."""
+    from detector.settings import Sqs
+
+    if isinstance(settings.source, Sqs):
+        from detector.aws.objects import S3Objects
+        from detector.aws.queue import SqsSource
+        from detector.logs.envelope import Accept
+        from detector.logs.limits import Limits
+
+        accept = Accept(frozenset(settings.accept.buckets), frozenset(settings.accept.accounts))
+        queue = SqsSource(settings.source.queue_url, accept, S3Objects(), limits=Limits(**settings.limits.model_dump()))
+        queue.check()
+        return queue
+    from detector.local.directory import DirectorySource
+
+    directory = DirectorySource(settings.source.path)
+    directory.check()
+    return directory
+
+
+def _journal(place: JournalPlace) -> Journal:
+    if place.bucket is not None:
+        from detector.aws.journal import Lock, S3Journal
+
+        return S3Journal(place.bucket, place.prefix, Lock(place.retention, place.lock.upper()))
+    from detector.journal import Journal
+
+    return Journal(place.path or "")
+
+
+def _sink(alert: Any) -> Sink:
+    from detector.local.file_sink import FileSink, StdoutSink
+    from detector.settings import File, Sns
+
+    if isinstance(alert, Sns):
+        from detector.aws.topic import SnsSink
+
+        return SnsSink(alert.topic_arn, ocsf=alert.ocsf)
+    if isinstance(alert, File):
+        return FileSink(alert.path, ocsf=alert.ocsf)
+    return StdoutSink(as_json=True, ocsf=alert.ocsf)
+
+
+def responder(settings: Settings) -> IamResponder:
+    """Who writes to IAM."""
+    from detector.aws.roles import IamResponder
+    from detector.aws.session import OtherAccount
+
+    accounts = {
+        account: OtherAccount(how.role_arn, how.external_id or "") if how.role_arn else None
+        for account, how in settings.response.accounts.items()
+    }
+    return IamResponder(accounts)

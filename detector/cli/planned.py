@@ -1,0 +1,190 @@
+"""What the commands of `bucketwatch respond` share: an alert by its id, one plan for several, how one is shown."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from detector.response.plan import RevocationPlan
+    from detector.settings import Settings
+
+
+def settings_of(config: Path) -> Settings:
+    from detector.settings import read_settings
+
+    return read_settings(config, os.environ)
+
+
+def planned(
+    settings: Settings, alerts: Sequence[str], from_: Path | None, logs: Sequence[Path] | None, *, unbounded: bool
+) -> dict[str, Any]:
+    """One plan for all of these alerts, with the finding it is for."""
+    from detector.cli.joined import policy
+    from detector.errors import InputError
+    from detector.response.incident import smallest
+    from detector.response.plan import plan as plan_of
+
+    now, allowed = int(time.time()), policy(settings)
+    findings = [_found(settings, alert, from_) for alert in alerts]
+    more = [chained for finding in findings for chained in _chained(finding, logs or ())]
+    plans = [plan_of(finding, planned_at=now, settings=allowed, unbounded=unbounded) for finding in [*findings, *more]]
+    if len(plans) > 1 and not any(one.actions for one in plans):
+        raise InputError("none of these can be revoked by a policy", remedy="plan them one by one to see their steps")
+    case, actions, wider = smallest(plans)
+    return _told(plans, case, actions, wider) | {"finding": findings[0]}
+
+
+def _told(plans: Sequence[RevocationPlan], case: str, actions: Any, wider: Sequence[str]) -> dict[str, Any]:
+    """Several plans as one; a single one as it is."""
+    from dataclasses import replace
+
+    if len(plans) == 1:
+        return plans[0].to_json()
+    first = plans[0]
+    joined = replace(
+        first,
+        case_id=case,
+        session=", ".join(sorted({one.session for one in plans if one.session})),
+        actions=actions,
+        why="; ".join(dict.fromkeys(one.why for one in plans)),
+        also_hits="; ".join(dict.fromkeys((*wider, *(one.also_hits for one in plans if one.also_hits)))),
+        cannot_stop=tuple(dict.fromkeys(text for one in plans for text in one.cannot_stop)),
+        steps=tuple(dict.fromkeys(text for one in plans for text in one.steps)),
+        may_be_lifted_at=max(one.may_be_lifted_at for one in plans),
+        applicable=False,
+        refusals=tuple(dict.fromkeys(text for one in plans for text in one.refusals)),
+        forbidden=tuple(dict.fromkeys(text for one in plans if one.actions for text in one.forbidden)),
+    )
+    return joined.to_json()
+
+
+def _found(settings: Settings, wanted: str, from_: Path | None) -> dict[str, Any]:
+    """The latest word on an alert or finding."""
+    from detector.errors import InputError
+
+    last = None
+    for line in _lines(settings, from_):
+        if wanted.encode() in line:
+            told = _parsed(line)
+            ids = {told.get("alert_id"), told.get("finding_id"), *(told.get("alert_ids") or ())}
+            last = told if wanted in ids and told.get("rule_id") else last
+    if last is None:
+        raise InputError(
+            "no alert or finding has this id",
+            where=f"{wanted} in {from_ or 'the journal'}",
+            remedy="take alert_id from an alert, or finding_id from findings.jsonl and name that file with --from",
+        )
+    return last
+
+
+def _parsed(line: bytes) -> dict[str, Any]:
+    """An alert of a file, or the one in a journal's entry."""
+    try:
+        told = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    body = told.get("body") if isinstance(told, dict) and "hash" in told else told
+    return body if isinstance(body, dict) else {}
+
+
+def _lines(settings: Settings, from_: Path | None) -> Iterator[bytes]:
+    from detector.errors import UnreadablePathError
+
+    place = settings.journal
+    if from_ is None and place.bucket is not None:
+        from detector.aws.journal import lines
+
+        yield from lines(place.bucket, place.prefix)
+        return
+    path = from_ or Path(place.path or "")
+    try:
+        with path.open("rb") as file:
+            yield from file
+    except OSError as error:
+        raise UnreadablePathError(
+            f"cannot be read: {error.strerror}", where=str(path), remedy="name a file of alerts or findings with --from"
+        ) from error
+
+
+def _chained(finding: dict[str, Any], paths: Sequence[Path]) -> list[dict[str, Any]]:
+    """Findings about the sessions that this one's began."""
+    from detector.logs.assumed import as_principal, assumed, chained
+
+    who = finding.get("principal") or {}
+    events, unread = [], 0
+    for file in (file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path])):
+        if file.is_file():
+            found = assumed(file.read_bytes())
+            events += found or []
+            unread += found is None
+    if unread:
+        typer.echo(f"note: {unread} files could not be read for AssumeRole", err=True)
+    sessions = chained(str(who.get("principal_id") or ""), who.get("access_key_ids") or (), events)
+    return [
+        finding
+        | {"principal": as_principal(one), "alert_id": f"{finding.get('alert_id', '')} {one.user_id}", "evidence": {}}
+        for one in sessions
+    ]
+
+
+def cases_of(book: Any) -> dict[str, dict[str, Any]]:
+    from detector.register import cases
+
+    return cases(book.all())
+
+
+def show(made: dict[str, Any]) -> None:
+    """A plan for a person."""
+    from detector.response.plain import printable
+
+    rows = [
+        ("case", made["case_id"]),
+        ("whom", made["session"] or made["principal_id"]),
+        ("kind", f"{made['kind']}: {made['means']}"),
+        ("why", made["why"]),
+        *(
+            ("seen", f"{name.replace('_', ' ')} {', '.join(values)}")
+            for name, values in made["at_once"].items()
+            if values
+        ),
+        *(("lost", f"{value:,} {name}") for name, value in made["loss"].items() if isinstance(value, int)),
+        *(("writes", f"{a['writes']} {a['name']} on {a['boundary'] or a['target']}") for a in made["actions"]),
+        ("also hits", made["also_hits"]),
+        *(("misses", text) for text in made["cannot_stop"]),
+        *(("step", text) for text in made["steps"]),
+        ("until", f"{made['may_be_lifted_at']} at least"),
+        *(("not alone", text) for text in made["refusals"]),
+    ]
+    for name, text in rows:
+        if text:
+            typer.echo(f"{name:10} {printable(text, 2000)}")
+    for action in made["actions"]:
+        if action["document"]:
+            typer.echo(json.dumps(action["document"], indent=1))
+    for number, command in enumerate(made["commands"]):
+        typer.echo(f"{'run' if number < len(made['actions']) else 'undo':10} {printable(command, 30_000)}")
+
+
+def line(text: object) -> str:
+    from detector.response.plain import printable
+
+    return printable(text, 500)
+
+
+def me() -> str:
+    """Who runs this, as far as the machine knows; AWS's own log knows better."""
+    import getpass
+    import socket
+
+    try:
+        return f"person {getpass.getuser()}@{socket.gethostname()}"
+    except (KeyError, OSError):
+        return "person"

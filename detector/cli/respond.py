@@ -1,0 +1,211 @@
+"""`bucketwatch respond`: for the incident responder. See, do, take back, what stands; and the responder's process."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from detector.cli.planned import cases_of, line, me, planned, settings_of, show
+
+app = typer.Typer(
+    help="Revocations: see what would be done, do it, take it back, list what stands.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Config = Annotated[Path, typer.Option(help="The daemon's configuration file (YAML).")]
+Alerts = Annotated[
+    list[str],
+    typer.Argument(metavar="ALERT...", help="alert_id or finding_id; several are one case."),
+]
+From = Annotated[
+    Path | None,
+    typer.Option("--from", help="Look in this file (alerts.jsonl, findings.jsonl) and not in the journal."),
+]
+Logs = Annotated[
+    list[Path] | None,
+    typer.Option(help="CloudTrail files or folders: sessions that the one began by AssumeRole are denied, too."),
+]
+Unbounded = Annotated[
+    bool, typer.Option("--unbounded", help="Deny the session's name whenever its credentials were issued.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def plan(
+    alerts: Alerts,
+    config: Config,
+    *,
+    from_: From = None,
+    logs: Logs = None,
+    unbounded: Unbounded = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show what would be done: to whom, by which policy, whom else it hits, what it cannot stop. Writes nothing.
+
+    Example: bucketwatch respond plan a-0123456789abcdef --config bucketwatch.yaml
+    """
+    made = planned(settings_of(config), alerts, from_, logs, unbounded=unbounded)
+    if as_json:
+        typer.echo(json.dumps(made, indent=1))
+        return
+    show(made)
+
+
+@app.command()
+def apply(
+    alerts: Alerts,
+    config: Config,
+    *,
+    from_: From = None,
+    logs: Logs = None,
+    unbounded: Unbounded = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Carry a plan out, after showing it. What stands can be taken back with `respond undo`.
+
+    Example: bucketwatch respond apply a-0123456789abcdef --config bucketwatch.yaml
+    """
+    from detector.cli.joined import cases, responder
+    from detector.errors import InputError
+    from detector.register import Register, event
+
+    settings = settings_of(config)
+    made = planned(settings, alerts, from_, logs, unbounded=unbounded)
+    show(made)
+    if made["forbidden"]:
+        raise InputError(
+            "the plan is not carried out: " + " ".join(made["forbidden"]), remedy="see the steps of the plan"
+        )
+    if not yes and not typer.confirm("Carry this out?", default=False):
+        typer.echo("Nothing was done.")
+        raise typer.Exit(1)
+    book, edge, by = Register(cases(settings), "person"), responder(settings), me()
+    before = edge.before(made)
+    done = edge.apply(made) if before.status == "applied" else before
+    what: Any = "applied" if done.status in ("applied", "already") else done.status
+    where = book.add(
+        event(
+            made["case_id"],
+            what,
+            at=time.time(),
+            by=by,
+            detail=done.detail,
+            plan=made,
+            before=dict(before.before),
+            finding=made.pop("finding", None),
+        )
+    )
+    typer.echo(f"{done.status}: {line(done.detail)}\ncase {made['case_id']}, kept in {where}")
+    if done.status in ("refused", "failed"):
+        raise typer.Exit(1)
+    typer.echo("Within minutes AWS denies its requests; the daemon tells when it sees that, or that it does not.")
+
+
+@app.command()
+def undo(
+    case: Annotated[str, typer.Argument(help="The case's id, as `respond list` shows it.")],
+    config: Config,
+    *,
+    force: Annotated[bool, typer.Option("--force", help="Also while stolen credentials may be alive.")] = False,
+    reason: Annotated[str, typer.Option(help="Why; goes into the journal. Needed with --force.")] = "",
+) -> None:
+    """Take a revocation back: only what bucketwatch wrote, and only if it is still exactly that.
+
+    Example: bucketwatch respond undo 0123456789abcdef --config bucketwatch.yaml
+    """
+    from detector.cli.joined import cases, responder
+    from detector.core.times import epoch
+    from detector.errors import InputError
+    from detector.register import Register, event
+
+    settings, now = settings_of(config), int(time.time())
+    book = Register(cases(settings), "person")
+    found = cases_of(book).get(case)
+    if found is None or not found.get("plan"):
+        raise InputError("there is no such case", where=case, remedy="`bucketwatch respond list` shows all of them")
+    made = found["plan"]
+    if force and not reason:
+        raise InputError("--force needs a reason", where=case, remedy="add --reason 'why': it goes into the journal")
+    until = epoch(made.get("may_be_lifted_at")) or 0
+    if now < until and not force:
+        raise InputError(
+            f"stolen credentials may be alive until {made['may_be_lifted_at']}: taking it back would set them free",
+            where=case,
+            remedy="wait, or say --force --reason 'why'",
+        )
+    done = responder(settings).remove(made, found["before"])
+    typer.echo(f"{done.status}: {line(done.detail)}")
+    if done.status in ("refused", "failed"):
+        raise typer.Exit(1)
+    told = event(case, "undone", at=now, by=me(), detail=done.detail, reason=reason)
+    typer.echo(f"kept in {book.add(told)}; the daemon journals it")
+
+
+@app.command("list")
+def list_(
+    config: Config,
+    *,
+    every: Annotated[bool, typer.Option("--all", help="Also what was taken back or has ended.")] = False,
+    look: Annotated[bool, typer.Option("--look", help="Ask AWS whether each still is as it was written.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List what stands: whom it denies, since when, until when, and what it has done.
+
+    Example: bucketwatch respond list --config bucketwatch.yaml
+    """
+    from detector.cli.joined import cases, responder
+    from detector.register import Register
+
+    settings = settings_of(config)
+    found = cases_of(Register(cases(settings), "person"))
+    shown = {case: one for case, one in found.items() if every or one["state"] in ("stands", "ordered")}
+    if look:
+        edge = responder(settings)
+        for one in shown.values():
+            how = edge.look(one.get("plan") or {})
+            one["in_aws"] = f"{how.state}: {how.detail}"
+    if as_json:
+        typer.echo(json.dumps(shown, indent=1))
+        return
+    if not shown:
+        typer.echo("Nothing stands.")
+    for case, one in shown.items():
+        made = one.get("plan") or {}
+        typer.echo(
+            f"{case}  {one['state']:8} {one.get('since', '?')} by {line(one.get('by', '?'))}\n"
+            f"  whom    {line(made.get('session') or made.get('principal_id') or '?')}\n"
+            f"  means   {line(made.get('means', '?'))}, until {line(made.get('may_be_lifted_at', '?'))} at least\n"
+            f"  effect  {line(one.get('effect', 'nothing is known yet'))}"
+            + (f"\n  in AWS  {line(one['in_aws'])}" if look else "")
+        )
+
+
+@app.command()
+def serve(
+    config: Config,
+    *,
+    once: Annotated[bool, typer.Option("--once", help="Do what waits, then end.")] = False,
+) -> None:
+    """Run the responder as a process and role of its own (response.responder: separate).
+
+    It takes orders out of the register, reads the log files they name itself, and acts only if it finds the same.
+
+    Example: bucketwatch respond serve --config responder.yaml
+    """
+    from detector.cli.joined import serving
+    from detector.cli.said import hear_libraries, say
+
+    settings = settings_of(config)
+    hear_libraries()
+    server = serving(settings, say=say)
+    while True:
+        server.turn()
+        if once:
+            return
+        time.sleep(server.pause)

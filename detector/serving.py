@@ -1,0 +1,176 @@
+"""The responder as a process of its own: takes orders out of the register, and trusts none of them.
+
+    1 read orders → 2 fetch the log files they name → 3 recompute the finding → 4 plan → 5 guards → 6 carry out → 7 tell
+
+Rules of this file
+- An order says where to look. Rules, accounts, buckets and guards are this process's own.
+- What is answered once is not answered again: answers are in the register, and are read at the start.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from detector.core.rule import Rule
+from detector.core.times import epoch
+from detector.errors import EdgeError
+from detector.hourly import Hourly
+from detector.recompute import recomputed
+from detector.register import Register, cases, event, in_order
+from detector.response.guards import ResponsePolicy
+from detector.response.plan import case_of, plan
+from detector.source import Applied, Responder
+from detector.standing import CHECK, DAY, Case
+
+ALERT_ID = re.compile(r"a-[0-9a-f]{16}", re.ASCII)
+FILES = 5_000
+"""Log files of an order, at most."""
+RETRIES = 20
+"""Turns in which an order that fails is tried again."""
+
+Say = Callable[..., None]
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """What this process goes by. rules: its own rule files, by id. fetch: a log file's bytes; raises EdgeError."""
+
+    rules: Mapping[str, Rule]
+    policy: ResponsePolicy
+    hourly: int
+    fetch: Callable[[str], bytes]
+
+
+class Server:
+    """Works off orders. pause: seconds between turns."""
+
+    def __init__(
+        self,
+        register: Register,
+        responder: Responder,
+        own: Own,
+        *,
+        say: Say,
+        clock: Callable[[], float] = time.time,
+        pause: float = 2.0,
+    ) -> None:
+        self._register, self._responder, self._own, self._say, self._clock = register, responder, own, say, clock
+        self.pause = pause
+        self._hourly = Hourly(own.hourly)
+        self._events: list[dict[str, Any]] | None = None
+        self._tried: dict[str, int] = {}
+        self._seen: dict[str, tuple[int, str]] = {}
+
+    def turn(self) -> None:
+        """One round. What edges refuse is tried again in the next."""
+        try:
+            events = self._read()
+            found = cases(events)
+            for case_id, case in found.items():
+                if case["state"] == "ordered":
+                    self._answer(case_id, case["events"])
+                elif case["state"] == "stands":
+                    self._look_after(case_id, case)
+        except EdgeError as error:
+            self._say("register_failed", error=str(error))
+
+    def _read(self) -> list[dict[str, Any]]:
+        """All events; at the start also this process's own, by which it knows what it has done."""
+        if self._events is None:
+            self._events = self._register.all()
+            for told in self._events:
+                who, at = (told.get("plan") or {}).get("principal_id"), epoch(told["at"]) or 0
+                if told["writer"] == "responder" and told["what"] == "applied" and who:
+                    self._hourly.take(str(who), at)
+        else:
+            self._events += self._register.new()
+        self._events = in_order(self._events)
+        return self._events
+
+    def _answer(self, case_id: str, events: Sequence[Mapping[str, Any]]) -> None:
+        order = next(told for told in reversed(events) if told["what"] == "ordered")
+        finding, now = order.get("finding") or {}, int(self._clock())
+        made, why = self._planned(case_id, finding, order.get("logs") or (), now)
+        if made is None:
+            self._tell(case_id, "refused", why, now)
+            return
+        who = str(made["principal_id"] or case_id)
+        if not self._hourly.room(who, now):
+            self._tell(case_id, "refused", f"{self._own.hourly} were carried out within an hour: a person decides", now)
+            return
+        new = self._hourly.take(who, now)
+        before = self._responder.before(made)
+        done = self._responder.apply(made) if before.status == "applied" else before
+        if new and done.status == "refused":
+            self._hourly.give_back(who)
+        if done.status == "failed" and self._tried.setdefault(case_id, 0) < RETRIES:
+            self._tried[case_id] += 1
+            self._say("revocation_failed", case=case_id, error=done.detail)
+            return
+        what: Any = "applied" if done.status in ("applied", "already") else done.status
+        more = {"plan": made, "before": dict(before.before)} if what == "applied" else {}
+        self._tell(case_id, what, done.detail, now, **more)
+
+    def _planned(
+        self, case_id: str, finding: Mapping[str, Any], logs: Sequence[str], now: int
+    ) -> tuple[dict[str, Any] | None, str]:
+        """This process's own plan, or why it makes none."""
+        alert_id, rule = str(finding.get("alert_id", "")), self._own.rules.get(str(finding.get("rule_id")))
+        if not ALERT_ID.fullmatch(alert_id) or case_of(alert_id) != case_id:
+            return None, "the order's case is not its alert's"
+        if rule is None:
+            return None, "the responder's own rules have no rule of this id"
+        if not logs or len(logs) > FILES:
+            return None, f"the order names {len(logs)} log files; 1 to {FILES:,} are read again"
+        try:
+            own = recomputed(finding, rule, self._fetched(logs))
+        except EdgeError as error:
+            return None, f"a log file that the order names cannot be read: {error.what}"
+        if own is None:
+            return None, "the log files that the order names do not bear the finding out"
+        about = own.to_json() | {
+            "alert_id": alert_id,
+            "state": "opened",
+            "respond": list(rule.respond),
+            "accept_withdrawable": rule.accept_withdrawable,
+            "stage": rule.stage,
+            "late": own.late,
+        }
+        made = plan(about, planned_at=now, settings=replace(self._own.policy, mode="enforce", armed=True))
+        if not made.applicable:
+            return None, " ".join(made.refusals)
+        return made.to_json(), ""
+
+    def _fetched(self, logs: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+        for name in logs:
+            yield name, self._own.fetch(name)
+
+    def _look_after(self, case_id: str, case: Mapping[str, Any]) -> None:
+        """Look whether it is as it was written; lift it once its credentials are dead and nobody was denied."""
+        now, made = int(self._clock()), case["plan"]
+        at, around = self._seen.get(case_id, (0, ""))
+        if now - at < CHECK:
+            return
+        how = self._responder.look(made)
+        self._seen[case_id] = (now, how.around if how.state == "stands" else around)
+        if how.state in ("gone", "changed") and around != how.state:
+            self._seen[case_id] = (now, how.state)
+            self._tell(case_id, "changed", f"{how.state}: {how.detail}", now)
+        elif how.state == "stands" and around not in ("", "gone", "changed", how.around):
+            self._tell(case_id, "changed", "other policies that bear on it were changed", now)
+        until, denied = epoch(made.get("may_be_lifted_at")) or 0, epoch(case.get("last_denied")) or 0
+        if how.state == "stands" and Case(made).ends_by_itself and now >= until and now - denied >= DAY:
+            done: Applied = self._responder.remove(made, case["before"])
+            if done.status in ("applied", "already"):
+                self._tell(case_id, "lifted", done.detail, now)
+
+    def _tell(self, case_id: str, what: Any, detail: str, now: int, **more: Any) -> None:
+        told = event(case_id, what, at=now, by="responder", detail=detail, **more)
+        self._register.add(told)
+        if self._events is not None:
+            self._events.append(told | {"writer": "responder"})
+        self._say("case", case=case_id, what=what, detail=detail)
