@@ -24,7 +24,13 @@ def settings_of(config: Path) -> Settings:
 
 
 def planned(
-    settings: Settings, alerts: Sequence[str], from_: Path | None, logs: Sequence[Path] | None, *, unbounded: bool
+    settings: Settings,
+    alerts: Sequence[str],
+    from_: Path | None,
+    logs: Sequence[Path] | None,
+    *,
+    unbounded: bool,
+    presigned: str,
 ) -> dict[str, Any]:
     """One plan for all of these alerts, with the finding it is for."""
     from detector.cli.joined import policy
@@ -35,7 +41,10 @@ def planned(
     now, allowed = int(time.time()), policy(settings)
     findings = [_found(settings, alert, from_) for alert in alerts]
     more = [chained for finding in findings for chained in _chained(finding, logs or ())]
-    plans = [plan_of(finding, planned_at=now, settings=allowed, unbounded=unbounded) for finding in [*findings, *more]]
+    how: dict[str, Any] = {"unbounded": unbounded}
+    if presigned:
+        how |= {"presigned_after": _age(presigned), "signers": _signers(findings, logs or ())}
+    plans = [plan_of(finding, planned_at=now, settings=allowed, **how) for finding in [*findings, *more]]
     if len(plans) > 1 and not any(one.actions for one in plans):
         raise InputError("none of these can be revoked by a policy", remedy="plan them one by one to see their steps")
     case, actions, wider = smallest(plans)
@@ -120,11 +129,10 @@ def _chained(finding: dict[str, Any], paths: Sequence[Path]) -> list[dict[str, A
 
     who = finding.get("principal") or {}
     events, unread = [], 0
-    for file in (file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path])):
-        if file.is_file():
-            found = assumed(file.read_bytes())
-            events += found or []
-            unread += found is None
+    for file in _files(paths):
+        found = assumed(file.read_bytes())
+        events += found or []
+        unread += found is None
     if unread:
         typer.echo(f"note: {unread} files could not be read for AssumeRole", err=True)
     sessions = chained(str(who.get("principal_id") or ""), who.get("access_key_ids") or (), events)
@@ -133,6 +141,41 @@ def _chained(finding: dict[str, Any], paths: Sequence[Path]) -> list[dict[str, A
         | {"principal": as_principal(one), "alert_id": f"{finding.get('alert_id', '')} {one.user_id}", "evidence": {}}
         for one in sessions
     ]
+
+
+def _age(text: str) -> int:
+    """Seconds of a duration as rule files write it."""
+    from pydantic import TypeAdapter, ValidationError
+
+    from detector.core.rule import Duration
+    from detector.errors import InputError
+
+    try:
+        return 0 if text in ("0", "0s") else int(TypeAdapter(Duration).validate_python(text))
+    except ValidationError as error:
+        raise InputError(
+            "not a duration", where=f"--presigned {text}", remedy="write 10m, 2h, or 0s for all"
+        ) from error
+
+
+def _signers(findings: Sequence[dict[str, Any]], paths: Sequence[Path]) -> list[str]:
+    """Who signed URLs of these buckets, by the logs."""
+    from detector.core.builder import BatchBuilder
+    from detector.logs.read import read
+
+    buckets = {bucket for finding in findings for bucket in (finding.get("evidence") or {}).get("buckets") or ()}
+    builder = BatchBuilder(frozenset({"bucket", "auth"}))
+    for file in _files(paths):
+        read(file.read_bytes(), str(file), builder)
+    batch = builder.build()
+    signed = batch.text["auth"].are("query")
+    named = [row for row in range(len(batch)) if signed[row] and batch.text["bucket"].text(row) in buckets]
+    return sorted({batch.principals[batch.who[row]].session_shown for row in named if batch.who[row] >= 0})
+
+
+def _files(paths: Sequence[Path]) -> Iterator[Path]:
+    for path in paths:
+        yield from (one for one in (sorted(path.rglob("*")) if path.is_dir() else [path]) if one.is_file())
 
 
 def cases_of(book: Any) -> dict[str, dict[str, Any]]:

@@ -33,6 +33,13 @@ Logs = Annotated[
 Unbounded = Annotated[
     bool, typer.Option("--unbounded", help="Deny the session's name whenever its credentials were issued.")
 ]
+Presigned = Annotated[
+    str,
+    typer.Option(
+        metavar="AGE",
+        help="Deny signed URLs of the buckets, not the session: those signed longer ago than this (0s: all).",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -44,13 +51,14 @@ def plan(
     from_: From = None,
     logs: Logs = None,
     unbounded: Unbounded = False,
+    presigned: Presigned = "",
     as_json: AsJson = False,
 ) -> None:
     """Show what would be done: to whom, by which policy, whom else it hits, what it cannot stop. Writes nothing.
 
     Example: bucketwatch respond plan a-0123456789abcdef --config bucketwatch.yaml
     """
-    made = planned(settings_of(config), alerts, from_, logs, unbounded=unbounded)
+    made = planned(settings_of(config), alerts, from_, logs, unbounded=unbounded, presigned=presigned)
     if as_json:
         typer.echo(json.dumps(made, indent=1))
         return
@@ -65,6 +73,7 @@ def apply(
     from_: From = None,
     logs: Logs = None,
     unbounded: Unbounded = False,
+    presigned: Presigned = "",
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Carry a plan out, after showing it. What stands can be taken back with `respond undo`.
@@ -76,7 +85,7 @@ def apply(
     from detector.register import Register, event
 
     settings = settings_of(config)
-    made = planned(settings, alerts, from_, logs, unbounded=unbounded)
+    made = planned(settings, alerts, from_, logs, unbounded=unbounded, presigned=presigned)
     show(made)
     if made["forbidden"]:
         raise InputError(

@@ -117,7 +117,9 @@ def statement(case_id: str, denial: Denial, bucket: str = "") -> dict[str, Any]:
     if bucket and not (denial.user_ids or denial.presigned_after is not None):
         msg = "a denial of everybody in a bucket's policy"
         raise ValueError(msg)
-    where = {"Principal": "*", "Action": "s3:*", "Resource": [bucket, f"{bucket}/*"]} if bucket else {}
+    where: dict[str, Any] = {"Principal": "*", "Action": "s3:*", "Resource": [bucket, f"{bucket}/*"]} if bucket else {}
+    if denial.presigned_after is not None:
+        where |= {"Action": ["s3:GetObject", "s3:GetObjectVersion"], "Resource": f"{bucket}/*"}
     return {
         "Sid": sid(case_id),
         "Effect": "Deny",

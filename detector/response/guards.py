@@ -54,7 +54,9 @@ class ResponsePolicy:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """All a guard may look at. `writable`: whether the plan writes only where the operator allows."""
+    """All a guard may look at. `writable`: whether the plan writes only where the operator allows. `presigned_after`:
+    age of signatures in seconds, for signed URLs.
+    """
 
     finding: Mapping[str, Any]
     planned_at: int
@@ -62,6 +64,7 @@ class Case:
     identity: Identity
     kind: Kind
     writable: bool = True
+    presigned_after: int = 0
 
     @property
     def role(self) -> Role | None:

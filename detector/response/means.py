@@ -120,6 +120,15 @@ def _inside_steps(identity: Identity) -> tuple[str, ...]:
     )
 
 
+SIGNED = Kind(
+    "signed URLs",
+    lambda _identity: False,
+    "presigned_urls",
+    "URLs signed with the session's credentials were given away: whoever has one may read until it expires",
+    _always("Revoking the session that signed them ends its URLs, too, and hits nobody else's: prefer it."),
+)
+"""Chosen by a person: no log tells a leaked URL from one in use."""
+
 KINDS = (
     Kind(
         "anonymous",

@@ -12,7 +12,7 @@ Source: IAM user guide, "Revoke IAM role temporary security credentials"; "AWS g
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from detector.core.principal import fingerprint
@@ -21,7 +21,7 @@ from detector.response.action import REGIONS, Action, Writes, commands
 from detector.response.documents import Denial, document, policy_name, sid, statement
 from detector.response.guards import ON_ROLES, Case, ResponsePolicy, objections
 from detector.response.identity import Identity, Role
-from detector.response.means import Means, kind_of
+from detector.response.means import SIGNED, Means, kind_of
 from detector.response.plain import printable
 
 __all__ = ["REGIONS", "Action", "ResponsePolicy", "RevocationPlan", "Writes", "case_of", "plan"]
@@ -98,24 +98,34 @@ class RevocationPlan:
 
 
 def plan(
-    finding_json: Mapping[str, Any], *, planned_at: int, settings: ResponsePolicy, unbounded: bool = False
+    finding_json: Mapping[str, Any],
+    *,
+    planned_at: int,
+    settings: ResponsePolicy,
+    unbounded: bool = False,
+    presigned_after: int | None = None,
+    signers: Sequence[str] = (),
 ) -> RevocationPlan:
     """The plan against a finding's session.
 
     finding_json: the contract's finding or alert, with the rule's own `respond` (and `stage`, if staged) beside it.
     planned_at: epoch second; credentials issued up to then are denied, later ones are not.
     unbounded: deny a session whenever its credentials were issued: somebody was seen to get new ones.
+    presigned_after: deny, instead of the session, signed URLs of the buckets whose signature is older than so many
+    seconds (0: all of them); signers: whose URLs these are, as far as known.
     """
     principal, evidence = finding_json.get("principal") or {}, finding_json.get("evidence") or {}
     identity = Identity(principal, settings.accounts, evidence, settings.workloads)
     kind = kind_of(identity)
     if unbounded and kind.means == "credential_set":
         kind = kind._replace(means="session_name", why="the session got new credentials after it was denied")
-    case = Case(finding_json, planned_at, settings, identity, kind)
+    if presigned_after is not None:
+        kind = SIGNED
+    case = Case(finding_json, planned_at, settings, identity, kind, presigned_after=presigned_after or 0)
     case_id = case_of(case.alert_id)
     actions = _actions(case, case_id)
     writable = all(_is_allowed(action, settings) for action in actions)
-    case = Case(finding_json, planned_at, settings, identity, kind, writable and bool(actions or kind.means == "none"))
+    case = replace(case, writable=writable and bool(actions or kind.means == "none"))
     refusals, forbidden = objections(case), objections(case, absolute=True)
     return RevocationPlan(
         case_id=case_id,
@@ -129,7 +139,7 @@ def plan(
         account=identity.account,
         actions=actions,
         why=_why(case),
-        also_hits=_also_hits(case) if actions else "",
+        also_hits=_also_hits(case, signers) if actions else "",
         cannot_stop=_cannot_stop(case) if actions else (),
         steps=kind.steps(identity),
         loss={name: evidence[name] for name in ("objects", "requests", "bytes", "since") if name in evidence},
@@ -178,6 +188,9 @@ def _actions(case: Case, case_id: str) -> tuple[Action, ...]:
     if means == "bucket_policy":
         denial = Denial((identity.user_id,))
         return tuple(_on_bucket(bucket, case_id, denial, case) for bucket in identity.buckets)
+    if means == "presigned_urls":
+        denial = Denial(presigned_after=case.presigned_after)
+        return tuple(_on_bucket(bucket, case_id, denial, case) for bucket in identity.buckets)
     return ()
 
 
@@ -212,7 +225,7 @@ def _why(case: Case) -> str:
     return f"{title}: {case.kind.why}"
 
 
-def _also_hits(case: Case) -> str:
+def _also_hits(case: Case, signers: Sequence[str]) -> str:
     name, until = printable(case.identity.session_name, 80), iso(case.planned_at)
     user = printable(case.identity.user or case.identity.session, 200)
     return {
@@ -225,7 +238,8 @@ def _also_hits(case: Case) -> str:
         "role_sessions": f"every session of the role whose credentials were issued up to {until}",
         "user_keys": f"whatever uses the access keys of {user}, and every token made with them up to {until}",
         "bucket_policy": f"nobody else: {printable(case.identity.user_id, 120)} is one identity",
-        "presigned_urls": "whoever uses signed URLs of the bucket",
+        "presigned_urls": "whoever uses signed URLs of the bucket: "
+        + (", ".join(printable(one, 200) for one in signers[:20]) or "name --logs to see who signs them"),
         "none": "",
     }[case.kind.means]
 
