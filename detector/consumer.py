@@ -175,6 +175,7 @@ class Consumer:
         self._adopt(book)
         self._note_unwatched()
         rules = {rule.id: rule.digest() for rule in self._rules.values()}
+        self._outbox.casework.work()  # what people did meanwhile, before the logs tell of it
         self._outbox.note("start", {"rules": rules, "mode": self.orders.response.mode, "config": self.orders.config})
         self._checkpoint()
         self._work_off()

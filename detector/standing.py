@@ -237,6 +237,8 @@ class Standing:
         """Go on from a checkpoint."""
         if "cases" in parts:
             self.cases = msgspec.msgpack.decode(parts["cases"], type=dict[str, Case])
+        for case in self.cases.values():  # nobody looked while the daemon was down
+            case.checked_at = 0
 
 
 def _needles(case: Case) -> list[bytes]:
