@@ -58,8 +58,8 @@ class _Event(msgspec.Struct):
     eventTime: str | None = None
     errorCode: str | None = None
     userIdentity: _Who | None = None
-    requestParameters: msgspec.Raw | None = None
-    responseElements: msgspec.Raw | None = None
+    requestParameters: msgspec.Raw = msgspec.Raw(b"null")
+    responseElements: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class _File(msgspec.Struct):
@@ -84,8 +84,7 @@ def assumed(data: bytes) -> list[Assumed] | None:
 
 
 def _of(event: _Event) -> Iterator[Assumed]:
-    asked = _ASKED.decode(event.requestParameters) if event.requestParameters else None
-    answer = _ANSWER.decode(event.responseElements) if event.responseElements else None
+    asked, answer = _ASKED.decode(event.requestParameters), _ANSWER.decode(event.responseElements)
     user, at = answer.assumedRoleUser if answer else None, epoch(event.eventTime)
     if event.errorCode or user is None or at is None or not (user.assumedRoleId and user.arn):
         return

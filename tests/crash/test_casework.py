@@ -1,0 +1,214 @@
+"""Cases over months: a register that fails, people who act beside the daemon, ends, renewals, orders to a responder."""
+
+import pytest
+
+from detector.core.times import iso
+from detector.errors import EdgeError
+from detector.journal import verify
+from detector.local.files import FolderFiles
+from detector.ordering import Ordering
+from detector.register import Register, cases, event
+from detector.response.plan import case_of
+from tests.crash.test_consumer_crash import NOW, World, drain, thief
+
+HOUR = 3600
+
+
+@pytest.fixture
+def world(tmp_path):
+    return World(tmp_path)
+
+
+def started(world, **changes):
+    consumer = world.consumer(**changes)
+    consumer.start()
+    return consumer
+
+
+def revoked(world, **changes):
+    """A daemon that has revoked thief-1's session; the case."""
+    world.put("a", thief("thief-1", world.now - 60))
+    consumer = started(world, **changes)
+    drain(consumer)
+    [case] = world.responder.standing or [None]
+    return consumer, case
+
+
+def register(world, writer="person"):
+    return Register(FolderFiles(world.folder / "cases"), writer)
+
+
+def later(world, consumer, seconds, **files):
+    """Time passes, log files arrive."""
+    world.now += seconds
+    for name, records in files.items():
+        world.put(name, records)
+    drain(consumer)
+    consumer.turn(0)
+
+
+def kinds(world):
+    return [alert["rule_id"].removeprefix("bucketwatch.") for alert in world.alerts() if alert["kind"] == "alarm"]
+
+
+def refused(records):
+    """The same credentials as those that were revoked, and no success."""
+    for record in records:
+        record["userIdentity"]["sessionContext"]["attributes"]["creationDate"] = iso(NOW - 960)
+    return [record | {"errorCode": "AccessDenied", "errorMessage": "x"} for record in records]
+
+
+def test_a_case_is_in_the_register_with_all_that_undo_needs(world):
+    """Plan, what was there before, the finding; and a clean journal."""
+    consumer, case = revoked(world)
+    consumer.stop()
+    found = cases(register(world).all())[case]
+    assert found["state"] == "stands"
+    assert found["before"] == {"a": "was"}
+    assert found["plan"]["actions"]
+    assert found["events"][0]["finding"]["rule_id"]
+    assert verify(world.folder / "journal.jsonl") == []
+
+
+def test_a_register_that_fails_holds_no_denial_up(world, monkeypatch):
+    """The session is denied at once; the event is written when the register takes it, after a restart too."""
+    put = FolderFiles.put
+
+    def full(self, name, data, **how):
+        if "/" in name and self._path.name == "cases":
+            raise EdgeError("no room", retryable=True)
+        return put(self, name, data, **how)
+
+    monkeypatch.setattr(FolderFiles, "put", full)
+    consumer, case = revoked(world)
+    assert case
+    assert ("cases_failed" in {what for what, _ in world.said}) is True
+    consumer.stop()
+    world.gone()
+    assert register(world).all() == []
+    monkeypatch.setattr(FolderFiles, "put", put)
+    again = started(world)
+    again.stop()
+    assert cases(register(world).all())[case]["state"] == "stands"
+
+
+def test_what_a_person_did_is_journalled_once(world):
+    """Also what was done while the daemon was down; and it is not looked after any more."""
+    consumer, case = revoked(world)
+    consumer.stop()
+    world.gone()
+    register(world).add(event(case, "undone", at=world.now, by="person dana", reason="mistake"))
+    world.responder.standing.clear()
+    again = started(world)
+    later(world, again, 400)
+    again.stop()
+    [entry] = world.journal("case")
+    assert (entry["body"]["what"], entry["body"]["by"], entry["body"]["reason"]) == ("undone", "person dana", "mistake")
+    assert "revocation_changed" not in kinds(world)
+    world.gone()
+    third = started(world)
+    third.stop()
+    assert len(world.journal("case")) == 1
+    assert verify(world.folder / "journal.jsonl") == []
+
+
+def test_a_case_that_a_person_took_back_is_not_opened_again(world):
+    """The plan of the alert still waits when a person says no."""
+    world.responder.failures = 100
+    world.put("a", thief("thief-1", world.now - 60))
+    consumer = started(world)
+    drain(consumer)
+    alert = next(a for a in world.alerts() if a["state"] == "opened")
+    case = case_of(alert["alert_id"])
+    made = alert["plan"]
+    register(world).add(event(case, "applied", at=world.now, by="person", plan=made))
+    register(world).add(event(case, "undone", at=world.now + 1, by="person"))
+    later(world, consumer, 61)
+    world.responder.failures = 0
+    later(world, consumer, 61)
+    consumer.stop()
+    assert world.responder.standing == {}
+    assert "refused" in [entry["body"]["status"] for entry in world.journal("revocation")]
+
+
+def test_a_case_ends_when_nobody_tries_any_more(world):
+    """Half a day, then it is taken back; journalled, in the register, and silent."""
+    consumer, case = revoked(world)
+    later(world, consumer, 12 * HOUR - 1)
+    assert case in world.responder.standing
+    later(world, consumer, 2)
+    assert world.responder.standing == {}
+    consumer.stop()
+    assert [entry["body"]["case_id"] for entry in world.journal("revocation_ends")] == [case]
+    assert cases(register(world).all())[case]["state"] == "lifted"
+    assert [kind for kind in kinds(world) if kind.startswith("revocation")] == []
+
+
+def test_a_case_is_kept_while_somebody_tries(world):
+    """A refusal keeps it for a day; that is told; the effect stands in the register."""
+    consumer, case = revoked(world)
+    later(world, consumer, 11 * HOUR, b=refused(thief("thief-1", NOW + 11 * HOUR - 100)))
+    later(world, consumer, HOUR + 1)
+    assert kinds(world)[-2:] == ["revocation_holding", "revocation_renewed"]
+    assert case in world.responder.standing
+    assert "holding" in cases(register(world).all())[case]["effect"]
+    later(world, consumer, 24 * HOUR)
+    assert world.responder.standing == {}
+    consumer.stop()
+
+
+def test_what_somebody_else_took_away_is_critical(world):
+    """Looked at every five minutes, and at once after a restart."""
+    consumer, case = revoked(world)
+    world.responder.standing.clear()
+    later(world, consumer, 100)
+    assert "revocation_changed" not in kinds(world)
+    later(world, consumer, 300)
+    assert kinds(world).count("revocation_changed") == 1
+    later(world, consumer, 300)
+    consumer.stop()
+    world.gone()
+    again = started(world)
+    later(world, again, 300)
+    again.stop()
+    assert kinds(world).count("revocation_changed") == 1
+    changed = [told for told in register(world).all() if told["what"] == "changed"]
+    assert [told["case_id"] for told in changed] == [case]
+
+
+def test_an_end_that_fails_is_tried_again(world):
+    """Somebody edited the policy: it is not taken back, and not forgotten."""
+    consumer, case = revoked(world)
+    remove = world.responder.remove
+    world.responder.remove = lambda plan, before: remove({"case_id": "x"}, before).__class__(case, "refused", "edited")
+    later(world, consumer, 12 * HOUR + 1)
+    later(world, consumer, 60)
+    assert len(world.journal("revocation_ends")) == 1
+    world.responder.remove = remove
+    later(world, consumer, HOUR)
+    assert world.responder.standing == {}
+    consumer.stop()
+
+
+def test_an_order_names_the_log_files_and_writes_nothing_to_iam(tmp_path):
+    """With a responder of its own the daemon orders: plan, finding, and where to read it."""
+    world = World(tmp_path, responder="separate")
+    world.put("early", thief("reader-1", NOW - 200, 3))
+    world.put("a", thief("thief-1", NOW - 60))
+    consumer = world.consumer()
+    consumer.edges.responder = Ordering()
+    consumer.start()
+    drain(consumer)
+    assert world.responder.standing == {}
+    [order] = [told for told in register(world).all() if told["what"] == "ordered"]
+    assert any(name.endswith("a.json.gz") for name in order["logs"])
+    assert order["finding"]["principal"]["session_name"] == "thief-1"
+    [entry] = world.journal("revocation")
+    assert entry["body"]["status"] == "ordered"
+    answers = register(world, "responder")
+    answers.add(event(order["case_id"], "applied", at=world.now, by="responder", plan=order["plan"]))
+    later(world, consumer, 61)
+    later(world, consumer, 1, b=refused(thief("thief-1", NOW + 30)))
+    assert kinds(world) == ["revocation_holding"]
+    consumer.stop()
+    assert [e["body"]["what"] for e in world.journal("case")] == ["applied"]

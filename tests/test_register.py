@@ -1,0 +1,90 @@
+"""Laws of the register: events by several writers, read in the order of their times; files that are none do no harm."""
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detector.local.files import FolderFiles
+from detector.register import LONGEST, Register, cases, event, in_order
+
+CASE, OTHER = "0123456789abcdef", "fedcba9876543210"
+AT = 1_777_626_000
+PLAN = {"case_id": CASE, "session": "s", "actions": [{}]}
+
+
+def test_each_reads_what_the_others_wrote_once(tmp_path):
+    """A writer does not read its own; all of it is there for who asks for all."""
+    daemon, person = (Register(FolderFiles(tmp_path), writer) for writer in ("daemon", "person"))
+    daemon.add(event(CASE, "applied", at=AT, by="daemon", plan=PLAN))
+    person.add(event(CASE, "undone", at=AT + 5, by="person x", reason="a drill"))
+    assert [told["what"] for told in daemon.new()] == ["undone"]
+    assert daemon.new() == []
+    assert [(told["what"], told["writer"]) for told in person.new()] == [("applied", "daemon")]
+    assert [told["what"] for told in Register(FolderFiles(tmp_path), "responder").all()] == ["applied", "undone"]
+
+
+def test_an_effect_takes_the_place_of_the_one_before(tmp_path):
+    """It is no news: only who lists the cases reads it."""
+    daemon, person = (Register(FolderFiles(tmp_path), writer) for writer in ("daemon", "person"))
+    for number in range(3):
+        daemon.add(event(CASE, "effect", at=AT + number, by="daemon", detail=str(number)))
+    assert person.new() == []
+    assert cases(person.all())[CASE]["effect"] == "2"
+
+
+def test_what_is_no_event_is_passed_over(tmp_path):
+    """Other names, other JSON, another case than its folder says, endless files: none of it stops the rest."""
+    good = event(CASE, "applied", at=AT, by="daemon", plan=PLAN)
+    files = {
+        f"daemon/{CASE}/20260501T000000Z-applied.json": json.dumps(good),
+        f"daemon/{OTHER}/20260501T000000Z-applied.json": json.dumps(good),
+        f"stranger/{CASE}/20260501T000000Z-applied.json": json.dumps(good),
+        f"daemon/{CASE}/x": json.dumps(good),
+        f"daemon/{CASE}/a.json": "{",
+        f"daemon/{CASE}/b.json": "[" * 100_000,
+        f"daemon/{CASE}/c.json": json.dumps(good | {"at": "soon"}),
+        f"daemon/{CASE}/d.json": json.dumps(good | {"detail": "x" * LONGEST}),
+        f"daemon/{CASE}/e.json": json.dumps([good]),
+        "daemon/../x.json": json.dumps(good),
+    }
+    for name, text in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    assert [told["case_id"] for told in Register(FolderFiles(tmp_path), "person").all()] == [CASE]
+
+
+def test_the_story_of_a_case():
+    """Ordered, applied, extended, undone, applied again: the plan is the last one, what was there the first."""
+    story = [
+        event(CASE, "ordered", at=AT, by="daemon", plan=PLAN | {"v": 0}),
+        event(CASE, "applied", at=AT + 1, by="responder", plan=PLAN | {"v": 1}, before={"a": "was"}),
+        event(CASE, "applied", at=AT + 2, by="person", plan=PLAN | {"v": 2}, before={"a": "ours", "b": "late"}),
+    ]
+    found = cases(story)[CASE]
+    assert (found["state"], found["plan"]["v"], found["before"]) == ("stands", 2, {"a": "was", "b": "late"})
+    story.append(event(CASE, "undone", at=AT + 3, by="person"))
+    assert cases(story)[CASE]["state"] == "undone"
+    story.append(event(CASE, "applied", at=AT + 4, by="person", plan=PLAN, before={"a": "new"}))
+    found = cases(story)[CASE]
+    assert (found["state"], found["before"]) == ("stands", {"a": "new"})
+
+
+def test_what_is_refused_opens_nothing():
+    story = [event(CASE, "ordered", at=AT, by="daemon", plan=PLAN), event(CASE, "refused", at=AT + 1, by="responder")]
+    assert cases(story)[CASE]["state"] == "refused"
+    story.insert(1, event(CASE, "applied", at=AT, by="responder", plan=PLAN))
+    assert cases(story)[CASE]["state"] == "stands"
+
+
+@given(st.permutations(range(6)))
+def test_the_order_of_files_is_of_no_matter(order):
+    """Times decide; an order comes before what answers it in the same second."""
+    story = [
+        event(CASE, "ordered", at=AT, by="d", plan=PLAN), event(CASE, "applied", at=AT, by="r", plan=PLAN),
+        event(CASE, "undone", at=AT, by="p"), event(OTHER, "ordered", at=AT, by="d", plan=PLAN),
+        event(OTHER, "failed", at=AT + 9, by="r"), event(CASE, "effect", at=AT + 3, by="d", detail="x"),
+    ]  # fmt: skip
+    found = cases(in_order([story[number] for number in order]))
+    assert {case: one["state"] for case, one in found.items()} == {CASE: "undone", OTHER: "failed"}
