@@ -20,10 +20,13 @@ from detector.errors import EdgeError, StateError
 from detector.hourly import Hourly
 from detector.reading import Reading
 from detector.register import Register, What, event
+from detector.response.notices import notice
 from detector.source import Applied
 from detector.spool import Entry
 from detector.standing import LIFTED, ORDERED, STANDS, UNDONE, Case, Standing
 
+PATIENCE = 60
+"""Seconds for which a failure that may pass by itself is nobody's concern."""
 POLL = 60
 """Seconds between looks into the register."""
 EFFECT = 600
@@ -74,13 +77,17 @@ class Casework:
         self._effects: dict[str, tuple[float, str]] = {}
         self._polled = 0.0
         self._dirty = self._touched = False
+        self._failing: dict[str, int] = {}
+        self._told_failed: set[str] = set()
 
     def carry_out(self, entry: Entry, settle: Callable[[], None]) -> Applied:
         """Do what an entry's plan says, if it is still right. Raises Hurry."""
         plan, finding = entry.plan or {}, entry.body
         case, now = str(plan["case_id"]), int(self._clock())
-        if (why := self._outdated(case, finding, now)) is not None:
+        if (why := self._outdated(case)) is not None:
             return Applied(case, "refused", why)
+        if now - (epoch(finding.get("last_at")) or 0) > self.max_age:
+            return self._failed(entry, Applied(case, "refused", "the finding is older than response.max_age by now"))
         who = str(plan.get("principal_id") or case)
         if not self.hourly.room(who, now):
             if told := self.hourly.refused(now):
@@ -104,7 +111,8 @@ class Casework:
             self.hourly.give_back(who)
         if applied.status in ("applied", "already", "ordered"):
             self._opened(entry, applied, now)
-        return applied
+            return applied
+        return self._failed(entry, applied)
 
     def note_read(self, names: Iterable[str]) -> None:
         """These log files were read: another process has to find them again."""
@@ -171,12 +179,20 @@ class Casework:
         """Whether a checkpoint would hold something new."""
         return self.standing.unsaved or self._dirty
 
-    def _outdated(self, case: str, finding: Mapping[str, Any], now: int) -> str | None:
-        """Why what was right when planned is not any more: a long outage, another mode, a person who was there."""
+    def _failed(self, entry: Entry, applied: Applied) -> Applied:
+        """It was not carried out: a person has to, and is told once; of what may pass only if it does not."""
+        now, case = int(self._clock()), applied.case_id
+        since = self._failing.setdefault(case, now)
+        if case not in self._told_failed and not (applied.passing and now - since < PATIENCE):
+            self._told_failed.add(case)
+            told = f"{applied.status}: {applied.detail}"
+            self._alarm("revocation_failed", notice(entry.plan or {}, "failed", told, since=now, now=now))
+        return applied
+
+    def _outdated(self, case: str) -> str | None:
+        """Why what was right when planned is not any more: another mode, a person who was there."""
         if self.edges.responder is None:
             return "the daemon is no longer in enforce mode"
-        if now - (epoch(finding.get("last_at")) or 0) > self.max_age:
-            return "the finding is older than response.max_age by now"
         known = self.standing.cases.get(case)
         if known is not None and known.state == UNDONE:
             return "a person took this case back: only a person applies it again"
@@ -240,6 +256,8 @@ class Casework:
             self.standing.end(case_id, what, at)
         elif what in ("refused", "failed") and known and known.state == ORDERED:
             self.standing.end(case_id, LIFTED, at)
+            why = f"the responder {what} it: {told.get('detail', '')}"
+            self._alarm("revocation_failed", notice(known.plan, "failed", why, since=now, now=now))
         elif what == "changed" and known:
             self._alarm("revocation_changed", self.standing.tell_changed(known, str(told.get("detail", "")), now))
 

@@ -168,13 +168,14 @@ class Lease(Protocol):
 class Applied:
     """What came of a revocation: `applied`, `already`, `ordered`, `refused` or `failed`, and why.
 
-    before: by an action's name what was there, where taking it back needs to know.
+    before: by an action's name what was there, where taking it back needs to know. passing: what failed may work soon.
     """
 
     case_id: str
     status: str
     detail: str
     before: Mapping[str, Any] = field(default_factory=dict)
+    passing: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,8 @@ from detector.source import Standing as Lying
 DAY = 86_400
 CHECK = 300
 """Seconds after which it is looked anew whether a case is still as it was written."""
+ANSWER = 120
+"""Seconds within which the responder's own process has to answer an order."""
 CLOSED_KEPT = 90 * DAY
 """Seconds for which a case that was taken back is remembered: nothing opens it again."""
 ORDERED, STANDS, UNDONE, LIFTED = "ordered", "stands", "undone", "lifted"
@@ -150,8 +152,8 @@ class Standing:
 
     def alarms(self, now: int) -> Iterator[dict[str, Any]]:
         """What has not been told yet of how the cases hold."""
-        for case in self.standing():
-            for what, told in _signs(case, self._verify_after):
+        for case in self.cases.values():
+            for what, told in _signs(case, self._verify_after, now):
                 if self._is_new(case, what):
                     yield notice(case.plan, what, told, since=case.applied_at, now=now)
 
@@ -278,8 +280,12 @@ def _inside(action: Mapping[str, Any], events: AccessBatch, rows: Any) -> Any:
     return ~np.array(own, np.bool_)
 
 
-def _signs(case: Case, verify_after: int) -> Iterator[tuple[str, str]]:
+def _signs(case: Case, verify_after: int, now: int) -> Iterator[tuple[str, str]]:
     """What can be said of how a case holds."""
+    if case.state == ORDERED and now - case.applied_at >= ANSWER:
+        yield "unanswered", f"Case {case.id} was ordered at {iso(case.applied_at)}; nobody has answered yet."
+    if case.state != STANDS:
+        return
     name, applied = case.plan.get("session") or case.id, iso(case.applied_at)
     if case.successes:
         late = f"succeeded more than {duration(verify_after)} after it was denied at {applied}"

@@ -86,7 +86,8 @@ class IamResponder:
         except RefusedError as why:
             return Applied(case, "refused", str(why))
         except EdgeError as error:
-            return Applied(case, "refused" if code_of(error) in REFUSALS else "failed", str(error))
+            status = "refused" if code_of(error) in REFUSALS else "failed"
+            return Applied(case, status, str(error), passing=error.retryable)
 
     def _place(self, action: Action) -> _Inline | _Key | BucketPolicy | Boundary:
         # made anew each time: credentials of another account end after an hour, revocations are rare

@@ -10,6 +10,10 @@ from detector.core.alarm import alarm
 RULE = "bucketwatch.revocation_"
 
 
+WITH_PLAN = frozenset({"failed", "unanswered"})
+"""Notices that have the plan in them: a person has to carry it out."""
+
+
 class _Notice(NamedTuple):
     """Of one kind. CASE and ALERT in a runbook stand for the ids."""
 
@@ -25,6 +29,19 @@ NOTICES = {
         "1. Is the policy on the role (`bucketwatch respond list`)? 2. IAM may take minutes: if it goes on, deny the"
         " session whenever its credentials were issued (`bucketwatch respond plan ALERT --unbounded`), or attach"
         " AWSDenyAll to the role, which hits all of its sessions. 3. Look for chained roles.",
+    ),
+    "failed": _Notice(
+        "critical",
+        "A revocation could not be carried out",
+        "The session reads on. Run the plan's command with rights of your own, now; then see why (`bucketwatch"
+        " doctor`): does the responder have iam:PutRolePolicy on this role's path, is its trust right, is the role's"
+        " quota full?",
+    ),
+    "unanswered": _Notice(
+        "critical",
+        "The responder does not answer",
+        "The session reads on. Is `bucketwatch respond serve` running, and does it read the same register"
+        " (response.cases)? Until it does: `bucketwatch respond apply ALERT`.",
     ),
     "holding": _Notice(
         "medium",
@@ -66,7 +83,7 @@ NOTICES = {
 def notice(plan: Mapping[str, Any], what: str, told: str, *, since: int, now: int) -> dict[str, Any]:
     """The alarm about a plan's case. since, now: epoch seconds; what is told twice has another `since`."""
     kind, case, alert = NOTICES[what], str(plan.get("case_id", "")), str(plan.get("alert_id", ""))
-    return alarm(
+    told_of = alarm(
         RULE + what,
         case,
         "opened",
@@ -78,3 +95,4 @@ def notice(plan: Mapping[str, Any], what: str, told: str, *, since: int, now: in
         group={"case": case, "session": str(plan.get("session") or "")},
         severity=kind.severity,
     )
+    return told_of | ({"plan": dict(plan)} if what in WITH_PLAN else {})

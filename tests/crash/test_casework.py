@@ -212,3 +212,39 @@ def test_an_order_names_the_log_files_and_writes_nothing_to_iam(tmp_path):
     assert kinds(world) == ["revocation_holding"]
     consumer.stop()
     assert [e["body"]["what"] for e in world.journal("case")] == ["applied"]
+
+
+@pytest.mark.parametrize(("passing", "after"), [(False, 0), (True, 61)])
+def test_a_revocation_that_fails_is_a_persons_work(world, passing, after):
+    """What AWS denies is paged at once, what may pass after a minute; once, with the command to run."""
+    world.responder.failures, world.responder.passing = 1000, passing
+    consumer, _ = revoked(world)
+    assert kinds(world) == (["revocation_failed"] if not after else [])
+    later(world, consumer, 61)
+    later(world, consumer, 1)
+    assert kinds(world) == ["revocation_failed"]
+    [told] = [alert for alert in world.alerts() if alert["kind"] == "alarm"]
+    assert told["severity"] == "critical"
+    assert told["plan"]["commands"][0].startswith("aws iam put-role-policy")
+    later(world, consumer, 3600)
+    consumer.stop()
+    assert kinds(world) == ["revocation_failed"]
+
+
+def test_an_order_that_nobody_answers_is_critical_and_a_refusal_is_told(tmp_path):
+    """The daemon has no rights: if its responder is down or says no, a person has to act."""
+    world = World(tmp_path, responder="separate")
+    world.put("a", thief("thief-1", NOW - 60))
+    consumer = world.consumer()
+    consumer.edges.responder = Ordering()
+    consumer.start()
+    drain(consumer)
+    later(world, consumer, 100)
+    assert kinds(world) == []
+    later(world, consumer, 21)
+    assert kinds(world) == ["revocation_unanswered"]
+    [order] = [told for told in register(world).all() if told["what"] == "ordered"]
+    register(world, "responder").add(event(order["case_id"], "refused", at=world.now, by="responder", detail="no"))
+    later(world, consumer, 61)
+    assert kinds(world) == ["revocation_unanswered", "revocation_failed"]
+    consumer.stop()

@@ -78,7 +78,7 @@ class Twin:
     separate = False
 
     def __init__(self) -> None:
-        self.standing, self.calls, self.failures = {}, [], 0
+        self.standing, self.calls, self.failures, self.passing = {}, [], 0, True
 
     def before(self, plan):
         return Applied(plan["case_id"], "applied", "", {"a": "was"})
@@ -94,7 +94,7 @@ class Twin:
         self.calls.append(plan["case_id"])
         if self.failures:
             self.failures -= 1
-            return Applied(plan["case_id"], "failed", "AWS asks to slow down")
+            return Applied(plan["case_id"], "failed", "AWS asks to slow down", passing=self.passing)
         status = "already" if plan["case_id"] in self.standing else "applied"
         self.standing.setdefault(plan["case_id"], plan["actions"])
         return Applied(plan["case_id"], status, "")
