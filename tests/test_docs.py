@@ -27,8 +27,9 @@ PAGES = sorted(
     [*ROOT.glob("*.md"), *(page for name in ("deploy", "docs", "rules") for page in (ROOT / name).glob("*.md"))],
     key=lambda path: path.as_posix(),
 )
-README, OPERATOR, LANGUAGE = (
-    (ROOT / name).read_text("utf-8") for name in ("README.md", "docs/operator.md", "rules/README.md")
+README, OPERATOR, LANGUAGE, RESPONDER = (
+    (ROOT / name).read_text("utf-8")
+    for name in ("README.md", "docs/operator.md", "rules/README.md", "docs/responder.md")
 )
 FENCE = re.compile(r"^```(\w+)(?: ([^\n]*))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -169,7 +170,8 @@ OPTIONS = sorted(
 def test_every_option_is_named(words, option):
     if option == "-h":
         return
-    assert re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", README), f"{' '.join(words)} {option}"
+    page = RESPONDER if words[:1] == ("respond",) else README
+    assert re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", page), f"{' '.join(words)} {option}"
 
 
 def _fields(model: type[BaseModel], path: str = "") -> Iterator[str]:
