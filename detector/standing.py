@@ -256,6 +256,8 @@ def _is_denied(action: Mapping[str, Any], who: Principal) -> bool:
     ids: Sequence[str] = action["denial"]["user_ids"]
     if ids:
         return who.principal_id in list(ids)
+    if person := action["denial"].get("source_identity"):
+        return who.role_shown == action["target"] and bool(who.source_identity == person)
     if action["writes"] == "access_key":
         return bool(who.access_key == action["name"])
     if action["writes"] == "user_policy":
@@ -293,7 +295,8 @@ def _signs(case: Case, verify_after: int, now: int) -> Iterator[tuple[str, str]]
     elif case.denied:
         after = f"{max(0, case.first_denied - case.applied_at)} s later the first of its requests was refused"
         last = f" Its last success was {case.last_success - case.applied_at} s after." if case.last_success else ""
-        yield "holding", f"{name} was denied at {applied}; {after}, {case.denied:,} in all so far.{last}"
+        saved = f"{case.denied:,} in all so far, and what they asked for did not leave"
+        yield "holding", f"{name} was denied at {applied}; {after}, {saved}.{last}"
     if case.back_since:
         whose = "credentials issued after the denial: its owner, or a thief who can assume the role again"
         yield "back", f"{name} reads again since {iso(case.back_since)}, with {whose}."

@@ -50,6 +50,7 @@ class IamResponder:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._accounts, self._sleep, self._clock = dict(accounts or {}), sleep, clock
+        self._own: set[tuple[str, str]] = set()
 
     def before(self, plan: Mapping[str, Any]) -> Applied:
         """What is there that taking it back needs to know; nothing is written."""
@@ -102,11 +103,24 @@ class IamResponder:
             return _Key(api)
         return _Inline(api, "role" if action.writes == "role_policy" else "user", self._sleep, self._clock)
 
+    def _not_ourselves(self, actions: list[Action]) -> None:
+        """A forged log must not turn us off: never the role that this process runs as, or one that it assumes."""
+        if not self._own:
+            with edge("ask who we are"):
+                arn = str(client("sts").get_caller_identity()["Arn"])
+            known = [arn, *(other.role_arn for other in self._accounts.values() if other)]
+            self._own = {_account_and_name(one) for one in known}
+        for action in actions:
+            if _account_and_name(action.target) in self._own and action.writes != "bucket_policy":
+                raise RefusedError(f"{action.target} is whom bucketwatch runs as: it would lock itself out")
+
     def _before(self, plan: Mapping[str, Any], actions: list[Action]) -> Applied:
+        self._not_ourselves(actions)
         before = {f"{action.writes} {action.target}": self._place(action).before(action) for action in actions}
         return Applied(plan["case_id"], "applied", "read", before)
 
     def _apply(self, plan: Mapping[str, Any], actions: list[Action]) -> Applied:
+        self._not_ourselves(actions)
         told = [self._place(action).put(action) for action in actions]
         new = any(new for new, _ in told)
         return Applied(plan["case_id"], "applied" if new else "already", "; ".join(text for _, text in told))
@@ -131,6 +145,13 @@ def _checked(plan: Mapping[str, Any]) -> list[Action]:
         return [action_of(action, case) for action in actions]
     except (ValueError, TypeError, AttributeError) as error:
         raise RefusedError(f"the plan is not carried out: {error}") from error
+
+
+def _account_and_name(arn: str) -> tuple[str, str]:
+    """Of a role, a session or a user: the account, and the name without path or session."""
+    account, _, resource = arn.partition("::")[2].partition(":")
+    parts = resource.split("/")
+    return account, parts[1] if parts[0] == "assumed-role" and len(parts) > 1 else parts[-1]
 
 
 class _Inline:

@@ -69,6 +69,7 @@ def subject_of(settings: Settings, rules: list[Rule]) -> Subject:
     from detector.settings import Sns, Sqs
 
     response = settings.response
+    separate = response.responder == "separate"
     return Subject(
         queue_url=settings.source.queue_url if isinstance(settings.source, Sqs) else "",
         log_buckets=settings.accept.buckets if isinstance(settings.source, Sqs) else (),
@@ -77,12 +78,22 @@ def subject_of(settings: Settings, rules: list[Rule]) -> Subject:
         prefer=settings.prefer,
         topics=tuple(alert.topic_arn for alert in settings.alerts if isinstance(alert, Sns)),
         own={what: place for what in ("state", "journal") if (place := _place(getattr(settings, what)))},
+        others={
+            what: place
+            for what, kept in (
+                ("quarantine", settings.quarantine),
+                ("archive", settings.archive),
+                ("register of cases", response.cases),
+            )
+            if (place := _place(kept))
+        },
         mode=response.mode,
         armed=response.armed,
         responders={
-            account: Role(how.role_arn, how.external_id or "") if how.role_arn else None
+            account: Role(how.role_arn, how.external_id or "") if how.role_arn and not separate else None
             for account, how in response.accounts.items()
         },
+        separate=separate,
         revoking=sum("revoke" in rule.respond for rule in rules),
         canaries=settings.canary.objects if settings.canary else (),
     )

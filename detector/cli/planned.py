@@ -31,6 +31,7 @@ def planned(
     *,
     unbounded: bool,
     presigned: str,
+    person: bool,
 ) -> dict[str, Any]:
     """One plan for all of these alerts, with the finding it is for."""
     from detector.cli.joined import policy
@@ -41,7 +42,7 @@ def planned(
     now, allowed = int(time.time()), policy(settings)
     findings = [_found(settings, alert, from_) for alert in alerts]
     more = [chained for finding in findings for chained in _chained(finding, logs or ())]
-    how: dict[str, Any] = {"unbounded": unbounded}
+    how: dict[str, Any] = {"unbounded": unbounded, "person": person}
     if presigned:
         how |= {"presigned_after": _age(presigned), "signers": _signers(findings, logs or ())}
     plans = [plan_of(finding, planned_at=now, settings=allowed, **how) for finding in [*findings, *more]]

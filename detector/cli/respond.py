@@ -40,6 +40,9 @@ Presigned = Annotated[
         help="Deny signed URLs of the buckets, not the session: those signed longer ago than this (0s: all).",
     ),
 ]
+Person = Annotated[
+    bool, typer.Option("--person", help="Deny the person (source identity) in all roles of the finding.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -52,13 +55,14 @@ def plan(
     logs: Logs = None,
     unbounded: Unbounded = False,
     presigned: Presigned = "",
+    person: Person = False,
     as_json: AsJson = False,
 ) -> None:
     """Show what would be done: to whom, by which policy, whom else it hits, what it cannot stop. Writes nothing.
 
     Example: bucketwatch respond plan a-0123456789abcdef --config bucketwatch.yaml
     """
-    made = planned(settings_of(config), alerts, from_, logs, unbounded=unbounded, presigned=presigned)
+    made = planned(settings_of(config), alerts, from_, logs, unbounded=unbounded, presigned=presigned, person=person)
     if as_json:
         typer.echo(json.dumps(made, indent=1))
         return
@@ -74,6 +78,7 @@ def apply(
     logs: Logs = None,
     unbounded: Unbounded = False,
     presigned: Presigned = "",
+    person: Person = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Carry a plan out, after showing it. What stands can be taken back with `respond undo`.
@@ -85,7 +90,7 @@ def apply(
     from detector.register import Register, event
 
     settings = settings_of(config)
-    made = planned(settings, alerts, from_, logs, unbounded=unbounded, presigned=presigned)
+    made = planned(settings, alerts, from_, logs, unbounded=unbounded, presigned=presigned, person=person)
     show(made)
     if made["forbidden"]:
         raise InputError(

@@ -94,7 +94,8 @@ def mode(subject: Subject) -> Iterator[Result]:
         told = f"{subject.revoking} rules say revoke, but mode is off: alerts carry no plans"
         yield Result("response", "warn", told, "response.mode", "use mode plan")
     else:
-        yield Result("response", "ok", f"mode {subject.mode}, {subject.revoking} rules that revoke")
+        whose = ", carried out by `bucketwatch respond serve`" if subject.separate and subject.mode == "enforce" else ""
+        yield Result("response", "ok", f"mode {subject.mode}, {subject.revoking} rules that revoke{whose}")
 
 
 def canaries(subject: Subject, ask: Ask) -> Iterator[Result]:

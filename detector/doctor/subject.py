@@ -32,7 +32,10 @@ class Role:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """queue_url: empty for a directory source. own: places of state and journal. revoking: rules that say `revoke`."""
+    """queue_url: empty for a directory source. own: places of state and journal; others: of what else the daemon
+    writes. responders: roles that it assumes itself. separate: another process carries plans out. revoking: rules that
+    say `revoke`.
+    """
 
     queue_url: str = ""
     log_buckets: tuple[str, ...] = ()
@@ -41,9 +44,11 @@ class Subject:
     prefer: Mapping[str, str] = field(default_factory=dict)
     topics: tuple[str, ...] = ()
     own: Mapping[str, Place] = field(default_factory=dict)
+    others: Mapping[str, Place] = field(default_factory=dict)
     mode: str = "plan"
     armed: bool = False
     responders: Mapping[str, Role | None] = field(default_factory=dict)
+    separate: bool = False
     revoking: int = 0
     canaries: tuple[str, ...] = ()
 

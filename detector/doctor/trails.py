@@ -164,7 +164,7 @@ def loops(subject: Subject, ask: Ask, partition: str) -> Iterator[Result]:
     """Trails that log the detector's own reads and writes: these make new log files, which it reads, and so on."""
     answer, every = trails_of(subject, ask)
     ours = dict.fromkeys(subject.log_buckets, "log bucket")
-    ours |= {place.bucket: f"bucket of the {what}" for what, place in subject.own.items()}
+    ours |= {place.bucket: f"bucket of the {what}" for what, place in {**subject.own, **subject.others}.items()}
     found = False
     for trail in every:
         if trail.selected.found is None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from detector.response.documents import BUCKET_ARN, Denial, document, policy_name, policy_text, sid, statement
-from detector.response.identity import ACCESS_KEY, OTHER_ID, POLICY_ARN, ROLE_ARN, USER_ARN, USER_ID
+from detector.response.identity import ACCESS_KEY, OTHER_ID, POLICY_ARN, ROLE_ARN, SESSION_NAME, USER_ARN, USER_ID
 
 Writes = Literal["role_policy", "user_policy", "access_key", "bucket_policy", "boundary"]
 SHARED = frozenset({"bucket_policy", "boundary"})
@@ -78,21 +78,27 @@ def action_of(told: Mapping[str, Any], case_id: str) -> Action:
         _refuse("its permissions boundary is not a policy as AWS names it")
     if not all(USER_ID.fullmatch(one) or OTHER_ID.fullmatch(one) for one in denial.user_ids):
         _refuse("it does not name sessions as AWS writes them")
-    if writes == "access_key":
-        right = written is None and denial == Denial() and ACCESS_KEY.fullmatch(name) is not None
-    elif writes == "bucket_policy":
-        right = name == sid(case_id) and written == statement(case_id, denial, target)
-    elif writes == "boundary":
-        right = name == sid(case_id) and written == statement(case_id, denial)
-    else:
-        right = name == policy_name(case_id) and written == document(case_id, denial)
-    if not right:
+    if denial.source_identity and not SESSION_NAME.fullmatch(denial.source_identity):
+        _refuse("it does not name a person as AWS writes them")
+    action = Action(writes, target, target_id, name, account, denial, written, boundary)  # type: ignore[arg-type]
+    if not _is_right(action, case_id):
         _refuse("its policy is not the one bucketwatch writes for it: it was edited")
     if writes != "bucket_policy" and {account} != {arn.split(":")[4] for arn in (target, boundary) if arn}:
         _refuse("its account is not the target's: it was edited")
     if SHAPES[writes] is ROLE_ARN and any(one.partition(":")[0] != target_id for one in denial.user_ids):
         _refuse("it denies sessions of another role: it was edited")
-    return Action(writes, target, target_id, name, account, denial, written, boundary)  # type: ignore[arg-type]
+    return action
+
+
+def _is_right(action: Action, case_id: str) -> bool:
+    """Whether name and document are those that follow from case and denial."""
+    denial, written = action.denial, action.document
+    if action.writes == "access_key":
+        return written is None and denial == Denial() and ACCESS_KEY.fullmatch(action.name) is not None
+    if action.writes in SHARED:
+        bucket = action.target if action.writes == "bucket_policy" else ""
+        return action.name == sid(case_id) and written == statement(case_id, denial, bucket)
+    return action.name == policy_name(case_id) and written == document(case_id, denial)
 
 
 SHAPES = {

@@ -51,13 +51,15 @@ class Denial(NamedTuple):
     """Who is denied. All that is given must hold for a request to be denied.
 
     user_ids: values of `aws:userid`; until: epoch second up to which credentials were issued; outside: own networks;
-    presigned_after: any URL signed by query string, if its signature is older than so many seconds.
+    presigned_after: any URL signed by query string, if its signature is older than so many seconds; source_identity: of
+    a person, through all roles that they assume.
     """
 
     user_ids: tuple[str, ...] = ()
     until: int | None = None
     outside: Networks = Networks()
     presigned_after: int | None = None
+    source_identity: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in a plan."""
@@ -66,6 +68,7 @@ class Denial(NamedTuple):
             "issued_until": None if self.until is None else iso(self.until),
             "outside": {name: list(values) for name, values in self.outside._asdict().items()},
             "presigned_after": self.presigned_after,
+            "source_identity": self.source_identity,
         }
 
     @classmethod
@@ -74,7 +77,7 @@ class Denial(NamedTuple):
         try:
             until = None if told["issued_until"] is None else epoch(told["issued_until"])
             outside = Networks(**{name: tuple(values) for name, values in told["outside"].items()})
-            denial = cls(tuple(told["user_ids"]), until, outside, told["presigned_after"])
+            denial = cls(tuple(told["user_ids"]), until, outside, told["presigned_after"], told["source_identity"])
         except (KeyError, TypeError, AttributeError) as error:
             msg = "not a denial as bucketwatch writes it"
             raise ValueError(msg) from error
@@ -88,7 +91,8 @@ class Denial(NamedTuple):
         longer = self.until is None or (other.until is not None and self.until >= other.until)
         wider = not any(self.outside) or self.outside == other.outside
         more = not self.user_ids or set(self.user_ids) >= set(other.user_ids or {""})
-        return longer and wider and more and self.presigned_after == other.presigned_after
+        same = self.presigned_after == other.presigned_after and self.source_identity in ("", other.source_identity)
+        return longer and wider and more and same
 
 
 def denial_of(case_id: str, written: Any, bucket: str = "") -> Denial | None:
@@ -102,7 +106,8 @@ def denial_of(case_id: str, written: Any, bucket: str = "") -> Denial | None:
         values = (public.get("aws:SourceIp", []), private.get("aws:SourceVpc", []), private.get("aws:SourceVpce", []))
         outside = Networks(*map(tuple, values))
         age = int(condition.get("NumericGreaterThan", {}).get("s3:signatureAge", "0")) // 1000 if signed else None
-        denial = Denial((ids,) if isinstance(ids, str) else tuple(ids), until, outside, age)
+        person = equals.get("aws:SourceIdentity", "")
+        denial = Denial((ids,) if isinstance(ids, str) else tuple(ids), until, outside, age, person)
         return denial if statement(case_id, denial, bucket) == written else None
     except (KeyError, TypeError, AttributeError, ValueError):
         return None
@@ -111,7 +116,7 @@ def denial_of(case_id: str, written: Any, bucket: str = "") -> Denial | None:
 def statement(case_id: str, denial: Denial, bucket: str = "") -> dict[str, Any]:
     """The one statement that denies. bucket: its ARN, for a statement of the bucket's policy."""
     conditions = _conditions(denial)
-    if not denial.user_ids and denial.until is None and denial.presigned_after is None:
+    if not (denial.user_ids or denial.source_identity) and denial.until is None and denial.presigned_after is None:
         msg = "a denial of everybody"
         raise ValueError(msg)
     if bucket and not (denial.user_ids or denial.presigned_after is not None):
@@ -142,6 +147,8 @@ def _conditions(denial: Denial) -> dict[str, Any]:
         if any(private.values()):
             conditions["StringNotEquals"] = {key: values for key, values in private.items() if values}
         conditions["BoolIfExists"] = {"aws:ViaAWSService": "false"}  # a service calling for it has other addresses
+    if denial.source_identity:
+        conditions.setdefault("StringEquals", {})["aws:SourceIdentity"] = denial.source_identity
     if denial.presigned_after is not None:
         conditions.setdefault("StringEquals", {})["s3:authType"] = "REST-QUERY-STRING"
         if denial.presigned_after:

@@ -23,7 +23,7 @@ OWN_ROLES = ("bucketwatch*", "detector-*", "*breakglass*", "*break-glass*")
 WITHDRAWABLE = frozenset({"baseline", "first_seen", "unaudited", "silence"})
 """Kinds of finding that are opened on part of the data and may be withdrawn."""
 
-ON_ROLES = frozenset({"credential_set", "session_name", "off_host", "role_sessions"})
+ON_ROLES = frozenset({"credential_set", "session_name", "off_host", "role_sessions", "person"})
 """Means that write to the session's role."""
 
 
@@ -135,7 +135,7 @@ def _on_role(case: Case) -> bool:
 
 def _named(case: Case) -> bool:
     """Whether the means rests on the session's id."""
-    return _on_role(case) and case.kind.means != "role_sessions"
+    return _on_role(case) and case.kind.means not in ("role_sessions", "person")
 
 
 def _two_at_once(case: Case) -> bool:
@@ -205,7 +205,7 @@ GUARDS = (
     ),
     Guard(
         "others",
-        lambda c: c.kind.means in ("role_sessions", "presigned_urls"),
+        lambda c: c.kind.means in ("role_sessions", "presigned_urls", "person"),
         "the deny hits others than the one session",
         STEPS,
     ),

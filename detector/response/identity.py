@@ -165,6 +165,18 @@ class Identity:
         return tuple(map(str, self.principal.get("issue_times") or ()))
 
     @property
+    def source_identity(self) -> str:
+        """Who is behind the session, where the first AssumeRole said so; empty if it is not what AWS allows."""
+        told = str(self.principal.get("source_identity") or "")
+        return told if SESSION_NAME.fullmatch(told) else ""
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """The session's role, and those in the evidence; in accounts where IAM may be written."""
+        named = [role_of(arn) for arn in (self.principal.get("role"), *self._seen("roles"))]
+        return tuple(dict.fromkeys(role for role in named if role and role.account in self.accounts))
+
+    @property
     def buckets(self) -> tuple[str, ...]:
         """The buckets that were read, as far as they are names AWS allows."""
         return tuple(bucket for bucket in self._seen("buckets") if BUCKET.fullmatch(bucket))

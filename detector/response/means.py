@@ -17,11 +17,12 @@ from detector.response.plain import printable
 
 Means = Literal[
     "credential_set", "session_name", "off_host", "role_sessions", "user_keys", "bucket_policy", "presigned_urls",
-    "none",
+    "person", "none",
 ]  # fmt: skip
 """credential_set: one session's credentials issued so far. session_name: the session, whenever issued. off_host: the
 session, outside its own networks. role_sessions: all of a role's sessions issued so far. user_keys: a user's keys, and
 the tokens made with them. bucket_policy: the identity, at the buckets it read. presigned_urls: signed URLs of a bucket.
+person: a source identity, in all roles of the finding.
 """
 
 
@@ -128,6 +129,15 @@ SIGNED = Kind(
     _always("Revoking the session that signed them ends its URLs, too, and hits nobody else's: prefer it."),
 )
 """Chosen by a person: no log tells a leaked URL from one in use."""
+
+PERSON = Kind(
+    "person",
+    lambda _identity: False,
+    "person",
+    "a source identity stays with a person through every role they assume: all of their sessions are denied",
+    _always("Disable the person where they sign in; their source identity is set there, at the first AssumeRole."),
+)
+"""Chosen by a person, too: whoever sets source identities knows whether they can be believed."""
 
 KINDS = (
     Kind(

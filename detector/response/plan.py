@@ -21,7 +21,7 @@ from detector.response.action import REGIONS, Action, Writes, commands
 from detector.response.documents import Denial, document, policy_name, sid, statement
 from detector.response.guards import ON_ROLES, Case, ResponsePolicy, objections
 from detector.response.identity import Identity, Role
-from detector.response.means import SIGNED, Means, kind_of
+from detector.response.means import PERSON, SIGNED, Means, kind_of
 from detector.response.plain import printable
 
 __all__ = ["REGIONS", "Action", "ResponsePolicy", "RevocationPlan", "Writes", "case_of", "plan"]
@@ -105,6 +105,7 @@ def plan(
     unbounded: bool = False,
     presigned_after: int | None = None,
     signers: Sequence[str] = (),
+    person: bool = False,
 ) -> RevocationPlan:
     """The plan against a finding's session.
 
@@ -112,7 +113,8 @@ def plan(
     planned_at: epoch second; credentials issued up to then are denied, later ones are not.
     unbounded: deny a session whenever its credentials were issued: somebody was seen to get new ones.
     presigned_after: deny, instead of the session, signed URLs of the buckets whose signature is older than so many
-    seconds (0: all of them); signers: whose URLs these are, as far as known.
+    seconds (0: all of them); signers: whose URLs these are, as far as known. person: deny, instead of the session, its
+    source identity in all roles of the finding.
     """
     principal, evidence = finding_json.get("principal") or {}, finding_json.get("evidence") or {}
     identity = Identity(principal, settings.accounts, evidence, settings.workloads)
@@ -121,6 +123,8 @@ def plan(
         kind = kind._replace(means="session_name", why="the session got new credentials after it was denied")
     if presigned_after is not None:
         kind = SIGNED
+    if person:
+        kind = PERSON
     case = Case(finding_json, planned_at, settings, identity, kind, presigned_after=presigned_after or 0)
     case_id = case_of(case.alert_id)
     actions = _actions(case, case_id)
@@ -162,6 +166,11 @@ def case_of(alert_id: str) -> str:
 def _actions(case: Case, case_id: str) -> tuple[Action, ...]:
     """What the means writes, in the order it is written."""
     means, identity, now = case.kind.means, case.identity, case.planned_at
+    if means == "person" and identity.source_identity:
+        denial = Denial(until=now, source_identity=identity.source_identity)
+        return tuple(_on_role(role, case_id, "", denial, case.settings) for role in identity.roles)
+    if means == "person":
+        return ()
     if means in ON_ROLES and case.role is not None:
         networks = identity.networks
         who = () if means == "role_sessions" else (identity.user_id,)
@@ -240,6 +249,7 @@ def _also_hits(case: Case, signers: Sequence[str]) -> str:
         "bucket_policy": f"nobody else: {printable(case.identity.user_id, 120)} is one identity",
         "presigned_urls": "whoever uses signed URLs of the bucket: "
         + (", ".join(printable(one, 200) for one in signers[:20]) or "name --logs to see who signs them"),
+        "person": f"every session of {printable(case.identity.source_identity, 80)} in these roles, whatever its name",
         "none": "",
     }[case.kind.means]
 
@@ -256,5 +266,6 @@ def _cannot_stop(case: Case) -> tuple[str, ...]:
         "role_sessions": (again, chained),
         "user_keys": ("keys and tokens of the user that the finding does not name", chained),
         "bucket_policy": ("reads of other buckets", chained),
+        "person": (again, "their sessions of roles that the finding does not name"),
     }
     return (*own.get(means, ()), copied)

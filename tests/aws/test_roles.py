@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError
 
 from detector.aws import roles
 from detector.aws.roles import QUOTA, IamResponder
+from detector.aws.session import OtherAccount
 from detector.core.times import iso
 from detector.response.documents import Denial, document, policy_text
 from detector.response.guards import ResponsePolicy
@@ -228,6 +229,12 @@ class Answers:
         return refuse
 
 
+def only_iam(monkeypatch, answers):
+    """IAM is somebody else; all other services are as they are."""
+    plain = roles.client
+    monkeypatch.setattr(roles, "client", lambda service, **how: answers if service == "iam" else plain(service, **how))
+
+
 @pytest.mark.parametrize(
     ("code", "http", "status"),
     [
@@ -241,7 +248,7 @@ class Answers:
 )
 def test_every_answer_of_iam_becomes_a_status_with_a_remedy(role, responder, monkeypatch, code, http, status):
     """What AWS refuses is told, with what to do, and never raised."""
-    monkeypatch.setattr(roles, "client", lambda *_, **__: Answers(role.iam, "put_role_policy", code, http))
+    only_iam(monkeypatch, Answers(role.iam, "put_role_policy", code, http))
     answer = responder.apply(role.planned())
     assert answer.status == status
     assert code in answer.detail
@@ -255,5 +262,18 @@ def test_a_write_that_does_not_show_is_no_success(role, responder, monkeypatch):
         def __getattr__(self, name):
             return (lambda **_: {}) if name == "put_role_policy" else getattr(self._real, name)
 
-    monkeypatch.setattr(roles, "client", lambda *_, **__: Forgets(role.iam, "", "", 0))
+    only_iam(monkeypatch, Forgets(role.iam, "", "", 0))
     assert responder.apply(role.planned()).status == "failed"
+
+
+def test_nobody_locks_himself_out(role, aws, monkeypatch):
+    """Whatever a log says: not the role that we run as, nor one that we assume, on whatever path."""
+    ours = OtherAccount(f"arn:aws:iam::{ACCOUNT}:role/responders/{role.name}", "")
+    plain = roles.client
+    monkeypatch.setattr(roles, "client", lambda service, **how: plain(service, **(how | {"other": None})))
+    responder = IamResponder({"999988887777": ours}, sleep=lambda _: None)
+    made = role.planned()
+    for answer in (responder.before(made), responder.apply(made)):
+        assert answer.status == "refused"
+        assert "lock itself out" in answer.detail
+    assert role.policies() == {}

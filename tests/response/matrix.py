@@ -269,6 +269,21 @@ def rows() -> Iterator[Row]:
         },
         how={"presigned_after": 3600},
     )
+    known = {"aws_SourceIdentity": "dana@example.org"}
+    yield Row(
+        "person with a source identity",
+        reader | {"source_identity": "dana@example.org"},
+        request(READER, f"{READER_ID}:{THIEF}", **known),
+        {
+            "their session by another name": (request(READER, f"{READER_ID}:other", **known), False),
+            "their session of the other role": (request(OTHER, f"{OTHER_ID}:x1", **known), False),
+            "somebody else of that name": (request(READER, f"{READER_ID}:{THIEF}", aws_SourceIdentity="erin"), True),
+            "a session without one": (request(READER, f"{READER_ID}:{THIEF}"), True),
+            "their session, issued later": (request(READER, f"{READER_ID}:{THIEF}", LATER, **known), True),
+        },
+        how={"person": True},
+        evidence={"roles": [READER, OTHER, FOREIGN]},
+    )
     yield Row(
         "signed URL of a revoked session", reader, _signed(READER, f"{READER_ID}:{THIEF}"), around(READER, READER_ID)
     )
