@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from detector.cli.watch import BEATING
+from detector.register import NAME
 from detector.response.plan import policy_name
-from tests.deploy.templates import FOLDER, NAMES, path, resources, template
+from tests.deploy.templates import FOLDER, NAMES, chosen, path, resources, template
 
 ROOT = FOLDER.parent
 README = (FOLDER / "README.md").read_text("utf-8")
@@ -112,6 +113,11 @@ def allowed(resource: str, name: str = "existing-trail") -> list[Statement]:
 ALL_ACTIONS = {
     ("existing-trail", "Key", "Account"): "the account's IAM policies decide; without it nobody could mend the key",
     ("new-trail", "LogKey", "Account"): "the same",
+    (
+        "responder",
+        "Boundary",
+        "Everything",
+    ): "a permissions boundary grants nothing: it says what may be granted at most",
 }
 ALL_RESOURCES = {
     ("existing-trail", "Key", "Account"): "in a key's policy * is the key",
@@ -120,6 +126,8 @@ ALL_RESOURCES = {
     ("new-trail", "LogKey", "Account"): "in a key's policy * is the key",
     ("new-trail", "LogKey", "CloudTrailWrites"): "in a key's policy * is the key",
     ("existing-trail", "ExecutionRole", "Token"): "ecr:GetAuthorizationToken knows no resource",
+    ("responder-service", "ExecutionRole", "Token"): "the same",
+    ("responder", "Boundary", "Everything"): "see ALL_ACTIONS",
 }
 
 
@@ -164,35 +172,64 @@ def actions(resource: str, name: str = "existing-trail") -> set[str]:
     return {action for s in allowed(resource, name) for action in several(s.body["Action"])}
 
 
+def granted(resource: str, name: str = "existing-trail", **parameters: str) -> list[dict[str, Any]]:
+    """What a role may do where these parameters are given."""
+    role = chosen(name, **parameters)[resource]["Properties"]
+    found = [s for policy in role["Policies"] for s in policy["PolicyDocument"]["Statement"]]
+    return [s for s in found if s["Effect"] == "Allow"]
+
+
+def rights(resource: str, name: str = "existing-trail", **parameters: str) -> set[str]:
+    return {action for s in granted(resource, name, **parameters) for action in several(s["Action"])}
+
+
 def test_the_detector_has_no_rights_on_iam():
     """Nor may it assume anything but the responders' roles, and these only when it enforces."""
     assert not [action for action in actions("DetectorRole") if action.startswith("iam:")]
     [assuming] = [s for s in allowed("DetectorRole") if s.sid == "Responders"]
     assert assuming.body["Resource"] == {"Fn::Split": [",", {"Ref": "ResponderRoleArns"}]}
-    conditions = template("existing-trail")["Conditions"]
-    assert {"Fn::Equals": [{"Ref": "ResponseMode"}, "enforce"]} in conditions["Enforcing"]["Fn::And"]
+    arns = {"ResponderRoleArns": "arn:aws:iam::111122223333:role/bucketwatch-responder"}
+    assert "sts:AssumeRole" in rights("DetectorRole", **arns, ResponseMode="enforce")
+    for other in ({"ResponseMode": "plan"}, {"ResponseMode": "enforce", "ResponseResponder": "separate"}):
+        assert "sts:AssumeRole" not in rights("DetectorRole", **arns, **other), other
+    assert "sts:AssumeRole" not in rights("DetectorRole", ResponseMode="enforce")
 
 
 OF_CALLS = {
     "assume_role": {"sts:AssumeRole"},
     "change_message_visibility": {"sqs:ChangeMessageVisibility"},
     "change_message_visibility_batch": {"sqs:ChangeMessageVisibility"},
+    "create_policy_version": {"iam:CreatePolicyVersion"},
+    "delete_bucket_policy": {"s3:DeleteBucketPolicy"},
     "delete_message_batch": {"sqs:DeleteMessage"},
     "delete_object": {"s3:DeleteObject"},
     "delete_objects": {"s3:DeleteObject"},
+    "delete_policy_version": {"iam:DeletePolicyVersion"},
     "delete_role_policy": {"iam:DeleteRolePolicy"},
-    "get_object_lock_configuration": {"s3:GetBucketObjectLockConfiguration"},
+    "delete_user_policy": {"iam:DeleteUserPolicy"},
+    "get_bucket_policy": {"s3:GetBucketPolicy"},
     "get_object": {"s3:GetObject", "s3:GetObjectVersion"},
+    "get_object_lock_configuration": {"s3:GetBucketObjectLockConfiguration"},
+    "get_policy": {"iam:GetPolicy"},
+    "get_policy_version": {"iam:GetPolicyVersion"},
     "get_queue_attributes": {"sqs:GetQueueAttributes"},
     "get_role": {"iam:GetRole"},
     "get_role_policy": {"iam:GetRolePolicy"},
+    "get_user": {"iam:GetUser"},
+    "get_user_policy": {"iam:GetUserPolicy"},
     "head_object": {"s3:GetObject"},
+    "list_access_keys": {"iam:ListAccessKeys"},
     "list_objects_v2": {"s3:ListBucket"},
+    "list_policy_versions": {"iam:ListPolicyVersions"},
     "list_role_policies": {"iam:ListRolePolicies"},
+    "list_user_policies": {"iam:ListUserPolicies"},
     "publish": {"sns:Publish"},
+    "put_bucket_policy": {"s3:PutBucketPolicy"},
     "put_object": {"s3:PutObject"},
     "put_role_policy": {"iam:PutRolePolicy"},
+    "put_user_policy": {"iam:PutUserPolicy"},
     "receive_message": {"sqs:ReceiveMessage"},
+    "update_access_key": {"iam:UpdateAccessKey"},
 }
 """Calls of boto3 → the actions they need."""
 
@@ -211,6 +248,23 @@ AHEAD = {
 """Rights that the contract's S3 state, S3 journal and longer visibility need, whether this version has them or not."""
 
 
+FILLED = {"self._kind": ("role", "user"), "verb": ("put",)}
+"""What the placeholders stand for in names of operations that detector/aws puts together (`get_{self._kind}`)."""
+
+
+def spelled(node: ast.expr) -> set[str]:
+    """The names that a constant or an f-string may be; a placeholder that FILLED does not know is a KeyError."""
+    if isinstance(node, ast.Constant):
+        return {str(node.value)}
+    if not isinstance(node, ast.JoinedStr):
+        return set()
+    names = {""}
+    for part in node.values:
+        ends = (str(part.value),) if isinstance(part, ast.Constant) else FILLED[ast.unparse(part.value)]  # type: ignore[attr-defined]
+        names = {name + end for name in names for end in ends}
+    return names
+
+
 def calls() -> set[str]:
     """Names of operations of AWS that are called anywhere in detector/aws.
 
@@ -224,44 +278,136 @@ def calls() -> set[str]:
         for service in ("iam", "s3", "sns", "sqs", "sts")
         for name in session.client(service, aws_access_key_id="x", aws_secret_access_key="x").meta.method_to_api_mapping
     }
-    found: set[str] = set()
-    for source in (ROOT / "detector/aws").glob("*.py"):
-        for node in ast.walk(ast.parse(source.read_text("utf-8"))):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-                found.add(node.func.attr)
-                if node.func.attr == "get_paginator":
-                    found |= {str(one.value) for one in node.args if isinstance(one, ast.Constant)}
+    trees = [ast.parse(source.read_text("utf-8")) for source in (ROOT / "detector/aws").glob("*.py")]
+    made = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    found = {node.func.attr for node in made if isinstance(node.func, ast.Attribute)}
+    for node in made:
+        of = node.func
+        if (isinstance(of, ast.Attribute) and of.attr == "get_paginator") or (
+            isinstance(of, ast.Name) and of.id == "getattr"
+        ):
+            found |= {name for one in node.args for name in spelled(one)}
     return found & known
 
 
+OF_ROLES = {"iam:GetRole", "iam:ListRolePolicies", "iam:GetRolePolicy", "iam:PutRolePolicy", "iam:DeleteRolePolicy"}
+OF_BOUNDARY = {
+    "iam:GetRole", "iam:GetPolicy", "iam:GetPolicyVersion", "iam:ListPolicyVersions", "iam:CreatePolicyVersion",
+    "iam:DeletePolicyVersion",
+}  # fmt: skip
+OF_USERS = {
+    "iam:GetUser", "iam:ListUserPolicies", "iam:GetUserPolicy", "iam:PutUserPolicy", "iam:DeleteUserPolicy",
+    "iam:ListAccessKeys", "iam:UpdateAccessKey",
+}  # fmt: skip
+OF_BUCKETS = {"s3:GetBucketPolicy", "s3:PutBucketPolicy", "s3:DeleteBucketPolicy"}
+USERS = {"RevocableUserPath": "/partners/"}
+BUCKETS = {"BucketPolicies": "arn:aws:s3:::ml-voice-raw,arn:aws:s3:::ml-voice-clean"}
+BY_BOUNDARY = {"BoundaryMode": "true"}
+
+
 def test_the_roles_may_do_what_the_program_calls_and_nothing_else():
-    """Each call in detector/aws is allowed to one of the two roles, by whose work it is; no right is left over."""
+    """Each call in detector/aws is allowed to the role whose work it is; no right is left over."""
     made = calls() - OF_OTHERS
-    assert {"get_object", "receive_message", "publish", "put_role_policy", "list_role_policies"} <= made
+    assert {
+        "get_object",
+        "receive_message",
+        "publish",
+        "put_role_policy",
+        "put_user_policy",
+        "list_access_keys",
+    } <= made
     assert made <= set(OF_CALLS), "a call that this table does not know: which action does it need, and whose is it?"
     needed = {action for call in made for action in OF_CALLS[call]}
-    of_responder = {action for action in needed if action.startswith("iam:")}
-    assert actions("ResponderRole", "responder") - {"sts:AssumeRole"} == of_responder
+    of_responder = {action for action in needed if action.startswith("iam:") or action.endswith("BucketPolicy")}
+    assert (
+        of_responder
+        == OF_ROLES | OF_BOUNDARY | OF_USERS | OF_BUCKETS
+        == actions("ResponderRole", "responder") - {"sts:AssumeRole"}
+    )
     given = actions("DetectorRole") - UNSEEN
     assert needed - of_responder <= given
     assert given <= (needed - of_responder) | set(AHEAD)
 
 
-def test_the_responder_is_for_the_detector_alone_and_never_for_its_own_roles():
+@pytest.mark.parametrize(
+    ("parameters", "wanted"),
+    [
+        ({}, OF_ROLES),
+        (BY_BOUNDARY, OF_BOUNDARY),
+        (USERS, OF_ROLES | OF_USERS),
+        (BUCKETS, OF_ROLES | OF_BUCKETS),
+        (BY_BOUNDARY | USERS | BUCKETS, OF_BOUNDARY | OF_USERS | OF_BUCKETS),
+    ],
+)
+def test_the_responder_gets_what_its_parameters_say_and_no_more(parameters, wanted):
+    """With a boundary no policy of a role can be written: it could grant."""
+    assert rights("ResponderRole", "responder", **parameters) == wanted
+
+
+def test_what_the_responder_writes_is_named():
+    """Roles and users below a path, one boundary, buckets by name; what is not asked for is not made."""
+    of = {s["Sid"]: s["Resource"] for s in granted("ResponderRole", "responder", **BY_BOUNDARY, **USERS, **BUCKETS)}
+    assert of["Look"]["Fn::Sub"].endswith(":role${RevocableRolePath}*")
+    assert of["RevokeUsers"]["Fn::Sub"].endswith(":user${RevocableUserPath}*")
+    assert of["RevokeByBoundary"] == {"Ref": "Boundary"}
+    assert of["RevokeAtBuckets"] == {"Fn::Split": [",", {"Ref": "BucketPolicies"}]}
+    assert "Boundary" not in chosen("responder")
+    boundary = chosen("responder", **BY_BOUNDARY)["Boundary"]["Properties"]
+    assert set(boundary) <= {"ManagedPolicyName", "Description", "PolicyDocument"}, "it is attached to nobody here"
+    [statement] = boundary["PolicyDocument"]["Statement"]
+    assert (statement["Effect"], statement["Action"], statement["Resource"]) == ("Allow", "*", "*")
+    described = template("responder")["Parameters"]
+    for id_, right in (("RevocableUserPath", "/partners/"), ("BucketPolicies", BUCKETS["BucketPolicies"])):
+        assert re.fullmatch(described[id_]["AllowedPattern"], right)
+        assert re.fullmatch(described[id_]["AllowedPattern"], "")
+    for wide in ("/", "/*/", "partners"):
+        assert not re.fullmatch(described["RevocableUserPath"]["AllowedPattern"], wide), wide
+    for wide in ("*", "arn:aws:s3:::*", "arn:aws:s3:::ml-*", "arn:aws:s3:::ml-voice-raw/*"):
+        assert not re.fullmatch(described["BucketPolicies"]["AllowedPattern"], wide), wide
+
+
+def test_the_responders_process_reads_orders_and_logs_and_writes_answers():
+    """No queue, no topic, no state, no journal; rights on IAM only through the roles that it assumes."""
+    key = {"LogKeyArn": "arn:aws:kms:eu-central-1:111122223333:key/1", "AccessLogBucket": "access-logs"}
+    mine = {s["Sid"]: s for s in granted("ServerRole", "responder-service", **key)}
+    assert rights("ServerRole", "responder-service", **key) - UNSEEN == {
+        action for call in ("get_object", "put_object", "list_objects_v2", "assume_role") for action in OF_CALLS[call]
+    } - {"s3:GetObjectVersion"}
+    assert [sid for sid, s in mine.items() if "s3:PutObject" in several(s["Action"])] == ["OwnCases"]
+    assert mine["OwnCases"]["Resource"]["Fn::Sub"].endswith("/cases/responder/*")
+    assert mine["Cases"]["Resource"]["Fn::Sub"].endswith("/cases/*")
+    assert mine["Lists"]["Condition"] == {"StringLike": {"s3:prefix": "cases/*"}}
+    assert mine["Responders"]["Resource"] == {"Ref": "ResponderRoleArns"}
+
+
+def test_daemon_and_responder_write_cases_each_below_its_own_name():
+    """As `detector.register` names the writers; in the journal's bucket, where nothing can be taken back."""
+    mine = {s["Sid"]: s["Resource"]["Fn::Sub"] for s in granted("DetectorRole") if s["Sid"] in ("Cases", "OwnCases")}
+    assert mine == {"Cases": "${Journal.Arn}/cases/*", "OwnCases": "${Journal.Arn}/cases/daemon/*"}
+    assert NAME.fullmatch("daemon/0123456789abcdef/20260501T090000Z-ordered.json")
+    assert NAME.fullmatch("responder/0123456789abcdef/20260501T090000Z-applied.json")
+
+
+def test_the_responder_is_for_one_role_alone_and_never_for_its_own_roles():
     """Trust in one role with an external id; writing below one path; denied for guarded names on any path."""
-    trust, revoke = allowed("ResponderRole", "responder")
+    [trust] = [s for s in allowed("ResponderRole", "responder") if "Principal" in s.body]
     assert trust.body["Principal"] == {"AWS": {"Ref": "DetectorRoleArn"}}
     assert trust.body["Condition"] == {"StringEquals": {"sts:ExternalId": {"Ref": "ExternalId"}}}
-    assert revoke.body["Resource"]["Fn::Sub"].endswith(":role${RevocableRolePath}*")
+    [revoke] = granted("ResponderRole", "responder")
+    assert revoke["Resource"]["Fn::Sub"].endswith(":role${RevocableRolePath}*")
     pattern = template("responder")["Parameters"]["RevocableRolePath"]["AllowedPattern"]
     assert re.fullmatch(pattern, "/vendors/")
     for wide in ("/", "//", "vendors/", "/vendors", "/*/", "/vend*/", "/${x}/"):
         assert not re.fullmatch(pattern, wide), wide
     [never] = [s for s in STATEMENTS if s.place == ("responder", "ResponderRole", "NeverSelf")]
     assert never.body["Effect"] == "Deny"
-    assert {"iam:PutRolePolicy", "iam:DeleteRolePolicy"} == set(never.body["Action"])
-    denied = {one["Fn::Sub"].partition(":role/")[2] for one in never.body["Resource"]}
-    assert {"*bucketwatch*", "*detector-*", "*breakglass*", "*break-glass*", "aws-service-role/*"} <= denied
+    assert set(never.body["Action"]) == {
+        action for action in OF_ROLES | OF_USERS if not action.startswith(("iam:Get", "iam:List"))
+    }
+    for kind in ("role", "user"):
+        denied = {one["Fn::Sub"].partition(f":{kind}/")[2] for one in never.body["Resource"]}
+        assert {"*bucketwatch*", "*detector-*", "*breakglass*", "*break-glass*"} <= denied
+        assert kind == "user" or {"aws-service-role/*", "aws-reserved/*"} <= denied
     assert policy_name("x").startswith("bucketwatch")
 
 
@@ -285,6 +431,41 @@ def test_the_bus_takes_events_of_s3_from_named_accounts_alone():
 
 
 # --- what is made
+
+
+def test_the_responders_stack_finds_the_detectors_by_its_name():
+    """Buckets, queue and topic are named there as here; the key is for its log, too; both name the same cases."""
+    made, text = resources("existing-trail"), path("responder-service").read_text("utf-8")
+    variables = {
+        name: {one["Name"]: one["Value"] for one in task["Properties"]["ContainerDefinitions"][0]["Environment"]}
+        for name in ("existing-trail", "responder-service")
+        for task in [chosen(name)["Task"]]
+    }
+    own, detectors = variables["responder-service"], variables["existing-trail"]
+    assert own["BUCKETWATCH_STATE__BUCKET"] == made["State"]["Properties"]["BucketName"]
+    assert own["BUCKETWATCH_JOURNAL__BUCKET"] == made["Journal"]["Properties"]["BucketName"]
+    assert own["BUCKETWATCH_RESPONSE__CASES__BUCKET"] == made["Journal"]["Properties"]["BucketName"]
+    assert detectors["BUCKETWATCH_RESPONSE__CASES__BUCKET"] == {"Ref": "Journal"}
+    for same in ("RESPONSE__CASES__PREFIX", "STATE__PREFIX", "JOURNAL__PREFIX", "ACCEPT__BUCKETS", "SOURCE__KIND"):
+        assert own[f"BUCKETWATCH_{same}"] == detectors[f"BUCKETWATCH_{same}"]
+    queue = own["BUCKETWATCH_SOURCE__QUEUE_URL"]["Fn::Sub"].rpartition("/")[2]
+    assert queue == made["Notices"]["Properties"]["QueueName"]["Fn::Sub"]
+    assert f':{made["Alerts"]["Properties"]["TopicName"]["Fn::Sub"]}"' in text
+    [log] = [s for s in STATEMENTS if s.place == ("existing-trail", "Key", "ProgramLog")]
+    logs = {
+        one["Fn::Sub"].rpartition(":")[2]
+        for one in log.body["Condition"]["ArnEquals"]["kms:EncryptionContext:aws:logs:arn"]
+    }
+    groups = [resources(name, "AWS::Logs::LogGroup")["ProgramLog"] for name in variables]
+    assert logs == {one["Properties"]["LogGroupName"]["Fn::Sub"] for one in groups}
+
+
+def test_the_responders_alarm_goes_to_the_topic_and_only_says_that_it_is_gone():
+    [alarm] = resources("responder-service", "AWS::CloudWatch::Alarm").values()
+    had = alarm["Properties"]
+    assert had["TreatMissingData"] == "breaching"
+    assert had["AlarmActions"] == had["OKActions"]
+    assert had["AlarmActions"][0]["Fn::Sub"].endswith(":${Name}-alerts")
 
 
 def test_every_alarm_goes_to_the_topic_when_it_starts_and_when_it_is_over():
@@ -316,9 +497,10 @@ def test_every_filter_feeds_an_alarm_and_reads_what_a_heartbeat_says():
     assert made == watched
 
 
-def test_every_alarm_is_explained_to_the_operator():
+@pytest.mark.parametrize("name", ["existing-trail", "responder-service"])
+def test_every_alarm_is_explained_to_the_operator(name):
     """Its name, what it means and what to do."""
-    for one in resources("existing-trail", "AWS::CloudWatch::Alarm").values():
+    for one in resources(name, "AWS::CloudWatch::Alarm").values():
         suffix = one["Properties"]["AlarmName"]["Fn::Sub"].removeprefix("${Name}")
         [row] = [line for line in OPERATOR.splitlines() if line.startswith(f"| `…{suffix}` |")]
         assert all(len(cell) > 20 for cell in row.split("|")[2:4])
@@ -338,7 +520,7 @@ def test_notices_are_not_lost():
         assert target["DeadLetterConfig"] == {"Arn": {"Fn::GetAtt": ["DeadNotices", "Arn"]}}
 
 
-@pytest.mark.parametrize("name", ["existing-trail", "new-trail"])
+@pytest.mark.parametrize("name", ["existing-trail", "new-trail", "responder-service"])
 def test_what_holds_evidence_outlives_its_stack(name):
     """Buckets, keys and the log are kept when a stack is deleted, not when it could not be made."""
     for kind in ("AWS::S3::Bucket", "AWS::KMS::Key", "AWS::Logs::LogGroup"):
@@ -357,8 +539,17 @@ def test_buckets_are_private_encrypted_and_versioned(name):
         assert had["OwnershipControls"] == {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
 
 
-def test_the_task_can_be_neither_entered_nor_written_to():
-    [task] = resources("existing-trail", "AWS::ECS::TaskDefinition").values()
+def test_there_is_never_a_second_responder():
+    """It has no lease: the old one stops before the new one starts."""
+    [service] = resources("responder-service", "AWS::ECS::Service").values()
+    how = service["Properties"]["DeploymentConfiguration"]
+    assert (how["MinimumHealthyPercent"], how["MaximumPercent"]) == (0, 100)
+    assert template("responder-service")["Parameters"]["DesiredCount"]["AllowedValues"] == [0, 1]
+
+
+@pytest.mark.parametrize("name", ["existing-trail", "responder-service"])
+def test_the_task_can_be_neither_entered_nor_written_to(name):
+    [task] = resources(name, "AWS::ECS::TaskDefinition").values()
     [container] = task["Properties"]["ContainerDefinitions"]
     assert container["ReadonlyRootFilesystem"] is True
     assert container["User"] == "10001:10001"
@@ -367,18 +558,23 @@ def test_the_task_can_be_neither_entered_nor_written_to():
     image = (ROOT / "Dockerfile").read_text("utf-8")
     [mounted] = container["MountPoints"]
     assert f'VOLUME ["{mounted["ContainerPath"]}"]' in image
-    assert " ".join(container["HealthCheck"]["Command"][1:]) in image.replace('", "', " ")
-    [service] = resources("existing-trail", "AWS::ECS::Service").values()
+    if name == "existing-trail":
+        assert " ".join(container["HealthCheck"]["Command"][1:]) in image.replace('", "', " ")
+    else:
+        assert container["Command"][:2] == ["respond", "serve"]
+        assert " ".join(container["Command"][2:]) in image.replace('", "', " ")
+    [service] = resources(name, "AWS::ECS::Service").values()
     assert service["Properties"]["EnableExecuteCommand"] is False
     network = service["Properties"]["NetworkConfiguration"]["AwsvpcConfiguration"]
     assert network["AssignPublicIp"] == "DISABLED"
-    [group] = resources("existing-trail", "AWS::EC2::SecurityGroup").values()
+    [group] = resources(name, "AWS::EC2::SecurityGroup").values()
     assert "SecurityGroupIngress" not in group["Properties"]
 
 
-def test_the_programs_log_does_not_hold_detection_up_and_has_room():
+@pytest.mark.parametrize("name", ["existing-trail", "responder-service"])
+def test_the_programs_log_does_not_hold_it_up_and_has_room(name):
     """Non-blocking, with a buffer named: the default one is small and drops in silence."""
-    [task] = resources("existing-trail", "AWS::ECS::TaskDefinition").values()
+    [task] = resources(name, "AWS::ECS::TaskDefinition").values()
     options = task["Properties"]["ContainerDefinitions"][0]["LogConfiguration"]["Options"]
     assert (options["mode"], options["max-buffer-size"]) == ("non-blocking", "64m")
 

@@ -5,7 +5,7 @@ What the emulator does not have, and what the test therefore does itself:
 - The service is made with no task, and `DesiredCount` as a number: the daemon is started by the test, with exactly the
   environment of the task definition and credentials of its task role.
 - Nobody can be the ECS service, so the task role's trust is widened to the account's root before it is assumed.
-- It judges IAM calls by a role's ARN without its path: the responder's path stands in the roles' names instead.
+- It judges IAM calls by the ARN of a role or user without its path: the responder's paths stand in the names instead.
 - It asks for `sqs:DeleteMessageBatch` and `sqs:ChangeMessageVisibilityBatch`, which AWS does not have (the rights to
   the single calls cover them): the role gets them, too.
 - It does not take up a bus's policy (that is looked at in tests/deploy), and knows one account only.
@@ -97,20 +97,22 @@ class Deployment:
         assert found["StackStatus"] in ("CREATE_COMPLETE", "UPDATE_COMPLETE"), reasons
         return {one["OutputKey"]: one["OutputValue"] for one in found.get("Outputs", [])}
 
-    def enforce(self):
-        """The responder's role beside the detector, then the detector's stack updated: as README.md says."""
-        wanted = {
-            "Name": self.name,
-            "DetectorRoleArn": self.out["DetectorRoleArn"],
-            "ExternalId": EXTERNAL_ID,
-            "RevocableRolePath": "/vendors/",
-        }
+    def responder(self, trusted, **more):
+        """The responder's role: outputs of its stack."""
+        wanted = {"Name": self.name, "DetectorRoleArn": trusted, "ExternalId": EXTERNAL_ID} | more
         described = template("responder")
         [policy] = described["Resources"]["ResponderRole"]["Properties"]["Policies"]
-        revoke = policy["PolicyDocument"]["Statement"][0]
-        assert revoke["Resource"]["Fn::Sub"].endswith(":role${RevocableRolePath}*")
-        revoke["Resource"] = f"arn:aws:iam::{ACCOUNT}:role/vendors-*"
-        role = self.deploy(f"{self.name}-responder", described, wanted)["ResponderRoleArn"]
+        choices = [one["Fn::If"] for one in policy["PolicyDocument"]["Statement"] if "Fn::If" in one]
+        for one in [one for choice in choices for one in choice[1:]]:
+            for kind, path in (("role", "vendors"), ("user", "partners")):
+                if str(one.get("Resource", "")).endswith(f":{kind}${{Revocable{kind.capitalize()}Path}}*'}}"):
+                    one["Resource"] = f"arn:aws:iam::{ACCOUNT}:{kind}/{path}-*"
+        assert "Revocable" not in json.dumps(policy)
+        return self.deploy(f"{self.name}-responder", described, {"RevocableRolePath": "/vendors/"} | wanted)
+
+    def enforce(self):
+        """The responder's role beside the detector, then the detector's stack updated: as README.md says."""
+        role = self.responder(self.out["DetectorRoleArn"])["ResponderRoleArn"]
         accounts = f'{{"{ACCOUNT}": {{role_arn: "{role}", external_id: "{EXTERNAL_ID}"}}}}'
         self.parameters |= {"ResponseMode": "enforce", "ResponseAccounts": accounts, "ResponderRoleArns": role}
         self.deploy(self.name, self.detector_template(), self.parameters)
@@ -140,9 +142,9 @@ class Deployment:
             time.sleep(0.05)
         raise AssertionError("nothing was heard")
 
-    def task(self):
+    def task(self, family=""):
         """The environment of the container, as the task definition has it after all functions."""
-        found = self.ecs.describe_task_definition(taskDefinition=self.name)["taskDefinition"]
+        found = self.ecs.describe_task_definition(taskDefinition=family or self.name)["taskDefinition"]
         [container] = found["containerDefinitions"]
         return {one["name"]: one["value"] for one in container["environment"]}
 
@@ -154,6 +156,26 @@ class Deployment:
             "AWS_SECRET_ACCESS_KEY": got["SecretAccessKey"],
             "AWS_SESSION_TOKEN": got["SessionToken"],
         }
+
+    def separate(self):
+        """The responder's process first, its role, then the detector told: as README.md says."""
+        role = f"arn:aws:iam::{ACCOUNT}:role/{self.name}-responder"
+        accounts = f'{{"{ACCOUNT}": {{role_arn: "{role}", external_id: "{EXTERNAL_ID}"}}}}'
+        told = {"ResponseAccounts": accounts, "ResponseBuckets": f'{{"ml-voice-*": "{ACCOUNT}"}}'}
+        given = ("Name", "Image", "LogBucket", "LogKeyArn", "VpcId", "SubnetIds", "RulesPath")
+        wanted = {name: self.parameters[name] for name in given} | told
+        wanted |= {"KeyArn": self.out["KeyArn"], "ResponderRoleArns": role, "DesiredCount": "0"}
+        described = template("responder-service")
+        described["Resources"]["Service"]["Properties"]["DesiredCount"] = 0
+        server = self.deploy(f"{self.name}-responder-service", described, wanted)["ServerRoleArn"]
+        assert self.responder(server)["ResponderRoleArn"] == role
+        self.parameters |= told | {"ResponseMode": "enforce", "ResponseResponder": "separate"}
+        self.deploy(self.name, self.detector_template(), self.parameters)
+        return server
+
+    def as_server(self, role):
+        self.iam.update_assume_role_policy(RoleName=role.rpartition("/")[2], PolicyDocument=TRUST_ROOT)
+        return self.credentials(role)
 
     def as_detector(self):
         self.iam.update_assume_role_policy(RoleName=f"{self.name}-detector", PolicyDocument=TRUST_ROOT)
@@ -296,6 +318,105 @@ def test_in_enforce_the_responders_role_revokes_and_only_on_its_path(deployment,
     document = deployment.iam.get_role_policy(RoleName=vendor.name, PolicyName=name)["PolicyDocument"]
     assert document["Statement"][0]["Condition"]["StringEquals"] == {"aws:userid": f"{vendor.role_id}:contractor-42"}
     assert deployment.policies(other) == []
+
+
+def test_left_to_the_responders_process_the_detector_orders_and_the_other_revokes(deployment, tmp_path):
+    """Two roles: the detector's may not assume the responder's role, the process reads the order and the log files."""
+    server = deployment.separate()
+    role = deployment.role("/vendors/")
+    deployment.put("20260501T0900Z_a", burst("contractor-42", 60, 60, int(time.time()) - 120, role=role))
+    log = ran(deployment, tmp_path, BUCKETWATCH_RESPONSE__ARMED="true")
+    assert {line["status"] for line in said(log, "revocation")} == {"ordered"}, log
+    assert not said(log, "cases_failed")
+    assert deployment.policies(role) == []
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("BUCKETWATCH_")}
+    task = deployment.task(f"{deployment.name}-responder")
+    ended = subprocess.run(
+        [PROGRAM, "respond", "serve", "--config", FOLDER / "bucketwatch.yaml", "--once"], cwd=tmp_path,
+        env=environment | task | deployment.as_server(server), capture_output=True, text=True, timeout=SECONDS,
+        check=False,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    assert [line["what"] for line in said(ended.stderr, "case")] == ["applied"], ended.stderr
+    assert len(deployment.policies(role)) == 1
+    listed = deployment.s3.list_objects_v2(Bucket=deployment.out["JournalBucket"], Prefix="cases/")["Contents"]
+    assert {one["Key"].split("/")[1] for one in listed} == {"daemon", "responder"}
+    read = read_settings(FOLDER / "bucketwatch.yaml", {n: v for n, v in task.items() if n.startswith("BUCKETWATCH_")})
+    assert read.source.queue_url.rpartition("/")[2] == deployment.out["QueueUrl"].rpartition("/")[2]
+    assert read.state.bucket == deployment.out["StateBucket"]
+    assert read.journal.bucket == read.response.cases.bucket == deployment.out["JournalBucket"]
+    assert read.response.buckets == {"ml-voice-*": ACCOUNT}
+
+
+def test_daemon_and_responder_have_their_own_part_of_the_register(deployment, monkeypatch):
+    """Each writes below its own name alone; the detector cannot become the responder, nor the process the detector."""
+    server, out = deployment.separate(), deployment.out
+    responder = f"arn:aws:iam::{ACCOUNT}:role/{deployment.name}-responder"
+    for own, other, keys in (
+        ("daemon", "responder", deployment.as_detector()),
+        ("responder", "daemon", deployment.as_server(server)),
+    ):
+        for name, value in keys.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
+        s3, sts = deployment.aws.client("s3"), deployment.aws.client("sts")
+        s3.put_object(Bucket=out["JournalBucket"], Key=f"cases/{own}/x", Body=b"1")
+        s3.put_object(Bucket=out["JournalBucket"], Key=f"cases/{own}/x", Body=b"2")
+        assert s3.get_object(Bucket=out["JournalBucket"], Key="cases/daemon/x")["Body"].read() == b"2"
+        s3.list_objects_v2(Bucket=out["JournalBucket"], Prefix="cases/")
+        for theirs in (other, "person"):
+            refused(s3.put_object, Bucket=out["JournalBucket"], Key=f"cases/{theirs}/x", Body=b"")
+        refused(s3.delete_object, Bucket=out["JournalBucket"], Key=f"cases/{own}/x")
+        if own == "daemon":
+            refused(sts.assume_role, RoleArn=responder, RoleSessionName="task-2", ExternalId=EXTERNAL_ID)
+            continue
+        refused(s3.list_objects_v2, Bucket=out["JournalBucket"], Prefix="journal/")
+        refused(s3.list_objects_v2, Bucket=out["StateBucket"])
+        refused(s3.put_object, Bucket=out["JournalBucket"], Key="journal/1", Body=b"")
+        refused(s3.put_object, Bucket=out["StateBucket"], Key="state/x", Body=b"")
+        refused(deployment.aws.client("sqs").receive_message, QueueUrl=out["QueueUrl"])
+        refused(deployment.aws.client("sns").publish, TopicArn=out["AlertTopicArn"], Message="x")
+        refused(deployment.aws.client("iam").list_roles)
+
+
+def test_with_a_boundary_no_role_is_written(deployment, monkeypatch):
+    """Versions of the boundary alone; and with users and buckets these, as far as they are named."""
+    made = deployment.aws.name("ml-voice")
+    for bucket in (made, f"{made}-2"):
+        deployment.s3.create_bucket(Bucket=bucket)
+    more = {"BoundaryMode": "true", "RevocableUserPath": "/partners/", "BucketPolicies": f"arn:aws:s3:::{made}"}
+    out = deployment.responder(deployment.out["DetectorRoleArn"], **more)
+    vendor, tail = deployment.role("/vendors/"), deployment.name.removeprefix("bucketwatch-")
+    users = [f"partners-{tail}", f"staff-{tail}", f"partners-breakglass-{tail}"]
+    for name in users:
+        deployment.iam.create_user(UserName=name)
+    other = deployment.iam.create_policy(PolicyName=f"other-{tail}", PolicyDocument=DENIAL)["Policy"]["Arn"]
+    deployment.iam.update_assume_role_policy(RoleName=f"{deployment.name}-responder", PolicyDocument=TRUST_ROOT)
+    for name, value in deployment.credentials(out["ResponderRoleArn"]).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
+    iam, s3 = deployment.aws.client("iam"), deployment.aws.client("s3")
+    iam.get_role(RoleName=vendor.name)
+    refused(iam.put_role_policy, RoleName=vendor.name, PolicyName="denial", PolicyDocument=DENIAL)
+    refused(iam.delete_role_policy, RoleName=vendor.name, PolicyName="denial")
+    default = iam.get_policy(PolicyArn=out["BoundaryArn"])["Policy"]["DefaultVersionId"]
+    version = iam.get_policy_version(PolicyArn=out["BoundaryArn"], VersionId=default)["PolicyVersion"]
+    assert [one["Effect"] for one in version["Document"]["Statement"]] == ["Allow"]
+    iam.create_policy_version(PolicyArn=out["BoundaryArn"], PolicyDocument=DENIAL, SetAsDefault=True)
+    assert len(iam.list_policy_versions(PolicyArn=out["BoundaryArn"])["Versions"]) == 2
+    iam.delete_policy_version(PolicyArn=out["BoundaryArn"], VersionId=default)
+    refused(iam.create_policy_version, PolicyArn=other, PolicyDocument=DENIAL, SetAsDefault=True)
+    refused(iam.attach_role_policy, RoleName=vendor.name, PolicyArn=out["BoundaryArn"])
+    iam.put_user_policy(UserName=users[0], PolicyName="denial", PolicyDocument=DENIAL)
+    iam.delete_user_policy(UserName=users[0], PolicyName="denial")
+    for name in users[1:]:
+        refused(iam.put_user_policy, UserName=name, PolicyName="denial", PolicyDocument=DENIAL)
+    statement = {"Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": f"arn:aws:s3:::{made}/x"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    s3.put_bucket_policy(Bucket=made, Policy=policy)
+    assert json.loads(s3.get_bucket_policy(Bucket=made)["Policy"])
+    s3.delete_bucket_policy(Bucket=made)
+    refused(s3.put_bucket_policy, Bucket=f"{made}-2", Policy=policy.replace(made, f"{made}-2"))
 
 
 def refused(call, **arguments):
