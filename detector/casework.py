@@ -19,7 +19,7 @@ from detector.edges import Edges
 from detector.errors import EdgeError, StateError
 from detector.hourly import Hourly
 from detector.reading import Reading
-from detector.register import Register, What, event
+from detector.register import Register, event
 from detector.response.notices import notice
 from detector.source import Applied
 from detector.spool import Entry
@@ -42,6 +42,7 @@ OF_FINDING = (
     "group",
     "principal",
     "respond",
+    "window_seconds",
 )
 """What is kept of a finding with its case."""
 
@@ -203,16 +204,25 @@ class Casework:
         plan, finding, before = entry.plan or {}, entry.body, entry.before or {}
         about = {name: finding[name] for name in OF_FINDING if name in finding}
         lift_at = epoch(plan.get("may_be_lifted_at")) or now
-        state = ORDERED if applied.status == "ordered" else STANDS
-        self.standing.put(Case(plan, about, before, state, applied_at=now, lift_at=lift_at))
-        what: What = "ordered" if state == ORDERED else "applied"
-        more: dict[str, Any] = {"finding": about}
-        if state == ORDERED:
-            began = (epoch(finding.get("opened_at")) or now) - int(finding.get("window_seconds") or 0)
-            more["logs"] = self._reading.since(began)
+        case = Case(plan, about, before, applied_at=now, lift_at=lift_at)
+        self.standing.put(case)
+        if applied.status == "ordered":
+            case.state = ORDERED
+            case.began = (epoch(finding.get("opened_at")) or now) - int(finding.get("window_seconds") or 0)
+            self._order(case, now)
+            return
         self._write(
-            event(plan["case_id"], what, at=now, by="daemon", detail=applied.detail, plan=plan, before=before, **more)
+            event(
+                case.id, "applied", at=now, by="daemon", detail=applied.detail, plan=plan, before=before, finding=about
+            )
         )
+
+    def _order(self, case: Case, now: int) -> None:
+        """Order it, or order it anew: log files come after what the fast path told."""
+        logs = self._reading.since(case.began)
+        case.logs, self.standing.unsaved = len(logs), True
+        told = event(case.id, "ordered", at=now, by="daemon", plan=case.plan, finding=case.finding, logs=logs)
+        self._write(told)
 
     def _write(self, told: dict[str, Any]) -> None:
         if self._register:
@@ -223,6 +233,9 @@ class Casework:
         """Write what is to be written, and read what people and the responder wrote."""
         if self._register is None:
             return
+        for case in self.standing.ordered() if now - self._polled >= POLL else ():
+            if len(self._reading.since(case.began)) > case.logs:
+                self._order(case, now)
         while self._unwritten:
             self._register.add(self._unwritten[0])
             del self._unwritten[0]

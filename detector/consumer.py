@@ -190,7 +190,7 @@ class Consumer:
         # 2, 3 fetch, parse: what cannot be fetched stays with the source; what cannot be read is booked as rejected.
         taken = self._intake.read(delivery.messages)
         batch, done, marks = taken.batch, taken.done, taken.marked
-        self._outbox.casework.note_read(notice.name for message in taken.messages for notice in message.notices)
+        self._outbox.casework.note_read(n.name for m in taken.messages for n in m.notices if n.data is None)
         backlog = delivery.backlog or len(self._intake) > 0
         # 4 engine: counts, and says what that means.
         now = int(self._clock())

@@ -14,12 +14,14 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
+from detector.core.principal import fingerprint
 from detector.core.times import epoch, iso
 from detector.errors import EdgeError
 from detector.source import Files
 
 SCHEMA = "bucketwatch.case.v1"
 Writer = Literal["daemon", "responder", "person"]
+WRITERS: tuple[Writer, ...] = ("daemon", "responder", "person")
 What = Literal["ordered", "applied", "refused", "failed", "undone", "lifted", "renewed", "changed", "effect"]
 NAME = re.compile(r"(daemon|responder|person)/([0-9a-f]{16})/[0-9A-Za-z-]{1,80}\.json")
 LONGEST = 1 << 20
@@ -48,16 +50,21 @@ class Register:
 
     def add(self, told: Mapping[str, Any]) -> str:
         """Keep an event; where it is. Raises EdgeError. An `effect` takes the place of the one before."""
-        what = str(told["what"])
-        when = "" if what == "effect" else re.sub(r"[-:]", "", str(told["at"])) + "-"
-        name = f"{self._writer}/{told['case_id']}/{when}{what}.json"
-        where = self._files.put(name, json.dumps(told, indent=1).encode())
+        what, text = str(told["what"]), json.dumps(told, indent=1)
+        when = re.sub(r"[-:]", "", str(told["at"]))
+        known_by = "effect" if what == "effect" else f"{when}-{what}-{fingerprint((text,)) & 0xFFFFFFFF:08x}"
+        name = f"{self._writer}/{told['case_id']}/{known_by}.json"
+        where = self._files.put(name, text.encode())
         self.known.add(name)
         return where
 
-    def new(self) -> list[dict[str, Any]]:
-        """What others wrote since the last call, by time. Raises EdgeError; what it had read is then read again."""
-        names = [n for n in self._files.names() if n not in self.known and not n.startswith(f"{self._writer}/")]
+    def new(self, *writers: Writer) -> list[dict[str, Any]]:
+        """What others (or these of them) wrote since the last call, by time.
+
+        Raises EdgeError; what it had read is then read again.
+        """
+        others = writers or tuple(one for one in WRITERS if one != self._writer)
+        names = [name for writer in others for name in self._files.names(f"{writer}/") if name not in self.known]
         found = [(name, self._read(name)) for name in names if not name.endswith("/effect.json")]
         self.known.update(name for name, _ in found)
         return in_order(one for _, one in found if one is not None)

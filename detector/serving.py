@@ -5,6 +5,8 @@
 Rules of this file
 - An order says where to look. Rules, accounts, buckets and guards are this process's own.
 - What is answered once is not answered again: answers are in the register, and are read at the start.
+- Plans, ends and what was there before are taken from this process's own answers, and from people's: whoever has taken
+  over the daemon may order, and may not lift.
 """
 
 from __future__ import annotations
@@ -31,6 +33,16 @@ FILES = 5_000
 """Log files of an order, at most."""
 RETRIES = 20
 """Turns in which an order that fails is tried again."""
+WAIT = 900
+"""Seconds for which log files that bear an order out are waited for: the fast path is minutes ahead of them."""
+PEOPLE = 60
+"""Seconds between looks for what people did."""
+ORDERS = ("ordered", "effect")
+"""All that is taken from the daemon. What it says was applied, lifted or undone is nothing to this process."""
+
+NOT_BORNE_OUT = "the log files that the order names do not bear the finding out"
+WAITING = frozenset({NOT_BORNE_OUT})
+"""Why there is no plan yet, where further log files may change that."""
 
 Say = Callable[..., None]
 
@@ -64,6 +76,8 @@ class Server:
         self._events: list[dict[str, Any]] | None = None
         self._tried: dict[str, int] = {}
         self._seen: dict[str, tuple[int, str]] = {}
+        self._judged: dict[str, tuple[str, ...]] = {}
+        self._asked_people = 0.0
 
     def turn(self) -> None:
         """One round. What edges refuse is tried again in the next."""
@@ -81,22 +95,31 @@ class Server:
     def _read(self) -> list[dict[str, Any]]:
         """All events; at the start also this process's own, by which it knows what it has done."""
         if self._events is None:
-            self._events = self._register.all()
+            self._events = [told for told in self._register.all() if _counts(told)]
             for told in self._events:
                 who, at = (told.get("plan") or {}).get("principal_id"), epoch(told["at"]) or 0
                 if told["writer"] == "responder" and told["what"] == "applied" and who:
                     self._hourly.take(str(who), at)
-        else:
-            self._events += self._register.new()
-        self._events = in_order(self._events)
+            return self._events
+        new = self._register.new("daemon")
+        if self._clock() - self._asked_people >= PEOPLE:
+            self._asked_people = self._clock()
+            new += self._register.new("person")
+        if new:
+            self._events = in_order([*self._events, *filter(_counts, new)])
         return self._events
 
     def _answer(self, case_id: str, events: Sequence[Mapping[str, Any]]) -> None:
-        order = next(told for told in reversed(events) if told["what"] == "ordered")
-        finding, now = order.get("finding") or {}, int(self._clock())
-        made, why = self._planned(case_id, finding, order.get("logs") or (), now)
+        orders = [told for told in events if told["what"] == "ordered"]
+        finding, now = orders[-1].get("finding") or {}, int(self._clock())
+        logs, waited = tuple(orders[-1].get("logs") or ()), now - (epoch(orders[0]["at"]) or 0)
+        if self._judged.get(case_id) == logs and waited < WAIT:
+            return  # not borne out so far: once more when it names further files
+        made, why = self._planned(case_id, finding, logs, now)
         if made is None:
-            self._tell(case_id, "refused", why, now)
+            self._judged[case_id] = logs
+            if why not in WAITING or waited >= WAIT:
+                self._tell(case_id, "refused", why, now)
             return
         who = str(made["principal_id"] or case_id)
         if not self._hourly.room(who, now):
@@ -124,14 +147,11 @@ class Server:
             return None, "the order's case is not its alert's"
         if rule is None:
             return None, "the responder's own rules have no rule of this id"
-        if not logs or len(logs) > FILES:
-            return None, f"the order names {len(logs)} log files; 1 to {FILES:,} are read again"
-        try:
-            own = recomputed(finding, rule, self._fetched(logs))
-        except EdgeError as error:
-            return None, f"a log file that the order names cannot be read: {error.what}"
+        if len(logs) > FILES:
+            return None, f"the order names {len(logs):,} log files; {FILES:,} at most are read again"
+        own = recomputed(finding, rule, self._fetched(logs))
         if own is None:
-            return None, "the log files that the order names do not bear the finding out"
+            return None, NOT_BORNE_OUT
         about = own.to_json() | {
             "alert_id": alert_id,
             "state": "opened",
@@ -146,8 +166,14 @@ class Server:
         return made.to_json(), ""
 
     def _fetched(self, logs: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+        """What can be read of them. Without a file the finding may still be borne out, or not: that is seen later."""
         for name in logs:
-            yield name, self._own.fetch(name)
+            try:
+                yield name, self._own.fetch(name)
+            except EdgeError as error:
+                if error.retryable:
+                    raise
+                self._say("fetch_failed", file=name, error=str(error))
 
     def _look_after(self, case_id: str, case: Mapping[str, Any]) -> None:
         """Look whether it is as it was written; lift it once its credentials are dead and nobody was denied."""
@@ -174,3 +200,8 @@ class Server:
         if self._events is not None:
             self._events.append(told | {"writer": "responder"})
         self._say("case", case=case_id, what=what, detail=detail)
+
+
+def _counts(told: Mapping[str, Any]) -> bool:
+    """Whether this process goes by an event."""
+    return told["writer"] != "daemon" or told["what"] in ORDERS

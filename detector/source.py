@@ -94,8 +94,8 @@ class Files(Protocol):
     def put(self, name: str, data: bytes, *, once: bool = False) -> str:
         """Keep these bytes, whole or not at all; where they are. once: what is there stays. Raises EdgeError."""
 
-    def names(self) -> list[str]:
-        """The names there are, sorted. Raises EdgeError."""
+    def names(self, below: str = "") -> list[str]:
+        """The names that begin so, sorted; `below` ends with a slash. Raises EdgeError."""
 
     def get(self, name: str, most: int) -> bytes:
         """The bytes under a name, the first `most` of them. Raises EdgeError."""

@@ -37,7 +37,8 @@ class Case(msgspec.Struct):
 
     plan: as it was carried out. finding: what it was for, without lists. before: see `source.Applied`. state: `ordered`
     (from the responder), `stands`, `undone` (by a person), `lifted` (it had ended by itself). by: who carried it out.
-    around: see `source.Standing`. successes, denied: requests of whom it denies, after it was applied.
+    began, logs: of an order, since when log files matter, and how many it named. around: see `source.Standing`.
+    successes, denied: requests of whom it denies, after it was applied.
     """
 
     plan: dict[str, Any]
@@ -56,6 +57,8 @@ class Case(msgspec.Struct):
     first_denied: int = 0
     last_denied: int = 0
     back_since: int = 0
+    began: int = 0
+    logs: int = 0
     told: list[str] = msgspec.field(default_factory=list)
 
     @property
@@ -108,6 +111,10 @@ class Standing:
     def standing(self) -> list[Case]:
         """Cases whose denial should be in force."""
         return [case for case in self.cases.values() if case.state == STANDS]
+
+    def ordered(self) -> list[Case]:
+        """Cases that the responder has not answered."""
+        return [case for case in self.cases.values() if case.state == ORDERED]
 
     # --- what the logs say
 

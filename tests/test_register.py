@@ -33,6 +33,23 @@ def test_an_effect_takes_the_place_of_the_one_before(tmp_path):
     assert cases(person.all())[CASE]["effect"] == "2"
 
 
+def test_two_events_of_one_second_are_both_kept(tmp_path):
+    """Of one kind, case and second, and not the same; the very same twice is one."""
+    daemon, person = (Register(FolderFiles(tmp_path), writer) for writer in ("daemon", "person"))
+    for detail in ("a", "b", "a"):
+        daemon.add(event(CASE, "changed", at=AT, by="daemon", detail=detail))
+    assert sorted(told["detail"] for told in person.new()) == ["a", "b"]
+
+
+def test_one_may_look_for_some_writers_only(tmp_path):
+    """What the others wrote is read when it is asked for."""
+    daemon, person, responder = (Register(FolderFiles(tmp_path), w) for w in ("daemon", "person", "responder"))
+    daemon.add(event(CASE, "ordered", at=AT, by="daemon", plan=PLAN))
+    person.add(event(CASE, "undone", at=AT + 1, by="person"))
+    assert [told["what"] for told in responder.new("daemon")] == ["ordered"]
+    assert [told["what"] for told in responder.new()] == ["undone"]
+
+
 def test_what_is_no_event_is_passed_over(tmp_path):
     """Other names, other JSON, another case than its folder says, endless files: none of it stops the rest."""
     good = event(CASE, "applied", at=AT, by="daemon", plan=PLAN)

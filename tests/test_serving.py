@@ -13,7 +13,7 @@ from detector.recompute import recomputed
 from detector.register import Register, cases, event
 from detector.response.guards import ResponsePolicy
 from detector.response.plan import case_of
-from detector.serving import FILES, Own, Server
+from detector.serving import FILES, WAIT, Own, Server
 from replay.organisation import CONTRACTOR_ROLES, burst
 from tests.crash.test_consumer_crash import Twin
 
@@ -106,9 +106,9 @@ def test_an_order_that_the_logs_bear_out_is_carried_out_once(place):
     ("how", "why"),
     [
         ({"logs": ["a"]}, "do not bear the finding out"),
-        ({"logs": []}, "names 0 log files"),
+        ({"logs": []}, "do not bear the finding out"),
         ({"logs": ["a"] * (FILES + 1)}, "log files"),
-        ({"logs": ["a", "nowhere"]}, "cannot be read"),
+        ({"logs": ["a", "nowhere"]}, "do not bear the finding out"),
         ({"rule_id": "another"}, "no rule of this id"),
         ({"alert_id": "a-ffffffffffffffff"}, "not its alert's"),
         ({"alert_id": "x"}, "not its alert's"),
@@ -122,10 +122,61 @@ def test_an_order_that_is_not_borne_out_is_refused(place, how, why):
     logs = how.pop("logs", ("a", "b"))
     place.order(logs, **how)
     place.server.turn()
+    if "bear" in why:  # files may still come
+        assert place.answers() == []
+        place.now += WAIT
+        place.server.turn()
     [(what, detail)] = place.answers()
     assert what == "refused"
     assert why in detail
     assert place.twin.calls == []
+
+
+def test_files_that_come_later_bear_it_out(place):
+    """The fast path is ahead of the log files: the order is made again when there are more of them."""
+    place.order(["a"])
+    for _ in range(3):
+        place.server.turn()
+    assert place.fetched.count("a") == 1
+    place.order(["a", "b"], at=NOW + 60)
+    place.server.turn()
+    assert [what for what, _ in place.answers()] == ["applied"]
+
+
+def test_what_a_network_breaks_off_is_read_again(place):
+    """A file that cannot be fetched now is no file that is gone."""
+    place.order()
+    kept = place.files.pop("b")
+    plain = place.fetch
+
+    def broken(name):
+        raise EdgeError("broke off", retryable=True)
+
+    place.server._own = replace(place.server._own, fetch=broken)
+    place.server.turn()
+    place.files["b"] = kept
+    place.server._own = replace(place.server._own, fetch=plain)
+    place.server.turn()
+    assert [what for what, _ in place.answers()] == ["applied"]
+
+
+@pytest.mark.parametrize("what", ["applied", "lifted", "undone", "refused"])
+def test_a_daemon_that_was_taken_over_may_order_and_nothing_else(place, what):
+    """It cannot lift by telling another plan, an end, or an answer of its own."""
+    place.order()
+    place.server.turn()
+    [told] = [t for t in Register(FolderFiles(place.folder / "cases"), "daemon").new() if t["what"] == "applied"]
+    forged = told["plan"] | {"may_be_lifted_at": "2026-05-01T00:00:00Z"}
+    place.daemon.add(event(CASE, what, at=place.now + 5, by="daemon", plan=forged))
+    for server in (place.server, place.made()):
+        place.server = server
+        place.now += 301
+        place.server.turn()
+    assert CASE in place.twin.standing
+    place.twin.standing.clear()
+    place.now += 301
+    place.server.turn()
+    assert [answer for answer, _ in place.answers()] == ["applied", "changed"]
 
 
 def test_the_orders_own_plan_is_not_read(place):

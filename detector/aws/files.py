@@ -36,12 +36,12 @@ class PrefixFiles:
                 raise
         return where
 
-    def names(self) -> list[str]:
-        """The names there are, sorted. Raises EdgeError."""
-        below = self._key("")
-        with edge("list objects", where=f"s3://{self._bucket}/{below}"):
-            pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=below)
-            return sorted(one["Key"].removeprefix(below) for page in pages for one in page.get("Contents", []))
+    def names(self, below: str = "") -> list[str]:
+        """The names that begin so, sorted; `below` ends with a slash. Raises EdgeError."""
+        root, prefix = self._key(""), self._key(below)
+        with edge("list objects", where=f"s3://{self._bucket}/{prefix}"):
+            pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix)
+            return sorted(one["Key"].removeprefix(root) for page in pages for one in page.get("Contents", []))
 
     def get(self, name: str, most: int) -> bytes:
         """The bytes under a name, the first `most` of them. Raises EdgeError."""

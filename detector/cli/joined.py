@@ -214,13 +214,13 @@ def _sink(alert: Any) -> Sink:
     return StdoutSink(as_json=True, ocsf=alert.ocsf)
 
 
-def responder(settings: Settings) -> IamResponder:
-    """Who writes to IAM."""
+def responder(settings: Settings, *, own: bool = False) -> IamResponder:
+    """Who writes to IAM. own: with the rights of whoever runs this."""
     from detector.aws.roles import IamResponder
     from detector.aws.session import OtherAccount
 
     accounts = {
-        account: OtherAccount(how.role_arn, how.external_id or "") if how.role_arn else None
+        account: OtherAccount(how.role_arn, how.external_id or "") if how.role_arn and not own else None
         for account, how in settings.response.accounts.items()
     }
     return IamResponder(accounts)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import threading
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -43,6 +45,9 @@ Presigned = Annotated[
 Person = Annotated[
     bool, typer.Option("--person", help="Deny the person (source identity) in all roles of the finding.")
 ]
+Own = Annotated[
+    bool, typer.Option("--own-credentials", help="With your own rights: assume none of the responder's roles.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -79,6 +84,7 @@ def apply(
     unbounded: Unbounded = False,
     presigned: Presigned = "",
     person: Person = False,
+    own: Own = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Carry a plan out, after showing it. What stands can be taken back with `respond undo`.
@@ -99,7 +105,7 @@ def apply(
     if not yes and not typer.confirm("Carry this out?", default=False):
         typer.echo("Nothing was done.")
         raise typer.Exit(1)
-    book, edge, by = Register(cases(settings), "person"), responder(settings), me()
+    book, edge, by = Register(cases(settings), "person"), responder(settings, own=own), me()
     before = edge.before(made)
     done = edge.apply(made) if before.status == "applied" else before
     what: Any = "applied" if done.status in ("applied", "already") else done.status
@@ -126,6 +132,7 @@ def undo(
     case: Annotated[str, typer.Argument(help="The case's id, as `respond list` shows it.")],
     config: Config,
     *,
+    own: Own = False,
     force: Annotated[bool, typer.Option("--force", help="Also while stolen credentials may be alive.")] = False,
     reason: Annotated[str, typer.Option(help="Why; goes into the journal. Needed with --force.")] = "",
 ) -> None:
@@ -153,7 +160,7 @@ def undo(
             where=case,
             remedy="wait, or say --force --reason 'why'",
         )
-    done = responder(settings).remove(made, found["before"])
+    done = responder(settings, own=own).remove(made, found["before"])
     typer.echo(f"{done.status}: {line(done.detail)}")
     if done.status in ("refused", "failed"):
         raise typer.Exit(1)
@@ -166,6 +173,7 @@ def list_(
     config: Config,
     *,
     every: Annotated[bool, typer.Option("--all", help="Also what was taken back or has ended.")] = False,
+    own: Own = False,
     look: Annotated[bool, typer.Option("--look", help="Ask AWS whether each still is as it was written.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -180,7 +188,7 @@ def list_(
     found = cases_of(Register(cases(settings), "person"))
     shown = {case: one for case, one in found.items() if every or one["state"] in ("stands", "ordered")}
     if look:
-        edge = responder(settings)
+        edge = responder(settings, own=own)
         for one in shown.values():
             how = edge.look(one.get("plan") or {})
             one["in_aws"] = f"{how.state}: {how.detail}"
@@ -217,9 +225,12 @@ def serve(
 
     settings = settings_of(config)
     hear_libraries()
-    server = serving(settings, say=say)
-    while True:
+    server, end = serving(settings, say=say), threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: end.set())
+    while not end.is_set():  # a signal ends it between two turns, never within one
         server.turn()
         if once:
             return
-        time.sleep(server.pause)
+        end.wait(server.pause)
+    say("stopped")

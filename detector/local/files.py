@@ -41,9 +41,10 @@ class FolderFiles:
             ) from error
         return printable(path)
 
-    def names(self) -> list[str]:
-        """The names there are, sorted. Raises EdgeError."""
-        found = sorted(p.relative_to(self._path).as_posix() for p in self._path.rglob("*") if p.is_file())
+    def names(self, below: str = "") -> list[str]:
+        """The names that begin so, sorted; `below` ends with a slash. Raises EdgeError."""
+        there = (self._path / below).rglob("*")
+        found = sorted(path.relative_to(self._path).as_posix() for path in there if path.is_file())
         return [name for name in found if not name.endswith(".part")]
 
     def get(self, name: str, most: int) -> bytes:

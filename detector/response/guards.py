@@ -106,11 +106,14 @@ def _too_old(case: Case) -> bool:
 
 
 def _protected(case: Case) -> bool:
-    if case.role is None:
-        return False
+    """By name, by path and name, or by ARN; users as roles, and all roles of a person."""
+    identity = case.identity
+    arns = [identity.session] if case.kind.means == "user_keys" else [role.arn for role in identity.roles]
+    arns += [case.role.arn] if case.role else []
     patterns = [pattern.lower() for pattern in (*OWN_ROLES, *case.settings.protected_roles)]
-    names = (case.role.name.lower(), case.role.arn.lower(), f"{case.role.path}{case.role.name}".lower())
-    return case.role.arn in case.settings.own_roles or any(
+    paths = [arn.lower().rsplit(":", 1)[-1].partition("/")[2] for arn in arns]
+    names = {one for path in paths for one in (path.rsplit("/", 1)[-1], f"/{path}")} | {arn.lower() for arn in arns}
+    return bool(case.settings.own_roles.intersection(arns)) or any(
         fnmatchcase(name, pattern) for name in names for pattern in patterns
     )
 
@@ -233,8 +236,8 @@ GUARDS = (
     ),
     Guard(
         "protected",
-        lambda c: _on_role(c) and _protected(c),
-        "the role is protected (bucketwatch's own, break-glass, or response.protected_roles)",
+        lambda c: (_on_role(c) or c.kind.means == "user_keys") and _protected(c),
+        "the role or user is protected (bucketwatch's own, break-glass, or response.protected_roles)",
         "Look who uses it: if it is a thief, this is the worst case, and people's work",
         absolute=True,
     ),

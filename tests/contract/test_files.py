@@ -53,6 +53,8 @@ def test_what_is_there_is_listed_and_read(place):
     for name in ("b/2.json", "a", "b/1.json"):
         place.files.put(name, name.encode())
     assert place.files.names() == ["a", "b/1.json", "b/2.json"]
+    assert place.files.names("b/") == ["b/1.json", "b/2.json"]
+    assert place.files.names("c/") == []
     assert place.files.get("b/1.json", 100) == b"b/1.json"
     assert place.files.get("b/1.json", 3) == b"b/1"
     with pytest.raises(EdgeError):

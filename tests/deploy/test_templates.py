@@ -200,6 +200,7 @@ OF_CALLS = {
     "change_message_visibility": {"sqs:ChangeMessageVisibility"},
     "change_message_visibility_batch": {"sqs:ChangeMessageVisibility"},
     "create_policy_version": {"iam:CreatePolicyVersion"},
+    "get_caller_identity": set(),  # AWS lets everybody ask who they are
     "delete_bucket_policy": {"s3:DeleteBucketPolicy"},
     "delete_message_batch": {"sqs:DeleteMessage"},
     "delete_object": {"s3:DeleteObject"},

@@ -345,7 +345,7 @@ def test_a_responder_of_its_own_reads_the_logs_itself(scene):
     scene.respond("serve", "--once")
     assert scene.can_read() == (False, True)
 
-    [order] = (scene.folder / "cases" / "daemon").rglob("*ordered.json")
+    [order] = (scene.folder / "cases" / "daemon").rglob("*-ordered-*.json")
     forged = json.loads(order.read_text().replace("contractor-42", "contractor-43"))
     forged["finding"]["alert_id"] = "a-00000000000000aa"
     from detector.response.plan import case_of
@@ -353,7 +353,7 @@ def test_a_responder_of_its_own_reads_the_logs_itself(scene):
     forged["case_id"] = case = case_of("a-00000000000000aa")
     place = scene.folder / "cases" / "daemon" / case
     place.mkdir()
-    (place / "20260501T000000Z-ordered.json").write_text(json.dumps(forged))
+    (place / "20260501T000000Z-ordered-00000000.json").write_text(json.dumps(forged | {"at": "2026-05-01T00:00:00Z"}))
     scene.respond("serve", "--once")
     assert scene.can_read() == (False, True)
     [answer] = [json.loads(p.read_text()) for p in (scene.folder / "cases" / "responder" / case).iterdir()]

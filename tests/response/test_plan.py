@@ -254,6 +254,8 @@ REFUSED = {
         {},
         "two",
     ),
+    "our own user": ({"principal": user(session=f"arn:aws:iam::{ACCOUNT}:user/ops/breakglass-1")}, {}, "protected"),
+    "a protected user": ({"principal": user()}, {"protected_roles": ("/labs/*",)}, "protected"),
     "our own role": ({}, {"own_roles": frozenset({ROLE})}, "protected"),
     "an instance without networks": ({"principal": principal(name="i-0123456789abcdef0")}, {}, "take a workload down"),
     "a task without networks": ({"principal": principal(name="0123456789abcdef" * 2)}, {}, "take a workload down"),
