@@ -27,6 +27,7 @@ from detector.standing import LIFTED, ORDERED, STANDS, UNDONE, Case, Standing
 
 PATIENCE = 60
 """Seconds for which a failure that may pass by itself is nobody's concern."""
+DONE = frozenset({"applied", "already", "ordered"})
 POLL = 60
 """Seconds between looks into the register."""
 EFFECT = 600
@@ -110,10 +111,9 @@ class Casework:
                 applied = responder.apply(plan)
         if new and applied.status == "refused":
             self.hourly.give_back(who)
-        if applied.status in ("applied", "already", "ordered"):
-            self._opened(entry, applied, now)
-            return applied
-        return self._failed(entry, applied)
+        if standing := applied.of(plan):
+            self._opened(entry, standing, applied, now)
+        return applied if applied.status in DONE else self._failed(entry, applied)
 
     def note_read(self, names: Iterable[str]) -> None:
         """These log files were read: another process has to find them again."""
@@ -199,9 +199,12 @@ class Casework:
             return "a person took this case back: only a person applies it again"
         return None
 
-    def _opened(self, entry: Entry, applied: Applied, now: int) -> None:
-        """It was carried out, or ordered."""
-        plan, finding, before = entry.plan or {}, entry.body, entry.before or {}
+    def _opened(self, entry: Entry, plan: dict[str, Any], applied: Applied, now: int) -> None:
+        """It was carried out, as far as it stands, or ordered. What stood already is not told again."""
+        finding, before = entry.body, entry.before or {}
+        known = self.standing.cases.get(plan["case_id"])
+        if known is not None and known.state == STANDS and known.plan == plan:
+            return
         about = {name: finding[name] for name in OF_FINDING if name in finding}
         lift_at = epoch(plan.get("may_be_lifted_at")) or now
         case = Case(plan, about, before, applied_at=now, lift_at=lift_at)

@@ -134,9 +134,9 @@ class Server:
             self._tried[case_id] += 1
             self._say("revocation_failed", case=case_id, error=done.detail)
             return
-        what: Any = "applied" if done.status in ("applied", "already") else done.status
-        more = {"plan": made, "before": dict(before.before)} if what == "applied" else {}
-        self._tell(case_id, what, done.detail, now, **more)
+        standing = done.of(made)
+        more = {"plan": standing, "before": dict(before.before)} if standing else {}
+        self._tell(case_id, "applied" if standing else done.status, done.detail, now, **more)
 
     def _planned(
         self, case_id: str, finding: Mapping[str, Any], logs: Sequence[str], now: int

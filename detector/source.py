@@ -169,6 +169,7 @@ class Applied:
     """What came of a revocation: `applied`, `already`, `ordered`, `refused` or `failed`, and why.
 
     before: by an action's name what was there, where taking it back needs to know. passing: what failed may work soon.
+    stands: of the plan's actions, by number, those that stand though others failed.
     """
 
     case_id: str
@@ -176,6 +177,14 @@ class Applied:
     detail: str
     before: Mapping[str, Any] = field(default_factory=dict)
     passing: bool = False
+    stands: tuple[int, ...] = ()
+
+    def of(self, plan: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The plan as far as it stands; None if nothing of it does."""
+        if self.status in ("applied", "already", "ordered"):
+            return dict(plan)
+        actions = [plan["actions"][number] for number in self.stands]
+        return {**plan, "actions": actions} if actions else None
 
 
 @dataclass(frozen=True, slots=True)

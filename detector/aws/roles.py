@@ -16,7 +16,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 from detector.aws.session import OtherAccount, client, code_of, edge
 from detector.aws.shared_policy import Boundary, BucketPolicy, RefusedError, replaces
@@ -116,22 +116,55 @@ class IamResponder:
 
     def _before(self, plan: Mapping[str, Any], actions: list[Action]) -> Applied:
         self._not_ourselves(actions)
-        before = {f"{action.writes} {action.target}": self._place(action).before(action) for action in actions}
+        each = self._each(actions, lambda place, action: place.before(action))
+        before = {_key(action): found for action, found, error in each if error is None}
+        if not before:
+            return _told(plan, each)
         return Applied(plan["case_id"], "applied", "read", before)
 
     def _apply(self, plan: Mapping[str, Any], actions: list[Action]) -> Applied:
         self._not_ourselves(actions)
-        told = [self._place(action).put(action) for action in actions]
-        new = any(new for new, _ in told)
-        return Applied(plan["case_id"], "applied" if new else "already", "; ".join(text for _, text in told))
+        return _told(plan, self._each(actions, lambda place, action: place.put(action)))
 
     def _remove(self, plan: Mapping[str, Any], actions: list[Action], before: Mapping[str, Any]) -> Applied:
-        told = [
-            self._place(action).take(action, before.get(f"{action.writes} {action.target}"))
-            for action in reversed(actions)
-        ]
-        new = any(new for new, _ in told)
-        return Applied(plan["case_id"], "applied" if new else "already", "; ".join(text for _, text in told))
+        last_first = list(reversed(actions))
+        each = self._each(last_first, lambda place, action: place.take(action, before.get(_key(action))))
+        return _told(plan, each)
+
+    def _each(self, actions: list[Action], step: Callable[[Any, Action], Any]) -> list[_Done]:
+        """Every action by itself: one bucket that cannot be written must not save the thief from the others."""
+        done: list[_Done] = []
+        for action in actions:
+            try:
+                done.append(_Done(action, step(self._place(action), action), None))
+            except (RefusedError, EdgeError) as error:
+                done.append(_Done(action, None, error))
+        return done
+
+
+class _Done(NamedTuple):
+    """What came of one action."""
+
+    action: Action
+    found: Any
+    error: RefusedError | EdgeError | None
+
+
+def _key(action: Action) -> str:
+    return f"{action.writes} {action.target} {action.name}"
+
+
+def _told(plan: Mapping[str, Any], each: list[_Done]) -> Applied:
+    """What came of all actions together: as good as the worst of them."""
+    detail = "; ".join(str(error or found[1]) for _, found, error in each)
+    stands = tuple(number for number, one in enumerate(each) if one.error is None)
+    errors = [one.error for one in each if one.error is not None]
+    if not errors:
+        new = any(found[0] for _, found, _ in each)
+        return Applied(plan["case_id"], "applied" if new else "already", detail, stands=stands)
+    edges = [error for error in errors if isinstance(error, EdgeError) and code_of(error) not in REFUSALS]
+    passing = any(error.retryable for error in edges)
+    return Applied(plan["case_id"], "failed" if edges else "refused", detail, passing=passing, stands=stands)
 
 
 def _checked(plan: Mapping[str, Any]) -> list[Action]:

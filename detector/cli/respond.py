@@ -7,11 +7,15 @@ import signal
 import threading
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from detector.cli.planned import cases_of, line, me, planned, settings_of, show
+
+if TYPE_CHECKING:
+    from detector.register import What
+    from detector.source import Applied
 
 app = typer.Typer(
     help="Revocations: see what would be done, do it, take it back, list what stands.",
@@ -108,23 +112,20 @@ def apply(
     book, edge, by = Register(cases(settings), "person"), responder(settings, own=own), me()
     before = edge.before(made)
     done = edge.apply(made) if before.status == "applied" else before
-    what: Any = "applied" if done.status in ("applied", "already") else done.status
-    where = book.add(
-        event(
-            made["case_id"],
-            what,
-            at=time.time(),
-            by=by,
-            detail=done.detail,
-            plan=made,
-            before=dict(before.before),
-            finding=made.pop("finding", None),
-        )
+    typer.echo(f"{done.status}: {line(done.detail)}")
+    finding, standing = made.pop("finding", None), done.of(made)
+    more = {"plan": standing or made, "before": dict(before.before), "finding": finding}
+    told = event(
+        made["case_id"], "applied" if standing else _refused(done), at=time.time(), by=by, detail=done.detail, **more
     )
-    typer.echo(f"{done.status}: {line(done.detail)}\ncase {made['case_id']}, kept in {where}")
+    typer.echo(f"case {made['case_id']}, kept in {book.add(told)}")
     if done.status in ("refused", "failed"):
         raise typer.Exit(1)
     typer.echo("Within minutes AWS denies its requests; the daemon tells when it sees that, or that it does not.")
+
+
+def _refused(done: Applied) -> What:
+    return "refused" if done.status == "refused" else "failed"
 
 
 @app.command()

@@ -66,6 +66,18 @@ def test_a_users_key_goes_off_and_its_tokens_with_it(ministack, responder):
     assert responder.look(made).state == "gone"
 
 
+def test_of_two_keys_each_is_what_it_was(ministack, responder):
+    """One was off before: it stays off, and the other comes back."""
+    user = User(ministack)
+    user.iam.update_access_key(UserName=user.name, AccessKeyId=user.keys[1], Status="Inactive")
+    made = told(user.principal(*user.keys))
+    before = responder.before(made).before
+    responder.apply(made)
+    assert user.statuses() == ["Inactive", "Inactive"]
+    assert responder.remove(made, before).status == "applied"
+    assert sorted(user.statuses()) == ["Active", "Inactive"]
+
+
 def test_a_key_that_was_off_stays_off(ministack, responder):
     """Undo turns on what the plan turned off, not what somebody else did."""
     user = User(ministack)
@@ -102,11 +114,28 @@ class Bucket:
         except self.s3.exceptions.ClientError:
             return None
 
-    def planned(self, **more):
+    def planned(self, buckets_read=(), **more):
         foreign = {"type": "AWSAccount", "session": "444455556666:AROAFOREIGNROLEID001:etl", "account": "444455556666",
                    "role": "444455556666:AROAFOREIGNROLEID001", "session_name": "etl",
                    "principal_id": "AROAFOREIGNROLEID001:etl"}  # fmt: skip
-        return told(foreign, evidence={"buckets": [self.name]}, buckets={"ml-*": ACCOUNT}, **more)
+        return told(foreign, evidence={"buckets": [self.name, *buckets_read]}, buckets={"ml-*": ACCOUNT}, **more)
+
+
+def test_one_bucket_that_cannot_be_written_does_not_save_the_thief_from_the_others(aws, responder):
+    """What can be done is done and can be taken back; the rest is told, and may be tried again."""
+    first, last = Bucket(aws), Bucket(aws)
+    made = first.planned(buckets_read=["ml-nowhere-at-all", last.name])
+    before = responder.before(made)
+    assert before.status == "applied"
+    done = responder.apply(made)
+    assert (done.status, done.stands) == ("failed", (0, 2))
+    assert "ml-nowhere-at-all" in done.detail
+    assert len(json.loads(last.policy())["Statement"]) == 1
+    standing = done.of(made)
+    assert [action["target"].rsplit(":", 1)[-1] for action in standing["actions"]] == [first.name, last.name]
+    assert responder.look(standing).state == "stands"
+    assert responder.remove(standing, before.before).status == "applied"
+    assert (first.policy(), last.policy()) == (None, None)
 
 
 SPACED = json.dumps({"Version": "2012-10-17", "Statement": [ALLOW]}, indent=3)

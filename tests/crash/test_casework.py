@@ -1,5 +1,7 @@
 """Cases over months: a register that fails, people who act beside the daemon, ends, renewals, orders to a responder."""
 
+from dataclasses import replace
+
 import pytest
 
 from detector.core.times import iso
@@ -248,3 +250,18 @@ def test_an_order_that_nobody_answers_is_critical_and_a_refusal_is_told(tmp_path
     later(world, consumer, 61)
     assert kinds(world) == ["revocation_unanswered", "revocation_failed"]
     consumer.stop()
+
+
+def test_what_stands_of_a_plan_that_failed_is_a_case(world):
+    """Half of it was written: that half is looked after and can be taken back, and the failure is told."""
+    plain = world.responder.apply
+    world.responder.apply = lambda plan: replace(plain(plan), status="failed", detail="a bucket", stands=(0,))
+    consumer, case = revoked(world)
+    later(world, consumer, 61)
+    world.responder.apply = plain
+    consumer.stop()
+    found = cases(register(world).all())[case]
+    assert found["state"] == "stands"
+    assert len(found["plan"]["actions"]) == 1
+    assert [told["what"] for told in found["events"]].count("applied") == 1
+    assert "revocation_failed" in kinds(world)
