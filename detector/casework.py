@@ -153,6 +153,11 @@ class Casework:
             self._say("cases_failed", error=str(error))
         self.standing.forget(now)
 
+    def values(self) -> dict[str, float]:
+        """Metrics (see `metrics.METRICS`)."""
+        cases = self.standing.standing()
+        return {"cases_standing": len(cases), "cases_not_holding": sum(case.successes > 0 for case in cases)}
+
     def changes(self) -> dict[str, bytes | None]:
         """Parts of a checkpoint."""
         parts = self.standing.changes()

@@ -279,6 +279,7 @@ class Consumer:
         reached = [at for at in self.engine.watermark.reached.values() if at > NEVER]
         return (
             self._outbox.counts
+            | self._outbox.casework.values()
             | self.sight.values()
             | {
                 "records": books.records,
@@ -407,6 +408,9 @@ class Consumer:
                 self._outbox.page(entry, leaving(body, self.orders.redact))
             if planned and planned["applicable"] and self.edges.responder and finding.state == OPENED:
                 entry.plan = planned
+            elif planned and self.edges.responder and "revoke" in rule.respond and finding.state == OPENED:
+                would, why = planned["commands"][:1], planned["refusals"]
+                self._say("not_revoked", case=planned["case_id"], session=planned["session"], would=would, why=why)
             if finding.state == WITHDRAWN:
                 self._outbox.casework.withdrawn(finding.alert_ids[0])
 

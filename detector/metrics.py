@@ -43,6 +43,8 @@ METRICS: dict[str, Metric] = {
     "alerts_grouped": Metric("counter", "alerts told in a digest only", "growing: a rule fires for very many"),
     "sink_down": Metric("gauge", "sinks that have failed for `sink_down_after`", "not 0: mend it; alerts are kept"),
     "revocations": Metric("counter", "revocations carried out", "none"),
+    "cases_standing": Metric("gauge", "revocations that stand", "see `bucketwatch respond list`"),
+    "cases_not_holding": Metric("gauge", "of these, those whose session still reads", "not 0: see the alerts, now"),
     "rules_failed": Metric("gauge", "rules that failed", "not 0: restart, and report the program's log"),
     "rules_learning": Metric("gauge", "rules that know too little yet to find anything", "not 0 after weeks: no data"),
     "watermark_lag_seconds": Metric("gauge", "clock minus watermark", "more than lateness: a source is behind"),
