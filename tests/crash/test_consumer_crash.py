@@ -736,7 +736,7 @@ def test_the_first_day_of_enforce_mode_only_plans(tmp_path):
         consumer.stop()
         assert bool(world.responder.calls) == acts, f"hour {hour}"
     would = [fields for event, fields in world.said if event == "not_revoked"]
-    assert len(would) == 3  # the hours of enforce mode in which nothing was done
+    assert len(would) == 4  # the hours of enforce mode in which nothing was done
     assert all("would have done" in " ".join(one["why"]) and one["would"] for one in would)
 
 
