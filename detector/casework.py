@@ -31,7 +31,7 @@ DONE = frozenset({"applied", "already", "ordered"})
 POLL = 60
 """Seconds between looks into the register."""
 EFFECT = 600
-"""Seconds between two writings of what a case has done."""
+"""Seconds between two writings of what a case has done; whether it holds is written at once."""
 OF_FINDING = (
     "alert_id",
     "rule_id",
@@ -249,12 +249,13 @@ class Casework:
             del self._unwritten[0]
             self._touched = True  # written twice does no harm: that may wait for the next checkpoint there is
         for case in self.standing.standing():
-            at, effect = self._effects.get(case.id, (0.0, ""))
-            if now - at >= EFFECT and case.effect() != effect:
+            at, told = self._effects.get(case.id, (0.0, ""))
+            effect = case.effect()
+            news = effect.partition(":")[0] != told.partition(":")[0]
+            if news or (effect != told and now - at >= EFFECT):
                 last = iso(case.last_denied) if case.last_denied else ""
-                told = event(case.id, "effect", at=now, by="daemon", detail=case.effect(), last_denied=last)
-                self._register.add(told)
-                self._effects[case.id] = (now, case.effect())
+                self._register.add(event(case.id, "effect", at=now, by="daemon", detail=effect, last_denied=last))
+                self._effects[case.id] = (now, effect)
         if now - self._polled >= POLL:
             self._polled = now
             for told in self._register.new():

@@ -13,6 +13,7 @@ from importlib import import_module
 import typer
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # no linear algebra here; its threads cost 0.1 s of CPU to start
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # to look for some takes 0.03 s, and would run them
 
 from detector.cli import doctor, healthcheck, journal, respond, rules, watch
 from detector.errors import BucketwatchError

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.core.builder import BatchBuilder
-from detector.core.principal import Principal, fingerprint
+from detector.core.principal import Principal, fingerprint, print_of
 from detector.core.principals import Principals, Unread
 from detector.core.view import NO_GROUP, BatchView, Groupings
 from detector.logs import identity
@@ -73,7 +73,7 @@ def test_what_is_remembered_changes_nothing(files, remembered):
     with patch.object(identity, "_fingerprints", Fingerprints(remembered)):
         got = [batch(document) for document in documents] + [batch(*documents)]
     for one in got:
-        assert one.prints.tolist() == list(map(fingerprint, one.principals))
+        assert one.prints.tolist() == list(map(print_of, one.principals))
         assert len(set(one.prints.tolist())) == len(one.prints)
     names = [[one.principals[code].session for code in one.who] for one in got]
     assert list(chain(*names[:-1])) == names[-1]

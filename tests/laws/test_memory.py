@@ -22,7 +22,7 @@ from detector.core.access import AccessBatch, Column, Log
 from detector.core.engine import KEPT, Engine
 from detector.core.finding import Finding
 from detector.core.part import decode
-from detector.core.principal import fingerprint
+from detector.core.principal import print_of
 from detector.core.watermark import FOREVER, Watermark
 from detector.watches import watches
 from replay.scratch import Scratch
@@ -236,7 +236,7 @@ def test_memory_holds_its_budget_over_many_people(monkeypatch):
     assert sum(map(len, store.parts.values())) > 4 * memory
     assert engine.people.sessions() == 12_000
     who = [principal(f"s{number}") for number in (0, 1, 6_000, 11_999)]
-    assert sorted(engine.people.of(map(fingerprint, who))) == sorted(who)
+    assert sorted(engine.people.of(map(print_of, who))) == sorted(who)
     assert engine.people.name("session", who[0].session) == who[0].session_shown
     theft, *busy = sorted((f for f in engine.finish() if f.state == "closed"), key=lambda f: f.rule_id != "r1")
     assert theft.group == {"session": principal("s7").session_shown}
