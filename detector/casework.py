@@ -13,20 +13,26 @@ from typing import Any
 
 import msgspec
 
+from detector.core.access import AccessBatch
+from detector.core.people import People
 from detector.core.times import epoch, iso
 from detector.drain import Drain, Hurry
 from detector.edges import Edges
 from detector.errors import EdgeError, StateError
 from detector.hourly import Hourly
-from detector.reading import Reading
-from detector.register import Register, event
+from detector.response.company import Company
 from detector.response.notices import notice
+from detector.response.plan import LONGEST_SESSION, LONGEST_TOKEN
+from detector.response.reading import Reading
+from detector.response.register import Register, event
+from detector.response.standing import LIFTED, ORDERED, STANDS, UNDONE, Case, Standing
 from detector.source import Applied
 from detector.spool import Entry
-from detector.standing import LIFTED, ORDERED, STANDS, UNDONE, Case, Standing
 
 PATIENCE = 60
 """Seconds for which a failure that may pass by itself is nobody's concern."""
+MOST_LOGS = 6_000
+"""Log files that an order names: the responder reads no more, and says so."""
 DONE = frozenset({"applied", "already", "ordered"})
 POLL = 60
 """Seconds between looks into the register."""
@@ -46,6 +52,8 @@ OF_FINDING = (
     "window_seconds",
 )
 """What is kept of a finding with its case."""
+OF_EVENT = ("case_id", "at", "what", "by", "writer", "detail", "reason", "plan", "before")
+"""What is journalled of an event that somebody else wrote: nothing that could pass for a finding."""
 
 Say = Callable[..., None]
 
@@ -72,7 +80,7 @@ class Casework:
     ) -> None:
         self.edges, self.max_age, self.hourly, self.drain = edges, max_age, hourly, drain
         self._note, self._alarm, self._say, self._clock = note, alarm, say, clock
-        self._reading = Reading()
+        self._reading, self._company = Reading(), Company()
         self.standing = Standing(verify_after)
         self._register = Register(edges.cases, "daemon") if edges.cases else None
         self._unwritten: list[dict[str, Any]] = []
@@ -86,6 +94,8 @@ class Casework:
         """Do what an entry's plan says, if it is still right. Raises Hurry."""
         plan, finding = entry.plan or {}, entry.body
         case, now = str(plan["case_id"]), int(self._clock())
+        if begun := self._found_standing(entry, now):
+            return begun
         if (why := self._outdated(case)) is not None:
             return Applied(case, "refused", why)
         if now - (epoch(finding.get("last_at")) or 0) > self.max_age:
@@ -120,9 +130,25 @@ class Casework:
         if self.edges.responder is not None and self.edges.responder.separate:
             self._reading.note(names, int(self._clock()))
 
-    def meet(self, events: Any) -> None:
-        """Look among a turn's events for whom cases deny."""
+    def meet(self, events: AccessBatch) -> None:
+        """Look among a turn's events for whom cases deny, and who is in whose company."""
         self.standing.meet(events)
+        if self.edges.responder is not None:
+            self._company.meet(events)
+
+    def in_company(self, about: dict[str, Any], people: People) -> dict[str, Any]:
+        """A finding with all that was seen of its session lately, whatever its rule looks at."""
+        who, evidence = about.get("principal") or {}, about.get("evidence") or {}
+        if not who.get("principal_id"):
+            return about
+        mine = people.credentials("session", str(who["principal_id"]))
+        lately = self._company.of(mine, epoch(about.get("last_at")) or 0)
+        issued = {iso(at) for one in lately if (at := mine[one].issued_at) is not None}
+        networks = {net for found in lately.values() for net in found}
+        return about | {
+            "principal": who | {"issue_times": sorted({*(who.get("issue_times") or ()), *issued})},
+            "evidence": evidence | {"networks": sorted(networks)},
+        }
 
     def withdrawn(self, alert_id: str) -> None:
         """A finding was corrected away."""
@@ -185,6 +211,19 @@ class Casework:
         """Whether a checkpoint would hold something new."""
         return self.standing.unsaved or self._dirty
 
+    def _found_standing(self, entry: Entry, now: int) -> Applied | None:
+        """It was begun before a crash. What stands is a case, whatever speaks against carrying it out by now."""
+        responder, plan = self.edges.responder, entry.plan or {}
+        if entry.before is None or plan["case_id"] in self.standing.cases or responder is None or responder.separate:
+            return None
+        with self.drain.edge():
+            how = responder.look(plan)
+        if how.state != "stands":
+            return None
+        applied = Applied(plan["case_id"], "already", "it was carried out before the daemon stopped")
+        self._opened(entry, plan, applied, now)
+        return applied
+
     def _failed(self, entry: Entry, applied: Applied) -> Applied:
         """It was not carried out: a person has to, and is told once; of what may pass only if it does not."""
         now, case = int(self._clock()), applied.case_id
@@ -198,7 +237,7 @@ class Casework:
     def _outdated(self, case: str) -> str | None:
         """Why what was right when planned is not any more: another mode, a person who was there."""
         if self.edges.responder is None:
-            return "the daemon is no longer in enforce mode"
+            return "the daemon is no longer in enforce mode (what it had begun may stand: see the role)"
         known = self.standing.cases.get(case)
         if known is not None and known.state == UNDONE:
             return "a person took this case back: only a person applies it again"
@@ -227,7 +266,7 @@ class Casework:
 
     def _order(self, case: Case, now: int) -> None:
         """Order it, or order it anew: log files come after what the fast path told."""
-        logs = self._reading.since(case.began)
+        logs = self._reading.since(case.began)[-MOST_LOGS:]
         case.logs, self.standing.unsaved = len(logs), True
         told = event(case.id, "ordered", at=now, by="daemon", plan=case.plan, finding=case.finding, logs=logs)
         self._write(told)
@@ -242,35 +281,44 @@ class Casework:
         if self._register is None:
             return
         for case in self.standing.ordered() if now - self._polled >= POLL else ():
-            if len(self._reading.since(case.began)) > case.logs:
+            if min(len(self._reading.since(case.began)), MOST_LOGS) > case.logs:
                 self._order(case, now)
         while self._unwritten:
             self._register.add(self._unwritten[0])
             del self._unwritten[0]
             self._touched = True  # written twice does no harm: that may wait for the next checkpoint there is
-        for case in self.standing.standing():
-            at, told = self._effects.get(case.id, (0.0, ""))
-            effect = case.effect()
-            news = effect.partition(":")[0] != told.partition(":")[0]
-            if news or (effect != told and now - at >= EFFECT):
-                last = iso(case.last_denied) if case.last_denied else ""
-                self._register.add(event(case.id, "effect", at=now, by="daemon", detail=effect, last_denied=last))
-                self._effects[case.id] = (now, effect)
+        self._write_effects(self._register, now)
         if now - self._polled >= POLL:
             self._polled = now
             for told in self._register.new():
-                self._take(told, now)
+                try:
+                    self._take(told, now)
+                except Exception as error:  # noqa: BLE001  whatever somebody wrote there, the daemon goes on
+                    self._say("case_unusable", case=told["case_id"], error=f"{type(error).__name__}: {error}")
+            for name in self._register.unread:
+                self._say("case_unreadable", file=name)
+            self._register.unread.clear()
+
+    def _write_effects(self, register: Register, now: int) -> None:
+        for case in self.standing.standing():
+            at, before = self._effects.get(case.id, (0.0, ""))
+            effect = case.effect()
+            news = effect.partition(":")[0] != before.partition(":")[0]
+            if news or (effect != before and now - at >= EFFECT):
+                last = iso(case.last_denied) if case.last_denied else ""
+                register.add(event(case.id, "effect", at=now, by="daemon", detail=effect, last_denied=last))
+                self._effects[case.id] = (now, effect)
 
     def _take(self, told: dict[str, Any], now: int) -> None:
         """What somebody else did."""
         self._dirty = True
         case_id, what, at = str(told["case_id"]), told["what"], epoch(told["at"]) or now
-        self._note("case", {name: value for name, value in told.items() if name != "schema"})
+        self._note("case", {name: told[name] for name in OF_EVENT if name in told})
         self._say("case", case=case_id, what=what, by=told.get("by", ""))
         known = self.standing.cases.get(case_id)
         plan = told.get("plan") or (known.plan if known else None)
         if what == "applied" and plan and plan.get("actions"):
-            lift_at = epoch(plan.get("may_be_lifted_at")) or at
+            lift_at = now + (LONGEST_TOKEN if plan.get("means") == "user_keys" else LONGEST_SESSION)
             finding = told.get("finding") or (known.finding if known else {})
             by = str(told.get("by", told["writer"]))
             self.standing.put(Case(plan, finding, told.get("before") or {}, STANDS, by, at, lift_at))
@@ -289,6 +337,11 @@ class Casework:
         if case is None or responder is None:
             return
         how = responder.look(case.plan)
+        if how.state in ("gone", "changed"):  # it may have been a person, a moment ago
+            self._polled = 0
+            self._exchange(now)
+            if case.state != STANDS or self.standing.ended_itself(case, now):
+                return
         if how.state == "unknown":
             self._say("case_not_seen", case=case.id, why=how.detail)
         if told := self.standing.looked(case, how, now):
@@ -302,9 +355,10 @@ class Casework:
         for case in list(self.standing.due_to_lift(now)):
             applied = responder.remove(case.plan, case.before)
             self._say("revocation_ends", case=case.id, status=applied.status, detail=applied.detail)
-            self._note("revocation_ends", {"case_id": case.id, "status": applied.status, "detail": applied.detail})
+            if applied.status in ("applied", "already") or "unlifted" not in case.told:
+                self._note("revocation_ends", {"case_id": case.id, "status": applied.status, "detail": applied.detail})
             if applied.status in ("applied", "already"):
                 self.standing.end(case.id, LIFTED, now)
                 self._write(event(case.id, "lifted", at=now, by="daemon", detail=applied.detail))
-            else:
-                self.standing.postpone(case, now)
+            elif told := self.standing.unlifted(case, applied.detail, now):
+                self._alarm("revocation_told", told)

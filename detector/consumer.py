@@ -425,6 +425,7 @@ class Consumer:
             "stage": rule.stage,
             "late": finding.late,
         }
+        about = self._outbox.casework.in_company(about, self.engine.people)
         policy = replace(self.orders.response, enforcing_since=self._enforcing_since)
         return plan(about, planned_at=now, settings=policy).to_json()
 

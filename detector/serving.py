@@ -14,19 +14,21 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from detector.core.admit import Admission
 from detector.core.rule import Rule
 from detector.core.times import epoch
 from detector.errors import EdgeError
 from detector.hourly import Hourly
+from detector.logs.limits import LIMITS, Limits
 from detector.recompute import recomputed
-from detector.register import Register, cases, event, in_order
 from detector.response.guards import ResponsePolicy
 from detector.response.plan import case_of, plan
+from detector.response.register import Register, cases, event, in_order
+from detector.response.standing import CHECK, DAY, Case
 from detector.source import Applied, Responder
-from detector.standing import CHECK, DAY, Case
 
 ALERT_ID = re.compile(r"a-[0-9a-f]{16}", re.ASCII)
 FILES = 5_000
@@ -49,12 +51,18 @@ Say = Callable[..., None]
 
 @dataclass(frozen=True, slots=True)
 class Own:
-    """What this process goes by. rules: its own rule files, by id. fetch: a log file's bytes; raises EdgeError."""
+    """What this process goes by. rules: its own rule files, by id. fetch: a log file's bytes; raises EdgeError.
+
+    beside: these log files, and those that lie between and after them: whoever orders must not choose which are read.
+    """
 
     rules: Mapping[str, Rule]
     policy: ResponsePolicy
     hourly: int
     fetch: Callable[[str], bytes]
+    beside: Callable[[Sequence[str]], Sequence[str]]
+    admission: Admission = field(default_factory=Admission)
+    limits: Limits = LIMITS
 
 
 class Server:
@@ -84,13 +92,19 @@ class Server:
         try:
             events = self._read()
             found = cases(events)
-            for case_id, case in found.items():
-                if case["state"] == "ordered":
-                    self._answer(case_id, case["events"])
-                elif case["state"] == "stands":
-                    self._look_after(case_id, case)
         except EdgeError as error:
             self._say("register_failed", error=str(error))
+            return
+        for case_id, case in found.items():
+            try:
+                if case["state"] in ("ordered", "begun"):
+                    self._answer(case_id, case)
+                elif case["state"] == "stands":
+                    self._look_after(case_id, case)
+            except EdgeError as error:
+                self._say("case_failed", case=case_id, error=str(error))
+            except Exception as error:  # noqa: BLE001  one order must not keep the others from being answered
+                self._say("case_failed", case=case_id, error=f"{type(error).__name__}: {error}")
 
     def _read(self) -> list[dict[str, Any]]:
         """All events; at the start also this process's own, by which it knows what it has done."""
@@ -109,17 +123,18 @@ class Server:
             self._events = in_order([*self._events, *filter(_counts, new)])
         return self._events
 
-    def _answer(self, case_id: str, events: Sequence[Mapping[str, Any]]) -> None:
-        orders = [told for told in events if told["what"] == "ordered"]
+    def _answer(self, case_id: str, case: Mapping[str, Any]) -> None:
+        if case["state"] == "begun":
+            if case.get("writer") == "responder":  # before this process ended: done once more, with what was there
+                self._carry_out(case_id, case["plan"], case["before"], int(self._clock()))
+            return
+        orders = [told for told in case["events"] if told["what"] == "ordered"]
         finding, now = orders[-1].get("finding") or {}, int(self._clock())
-        logs, waited = tuple(orders[-1].get("logs") or ()), now - (epoch(orders[0]["at"]) or 0)
+        logs, waited = tuple(orders[-1].get("logs", ())), now - (epoch(orders[0]["at"]) or 0)
         if self._judged.get(case_id) == logs and waited < WAIT:
             return  # not borne out so far: once more when it names further files
-        made, why = self._planned(case_id, finding, logs, now)
+        made = self._judged_anew(case_id, finding, logs, waited, now)
         if made is None:
-            self._judged[case_id] = logs
-            if why not in WAITING or waited >= WAIT:
-                self._tell(case_id, "refused", why, now)
             return
         who = str(made["principal_id"] or case_id)
         if not self._hourly.room(who, now):
@@ -127,15 +142,45 @@ class Server:
             return
         new = self._hourly.take(who, now)
         before = self._responder.before(made)
-        done = self._responder.apply(made) if before.status == "applied" else before
+        if before.status == "applied":
+            self._tell(case_id, "begun", "", now, plan=made, before=dict(before.before))
+            done = self._carry_out(case_id, made, before.before, now)
+        else:
+            done = before
+            self._answered(case_id, made, before, {}, now)
         if new and done.status == "refused":
             self._hourly.give_back(who)
-        if done.status == "failed" and self._tried.setdefault(case_id, 0) < RETRIES:
+
+    def _judged_anew(
+        self, case_id: str, finding: Mapping[str, Any], logs: tuple[str, ...], waited: int, now: int
+    ) -> dict[str, Any] | None:
+        """This process's own plan. Where there is none, that is answered, unless further files may change it."""
+        try:
+            made, why = self._planned(case_id, finding, logs, now)
+        except EdgeError as error:
+            if error.retryable and waited < WAIT:
+                raise
+            made, why = None, f"the log files that the order names cannot be read: {error.what}"
+        if made is None:
+            self._judged[case_id] = logs
+            if why not in WAITING or waited >= WAIT:
+                self._tell(case_id, "refused", why, now)
+            return None
+        return made
+
+    def _carry_out(self, case_id: str, made: dict[str, Any], before: Mapping[str, Any], now: int) -> Applied:
+        done = self._responder.apply(made)
+        self._answered(case_id, made, done, before, now)
+        return done
+
+    def _answered(self, case_id: str, made: dict[str, Any], done: Applied, before: Mapping[str, Any], now: int) -> None:
+        """Tell what came of it; what failed and may work is tried again first."""
+        standing = done.of(made)
+        if standing is None and done.status == "failed" and self._tried.setdefault(case_id, 0) < RETRIES:
             self._tried[case_id] += 1
             self._say("revocation_failed", case=case_id, error=done.detail)
             return
-        standing = done.of(made)
-        more = {"plan": standing, "before": dict(before.before)} if standing else {}
+        more = {"plan": standing, "before": dict(before)} if standing else {}
         self._tell(case_id, "applied" if standing else done.status, done.detail, now, **more)
 
     def _planned(
@@ -149,7 +194,10 @@ class Server:
             return None, "the responder's own rules have no rule of this id"
         if len(logs) > FILES:
             return None, f"the order names {len(logs):,} log files; {FILES:,} at most are read again"
-        own = recomputed(finding, rule, self._fetched(logs))
+        files = self._own.beside(logs)
+        if len(files) > FILES:
+            return None, f"{len(files):,} log files lie beside those that the order names; {FILES:,} at most are read"
+        own = recomputed(finding, rule, self._fetched(files), self._own.admission, self._own.limits)
         if own is None:
             return None, NOT_BORNE_OUT
         about = own.to_json() | {
@@ -182,17 +230,27 @@ class Server:
         if now - at < CHECK:
             return
         how = self._responder.look(made)
+        if how.state in ("gone", "changed") and self._people_acted(case_id):
+            return
         self._seen[case_id] = (now, how.around if how.state == "stands" else around)
         if how.state in ("gone", "changed") and around != how.state:
             self._seen[case_id] = (now, how.state)
             self._tell(case_id, "changed", f"{how.state}: {how.detail}", now)
         elif how.state == "stands" and around not in ("", "gone", "changed", how.around):
             self._tell(case_id, "changed", "other policies that bear on it were changed", now)
-        until, denied = epoch(made.get("may_be_lifted_at")) or 0, epoch(case.get("last_denied")) or 0
-        if how.state == "stands" and Case(made).ends_by_itself and now >= until and now - denied >= DAY:
+        until = epoch(made.get("may_be_lifted_at")) or 0
+        mine = case.get("writer") == "responder"  # what people applied people take back
+        if how.state != "stands" or not mine or not Case(made).ends_by_itself or now < until:
+            return
+        if now - self._register.last_denied(case_id) >= DAY:
             done: Applied = self._responder.remove(made, case["before"])
             if done.status in ("applied", "already"):
                 self._tell(case_id, "lifted", done.detail, now)
+
+    def _people_acted(self, case_id: str) -> bool:
+        """Whether a person has taken the case back a moment ago."""
+        self._asked_people = 0.0
+        return str(cases(self._read())[case_id]["state"]) != "stands"
 
     def _tell(self, case_id: str, what: Any, detail: str, now: int, **more: Any) -> None:
         told = event(case_id, what, at=now, by="responder", detail=detail, **more)

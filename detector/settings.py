@@ -30,12 +30,19 @@ NOT_SETTINGS = frozenset({"BUCKETWATCH_REQUIRE_ALL"})
 AccountId = Annotated[str, Field(pattern=r"^\d{12}$")]
 
 
+PRIVATE = [*map(ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"))]
+
+
 def _network(value: str) -> str:
     try:
-        return str(ip_network(value))
+        network = ip_network(value)
     except ValueError as error:
-        msg = f"expected a network such as 10.0.0.0/8, got {value!r}: {error}"
+        msg = f"expected a network such as 203.0.113.0/24, got {value!r}: {error}"
         raise ValueError(msg) from error
+    if any(network.version == own.version and network.overlaps(own) for own in PRIVATE):
+        msg = f"expected public addresses, got {value!r}: private ones reach S3 by an endpoint; name it, or the VPC"
+        raise ValueError(msg)
+    return str(network)
 
 
 SomePath = Annotated[Path, BeforeValidator(lambda value: Path(value).expanduser() if isinstance(value, str) else value)]
@@ -192,7 +199,7 @@ class Workload(Model):
 
 
 class CasesPlace(Place):
-    """What was revoked and taken back, as files (`detector.register`)."""
+    """What was revoked and taken back, as files (`detector.response.register`)."""
 
     prefix: str = "cases"
 

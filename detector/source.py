@@ -169,7 +169,7 @@ class Applied:
     """What came of a revocation: `applied`, `already`, `ordered`, `refused` or `failed`, and why.
 
     before: by an action's name what was there, where taking it back needs to know. passing: what failed may work soon.
-    stands: of the plan's actions, by number, those that stand though others failed.
+    actions: what stands now of the plan's, though others may have failed; a wider denial from before among them.
     """
 
     case_id: str
@@ -177,14 +177,13 @@ class Applied:
     detail: str
     before: Mapping[str, Any] = field(default_factory=dict)
     passing: bool = False
-    stands: tuple[int, ...] = ()
+    actions: tuple[Mapping[str, Any], ...] = ()
 
     def of(self, plan: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The plan as far as it stands; None if nothing of it does."""
-        if self.status in ("applied", "already", "ordered"):
-            return dict(plan)
-        actions = [plan["actions"][number] for number in self.stands]
-        return {**plan, "actions": actions} if actions else None
+        """The plan as far as it stands, or is ordered; None if nothing of it does."""
+        if self.actions:
+            return {**plan, "actions": list(self.actions)}
+        return dict(plan) if self.status in ("applied", "already", "ordered") else None
 
 
 @dataclass(frozen=True, slots=True)

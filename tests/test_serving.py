@@ -10,12 +10,13 @@ from detector.core.rulefile import read_rules
 from detector.errors import EdgeError
 from detector.local.files import FolderFiles
 from detector.recompute import recomputed
-from detector.register import Register, cases, event
 from detector.response.guards import ResponsePolicy
 from detector.response.plan import case_of
+from detector.response.register import Register, cases, event
 from detector.serving import FILES, WAIT, Own, Server
 from replay.organisation import CONTRACTOR_ROLES, burst
 from tests.crash.test_consumer_crash import Twin
+from tests.response.matrix import rows
 
 NOW = 1_777_640_400
 RULES = """
@@ -40,7 +41,7 @@ class Place:
         self.files, self.twin, self.now, self.said = {}, Twin(), NOW, []
         self.folder, self.changes = folder, changes
         self.rules = {rule.id: rule for rule in read_rules({"r.yaml": changes.pop("rules", RULES)})}
-        self.fetched = []
+        self.fetched, self.hidden = [], ()
         self.server = self.made()
         theft = burst("thief", 30, 30, NOW - 60)
         self.files |= {"a": packed(theft[:18]), "b": packed(theft[12:])}
@@ -48,7 +49,11 @@ class Place:
     def made(self):
         policy = ResponsePolicy(mode="enforce", accounts=frozenset({ACCOUNT}), enforcing_since=NOW)
         own = Own(
-            self.rules, replace(policy, **self.changes.get("policy", {})), self.changes.get("hourly", 10), self.fetch
+            self.rules,
+            replace(policy, **self.changes.get("policy", {})),
+            self.changes.get("hourly", 10),
+            self.fetch,
+            self.beside,
         )
         files = Register(FolderFiles(self.folder / "cases"), "responder")
         return Server(files, self.twin, own, say=lambda *a, **k: self.said.append((a, k)), clock=lambda: self.now)
@@ -58,6 +63,9 @@ class Place:
         if name not in self.files:
             raise EdgeError("gone", where=name)
         return self.files[name]
+
+    def beside(self, logs):
+        return sorted({*logs, *self.hidden})
 
     def finding(self, **changes):
         [rule] = self.rules.values()
@@ -75,13 +83,10 @@ class Place:
     def order(self, logs=("a", "b"), case=CASE, at=NOW, **finding):
         self.daemon.add(event(case, "ordered", at=at, by="daemon", finding=self.finding(**finding), logs=list(logs)))
 
-    def answers(self, case=CASE):
+    def answers(self, case=CASE, *, every=False):
         found = Register(FolderFiles(self.folder / "cases"), "person").all()
-        return [
-            (told["what"], told["detail"])
-            for told in found
-            if told["writer"] == "responder" and told["case_id"] == case
-        ]
+        mine = [told for told in found if told["writer"] == "responder" and told["case_id"] == case]
+        return [(told["what"], told.get("detail", "")) for told in mine if every or told["what"] != "begun"]
 
 
 @pytest.fixture
@@ -93,7 +98,7 @@ def test_an_order_that_the_logs_bear_out_is_carried_out_once(place):
     """Recomputed from the files it names, planned here, applied; the next turn and the next start do nothing."""
     place.order()
     place.server.turn()
-    assert [what for what, _ in place.answers()] == ["applied"]
+    assert [what for what, _ in place.answers(every=True)] == ["begun", "applied"]
     assert place.twin.calls == [CASE]
     place.server.turn()
     place.made().turn()
@@ -179,12 +184,75 @@ def test_a_daemon_that_was_taken_over_may_order_and_nothing_else(place, what):
     assert [answer for answer, _ in place.answers()] == ["applied", "changed"]
 
 
+def test_whoever_orders_does_not_choose_what_is_read(place):
+    """The owner at work in a file that the order leaves out: two networks, so a person decides."""
+    place.files["c"] = packed(burst("thief", 5, 5, NOW - 50, address="31.9.1.1", prefix="own/"))
+    place.hidden = ("c",)
+    place.order(["a", "b"])
+    place.server.turn()
+    [(what, detail)] = place.answers()
+    assert (what, "two networks" in detail) == ("refused", True)
+
+
+def test_one_order_that_hangs_does_not_keep_others_waiting(place):
+    """S3 slows down for one object: the next order is answered, and that one at last, too."""
+    other = "a-00000000000000ff"
+    stuck = place.finding() | {"alert_id": other}
+    place.daemon.add(event(case_of(other), "ordered", at=NOW - 5, by="daemon", finding=stuck, logs=["slow"]))
+    plain = place.fetch
+
+    def fetch(name):
+        if name == "slow":
+            raise EdgeError("slow down", retryable=True)
+        return plain(name)
+
+    place.server._own = replace(place.server._own, fetch=fetch)
+    place.order()
+    place.server.turn()
+    assert [what for what, _ in place.answers()] == ["applied"]
+    assert place.answers(case_of(other)) == []
+    place.now += WAIT
+    place.server.turn()
+    assert [what for what, _ in place.answers(case_of(other))] == ["refused"]
+
+
+def test_what_was_begun_before_it_ended_is_done(place):
+    """What was there before is known from then: it is not read anew."""
+    place.order()
+    apply = place.twin.apply
+
+    def ended(plan):
+        raise KeyboardInterrupt
+
+    place.twin.apply = ended
+    with pytest.raises(KeyboardInterrupt):
+        place.server.turn()
+    place.twin.apply = apply
+    place.twin.before = lambda plan: (_ for _ in ()).throw(AssertionError("it was read before"))
+    place.made().turn()
+    assert [what for what, _ in place.answers()] == ["applied"]
+    [told] = [t for t in Register(FolderFiles(place.folder / "cases"), "person").all() if t["what"] == "applied"]
+    assert told["before"] == {"a": "was"}
+
+
+@pytest.mark.parametrize("text", ["{", '{"schema": "bucketwatch.case.v1"}', "[]"])
+def test_what_lies_in_the_register_never_ends_it(place, text):
+    """Files that are none: passed over; good orders are answered."""
+    folder = place.folder / "cases" / "daemon" / CASE
+    folder.mkdir(parents=True)
+    (folder / "20260501T000000Z-ordered-00000000.json").write_text(text)
+    place.order()
+    place.server.turn()
+    assert [what for what, _ in place.answers()] == ["applied"]
+
+
 def test_the_orders_own_plan_is_not_read(place):
     """What the order wants is of no matter: a plan with another document in it changes nothing."""
-    evil = {"case_id": CASE, "actions": [{"writes": "role_policy", "document": {"Effect": "Allow"}}]}
+    evil = next(rows()).planned()
+    assert evil["case_id"] == CASE
     place.daemon.add(event(CASE, "ordered", at=NOW, by="daemon", finding=place.finding(), logs=["a", "b"], plan=evil))
     place.server.turn()
-    assert place.twin.standing[CASE][0]["document"]["Statement"][0]["Effect"] == "Deny"
+    assert place.twin.standing[CASE][0]["denial"]["user_ids"] == [place.who()["principal_id"]]
 
 
 def test_guards_are_its_own(tmp_path):

@@ -15,11 +15,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from hashlib import sha256
 from typing import Any, NamedTuple
 
 from detector.aws.session import OtherAccount, client, code_of, edge
-from detector.aws.shared_policy import Boundary, BucketPolicy, RefusedError, replaces
+from detector.aws.shared_policy import Boundary, BucketPolicy, Came, RefusedError, replaces
 from detector.core.times import epoch
 from detector.errors import EdgeError
 from detector.response.action import REGIONS, Action, action_of
@@ -51,6 +52,7 @@ class IamResponder:
     ) -> None:
         self._accounts, self._sleep, self._clock = dict(accounts or {}), sleep, clock
         self._own: set[tuple[str, str]] = set()
+        self._clients: dict[tuple[str, str | None, str], Any] = {}
 
     def before(self, plan: Mapping[str, Any]) -> Applied:
         """What is there that taking it back needs to know; nothing is written."""
@@ -66,11 +68,15 @@ class IamResponder:
 
     def look(self, plan: Mapping[str, Any]) -> Standing:
         """How it lies there now; reads only."""
+        self._clients = {}
         try:
             actions = _checked(plan)
-            looks = [self._place(action).look(action) for action in actions]
         except RefusedError as why:
             return Standing("unknown", str(why))
+        try:
+            looks = [self._place(action).look(action) for action in actions]
+        except RefusedError as why:  # another role or user of that name, or one that lost its boundary
+            return Standing("changed", str(why))
         except EdgeError as error:
             gone = code_of(error) in ("NoSuchEntity", "NoSuchBucket")
             return Standing("gone" if gone else "unknown", str(error))
@@ -81,7 +87,7 @@ class IamResponder:
         return Standing("stands", "all of it is there", _digest(around for _, around in looks))
 
     def _attempt(self, plan: Mapping[str, Any], step: Callable[[list[Action]], Applied]) -> Applied:
-        case = str(plan.get("case_id", ""))
+        case, self._clients = str(plan.get("case_id", "")), {}
         try:
             return step(_checked(plan))
         except RefusedError as why:
@@ -91,14 +97,17 @@ class IamResponder:
             return Applied(case, status, str(error), passing=error.retryable)
 
     def _place(self, action: Action) -> _Inline | _Key | BucketPolicy | Boundary:
-        # made anew each time: credentials of another account end after an hour, revocations are rare
+        # made anew for each plan: credentials of another account end after an hour, revocations are rare
         service = "s3" if action.writes == "bucket_policy" else "iam"
         region = REGIONS.get(action.partition) if service == "iam" else None
-        api = client(service, region=region, other=self._accounts.get(action.account))
+        known_by = (service, region, action.account)
+        if known_by not in self._clients:
+            self._clients[known_by] = client(service, region=region, other=self._accounts.get(action.account))
+        api = self._clients[known_by]
         if action.writes == "bucket_policy":
-            return BucketPolicy(api, self._sleep)
+            return BucketPolicy(api, self._sleep, self._clock)
         if action.writes == "boundary":
-            return Boundary(api, self._sleep)
+            return Boundary(api, self._sleep, self._clock)
         if action.writes == "access_key":
             return _Key(api)
         return _Inline(api, "role" if action.writes == "role_policy" else "user", self._sleep, self._clock)
@@ -156,15 +165,15 @@ def _key(action: Action) -> str:
 
 def _told(plan: Mapping[str, Any], each: list[_Done]) -> Applied:
     """What came of all actions together: as good as the worst of them."""
-    detail = "; ".join(str(error or found[1]) for _, found, error in each)
-    stands = tuple(number for number, one in enumerate(each) if one.error is None)
+    detail = "; ".join(str(error or found.told) for _, found, error in each)
+    stands = tuple(one.found.stands.to_json() for one in each if one.error is None and one.found.stands)
     errors = [one.error for one in each if one.error is not None]
     if not errors:
-        new = any(found[0] for _, found, _ in each)
-        return Applied(plan["case_id"], "applied" if new else "already", detail, stands=stands)
+        new = any(one.found.new for one in each)
+        return Applied(plan["case_id"], "applied" if new else "already", detail, actions=stands)
     edges = [error for error in errors if isinstance(error, EdgeError) and code_of(error) not in REFUSALS]
     passing = any(error.retryable for error in edges)
-    return Applied(plan["case_id"], "failed" if edges else "refused", detail, passing=passing, stands=stands)
+    return Applied(plan["case_id"], "failed" if edges else "refused", detail, passing=passing, actions=stands)
 
 
 def _checked(plan: Mapping[str, Any]) -> list[Action]:
@@ -197,13 +206,14 @@ class _Inline:
         """Nothing has to be known to take a policy of ours back; but the role or user must be the very one."""
         self._same(action)
 
-    def put(self, action: Action) -> tuple[bool, str]:
-        """Write it; whether it was not there yet, and what came of it."""
+    def put(self, action: Action) -> Came:
+        """Write it."""
         self._same(action)
         standing, expired = self._policies(action), []
         ours = standing.pop(action.name, None)
-        if ours is not None and replaces(_denial(action.name, ours), action):
-            return False, f"{action.name} stands on {action.target_name}"
+        if ours is not None and (wider := replaces(_denial(action.name, ours), action)):
+            stands = replace(action, denial=wider, document=ours)
+            return Came(False, f"{action.name} stands on {action.target_name}", stands)
         while self._is_full(standing, action) and (old := self._oldest_expired(standing)):
             self._delete(action, old)
             expired.append(old)
@@ -212,27 +222,27 @@ class _Inline:
         self._call("put", action, "deny the session", PolicyDocument=policy_text(action.document or {}))
         self._prove(action)
         made_room = f" (room was made: {', '.join(expired)} had expired)" if expired else ""
-        return True, f"{action.name} stands on {action.target_name}{made_room}"
+        return Came(True, f"{action.name} stands on {action.target_name}{made_room}", action)
 
-    def take(self, action: Action, _before: Any) -> tuple[bool, str]:
-        """Delete it; whether it was there, and what came of it."""
+    def take(self, action: Action, _before: Any) -> Came:
+        """Delete it."""
         standing = self._policy(action, action.name)
         if standing is None:
-            return False, f"{action.name} does not stand on {action.target_name}"
+            return Came(False, f"{action.name} does not stand on {action.target_name}")
         denial = _denial(action.name, standing)
         if denial is None or not action.denial.covers(denial):
             raise RefusedError(
                 f"{action.name} on {action.target_name} is not what this plan wrote: look at it and delete it by hand"
             )
         self._delete(action, action.name)
-        return True, f"{action.name} was taken from {action.target_name}"
+        return Came(True, f"{action.name} was taken from {action.target_name}")
 
     def look(self, action: Action) -> tuple[str, Any]:
         """Whether it stands, and what else bears on the role or user."""
         who = self._same(action)
         standing = self._policies(action)
         ours = standing.pop(action.name, None)
-        others = {name: text for name, text in standing.items() if not POLICY_NAME.fullmatch(name)}
+        others = {name: text for name, text in standing.items() if _denial(name, text) is None}
         around = [others, who.get("AssumeRolePolicyDocument"), who.get("PermissionsBoundary")]
         if ours is None:
             return "gone", around
@@ -324,17 +334,23 @@ class _Key:
             keys = {key["AccessKeyId"]: key["Status"] for page in pages for key in page["AccessKeyMetadata"]}
         return str(keys.get(action.name, ""))
 
-    def put(self, action: Action) -> tuple[bool, str]:
-        """Turn it off; whether it was on, and what came of it."""
+    def put(self, action: Action) -> Came:
+        """Turn it off."""
         if self.before(action) != "Active":
-            return False, f"{action.name} is not active"
-        return True, self._turn(action, "Inactive")
+            return Came(False, f"{action.name} is not active", action)
+        return Came(True, self._turn(action, "Inactive"), action)
 
-    def take(self, action: Action, before: Any) -> tuple[bool, str]:
+    def take(self, action: Action, before: Any) -> Came:
         """Turn it on again, if it was on before."""
-        if before != "Active" or self.before(action) != "Inactive":
-            return False, f"{action.name} stays as it is"
-        return True, self._turn(action, "Active")
+        try:
+            status = self.before(action)
+        except EdgeError as error:
+            if code_of(error) != "NoSuchEntity":
+                raise
+            status = ""
+        if before != "Active" or status != "Inactive":
+            return Came(False, f"{action.name} stays as it is")
+        return Came(True, self._turn(action, "Active"))
 
     def look(self, action: Action) -> tuple[str, Any]:
         """A key that is no more is as good as one turned off."""

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from detector.aws.session import code_of, edge
 from detector.errors import EdgeError
@@ -22,6 +23,8 @@ from detector.response.action import Action
 from detector.response.documents import VERSION, Denial, denial_of, policy_text, sid, weight
 
 TRIES = 4
+LONGEST = 12 * 3600
+"""Seconds for which credentials live at most after they were issued."""
 VERSIONS = 5
 
 
@@ -29,13 +32,24 @@ class RefusedError(Exception):
     """The plan is not carried out, and why."""
 
 
+class Came(NamedTuple):
+    """What came of one action: whether anything was changed, how that is told, and what stands now."""
+
+    new: bool
+    told: str
+    stands: Action | None = None
+
+
 class _Shared:
     """A policy that may be read and written as a whole. most: characters it may have."""
 
     most = 0
 
-    def __init__(self, api: Any, sleep: Callable[[float], None]) -> None:
-        self._api, self._sleep = api, sleep
+    def __init__(self, api: Any, sleep: Callable[[float], None], clock: Callable[[], float]) -> None:
+        self._api, self._sleep, self._clock = api, sleep, clock
+
+    def check(self, action: Action) -> None:
+        """Whether a statement in it would stop whom it is meant for. Raises RefusedError."""
 
     def read(self, action: Action) -> str | None:
         """Its text; None if there is none."""
@@ -51,41 +65,61 @@ class _Shared:
 
     def before(self, action: Action) -> str | None:
         """The text as it is, without a statement of this case."""
+        self.check(action)
         text = self.read(action)
         return text if text is None or _ours(_statements(text), action) is None else None
 
-    def put(self, action: Action) -> tuple[bool, str]:
-        """Add the statement; whether it was not there yet, and what came of it."""
+    def put(self, action: Action) -> Came:
+        """Add the statement."""
+        self.check(action)
         for attempt in range(TRIES):
             text = self.read(action)
             statements = _statements(text)
             ours = _ours(statements, action)
-            if ours is not None and replaces(_denial(ours, action), action):
-                return attempt > 0, f"{action.name} stands at {self._name(action)}"
+            if ours is not None and (wider := replaces(_denial(ours, action), action)):
+                stands = replace(action, denial=wider, document=ours)
+                return Came(attempt > 0, f"{action.name} stands at {self._name(action)}", stands)
             others = [one for one in statements if one is not ours]
-            wanted = {**_whole(text), "Statement": [*others, action.document]}
-            if weight(wanted) > self.most:
-                raise RefusedError(
-                    f"the policy of {self._name(action)} would have {weight(wanted):,} characters, AWS allows"
-                    f" {self.most:,}: take old cases back first (`bucketwatch respond list`)"
-                )
-            self.write(action, policy_text(wanted))
-            if attempt:
-                self._sleep(0.5 * 2**attempt)
+            self.write(action, policy_text(self._with_room(action, text, others)))
+            self._sleep(0.2 * 2**attempt)  # what is read too early is written twice
         found = _ours(_statements(self.read(action)), action)
         if found != action.document:
             raise EdgeError(
                 "the statement was written and does not show: somebody else writes, too", where=action.target
             )
-        return True, f"{action.name} stands at {self._name(action)}"
+        return Came(True, f"{action.name} stands at {self._name(action)}", action)
 
-    def take(self, action: Action, before: Any) -> tuple[bool, str]:
-        """Take the statement out; whether it was there, and what came of it."""
-        text = self.read(action)
+    def _with_room(self, action: Action, text: str | None, others: list[dict[str, Any]]) -> dict[str, Any]:
+        """The policy with the statement; where that is too long, without statements of ours that hold nothing more."""
+        while True:
+            wanted = {**_whole(text), "Statement": [*others, action.document]}
+            if weight(wanted) <= self.most:
+                return wanted
+            dead = [one for one in others if self._is_dead(one, action)]
+            if not dead:
+                raise RefusedError(
+                    f"the policy of {self._name(action)} would have {weight(wanted):,} characters, AWS allows"
+                    f" {self.most:,}: take old cases back first (`bucketwatch respond list`)"
+                )
+            others.remove(dead[0])
+
+    def _is_dead(self, written: Mapping[str, Any], action: Action) -> bool:
+        """Whether it is a statement of ours about credentials that cannot live any more."""
+        denial = _denial(written, replace(action, name=str(written.get("Sid", ""))))
+        return denial is not None and denial.until is not None and denial.until + LONGEST < self._clock()
+
+    def take(self, action: Action, before: Any) -> Came:
+        """Take the statement out. What is gone with all around it is taken, too."""
+        try:
+            text = self.read(action)
+        except EdgeError as error:
+            if code_of(error) not in ("NoSuchBucket", "NoSuchEntity"):
+                raise
+            text = None
         statements = _statements(text)
         ours = _ours(statements, action)
         if ours is None:
-            return False, f"{action.name} does not stand at {self._name(action)}"
+            return Came(False, f"{action.name} does not stand at {self._name(action)}")
         denial = _denial(ours, action)
         if denial is None or not action.denial.covers(denial):
             raise RefusedError(f"{action.name} at {action.target} is not what this plan wrote: take it out by hand")
@@ -95,16 +129,19 @@ class _Shared:
             self.delete(action)
         else:
             self.write(action, before if exact else policy_text(left))
-        if _ours(_statements(self.read(action)), action) is not None:
-            raise EdgeError("the statement was taken out and still shows", where=action.target)
-        how = "put back as it was" if exact else "all other statements stay"
-        return True, f"{action.name} was taken from {self._name(action)}: {how}"
+        for attempt in range(TRIES):
+            if _ours(_statements(self.read(action)), action) is None:
+                how = "put back as it was" if exact else "all other statements stay"
+                return Came(True, f"{action.name} was taken from {self._name(action)}: {how}")
+            self._sleep(0.2 * 2**attempt)
+        raise EdgeError("the statement was taken out and still shows", where=action.target, retryable=True)
 
     def look(self, action: Action) -> tuple[str, Any]:
         """Whether it stands, and what else is in the policy (of other cases nothing)."""
+        self.check(action)
         statements = _statements(self.read(action))
         ours = _ours(statements, action)
-        others = [one for one in statements if not str(one.get("Sid", "")).startswith(sid(""))]
+        others = [one for one in statements if _denial(one, replace(action, name=str(one.get("Sid", "")))) is None]
         if ours is None:
             return "gone", others
         denial = _denial(ours, action)
@@ -149,7 +186,7 @@ class Boundary(_Shared):
 
     most = 6_144
 
-    def read(self, action: Action) -> str | None:
+    def check(self, action: Action) -> None:
         with edge("read the role", where=action.target):
             role = self._api.get_role(RoleName=action.target_name)["Role"]
         if role["Arn"] != action.target or action.target_id not in ("", role["RoleId"]):
@@ -157,6 +194,8 @@ class Boundary(_Shared):
         if role.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn") != action.boundary:
             raise RefusedError(f"{action.target} does not carry the boundary {action.boundary}: a statement there"
                                " would stop nothing. Give it the boundary, or deny the session by hand")  # fmt: skip
+
+    def read(self, action: Action) -> str | None:
         with edge("read the permissions boundary", where=action.boundary):
             default = self._api.get_policy(PolicyArn=action.boundary)["Policy"]["DefaultVersionId"]
             version = self._api.get_policy_version(PolicyArn=action.boundary, VersionId=default)["PolicyVersion"]
@@ -199,18 +238,18 @@ def _ours(statements: list[dict[str, Any]], action: Action) -> dict[str, Any] | 
 def _denial(standing: Mapping[str, Any], action: Action) -> Denial | None:
     """What a standing statement of this case denies; None if it is not one that bucketwatch wrote."""
     bucket = action.target if action.writes == "bucket_policy" else ""
-    return denial_of(action.name.removeprefix(sid("")), standing, bucket)
+    return denial_of(action.name.removeprefix(sid("")), standing, bucket) if action.name.startswith(sid("")) else None
 
 
-def replaces(standing: Denial | None, action: Action) -> bool:
-    """Of what stands under the action's name: whether it is enough. Raises RefusedError if it may not be replaced.
+def replaces(standing: Denial | None, action: Action) -> Denial | None:
+    """Of what stands under the action's name: that, if it is enough. Raises RefusedError if it may not be replaced.
 
     A denial that reaches less far must never replace one: it would set stolen credentials free again.
     """
     if standing is None:
         raise RefusedError(f"{action.name} at {action.target} was changed by somebody else: look at it first")
     if standing.covers(action.denial):
-        return True
+        return standing
     if not action.denial.covers(standing):
         raise RefusedError(f"another denial of this case stands at {action.target}: take it back first")
-    return False
+    return None

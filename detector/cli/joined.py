@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from detector.aws.named import NamedLogs
     from detector.aws.roles import IamResponder
     from detector.chain import Journal
     from detector.edges import Edges
+    from detector.local.named import NamedFiles
     from detector.response.guards import ResponsePolicy
     from detector.serving import Server
     from detector.settings import JournalPlace, Place, Settings
@@ -63,7 +63,7 @@ def _of_mode(settings: Settings) -> Responder | None:
     if settings.response.mode != "enforce":
         return None
     if settings.response.responder == "separate":
-        from detector.ordering import Ordering
+        from detector.response.ordering import Ordering
 
         return Ordering()
     return responder(settings)
@@ -95,7 +95,7 @@ def _files(place: Place) -> Files:
 def serving(settings: Settings, *, say: Any) -> Server:
     """The responder's own process. Raises InputError."""
     from detector.errors import InputError
-    from detector.register import Register
+    from detector.response.register import Register
     from detector.rules import load_rules, shipped
     from detector.serving import Own, Server
 
@@ -110,39 +110,34 @@ def serving(settings: Settings, *, say: Any) -> Server:
         raise InputError(
             "no rule says `respond: [revoke]`", where="rules", remedy="give the responder the rules that it may act for"
         )
-    own = Own(rules, policy(settings), settings.response.hourly, _fetching(settings))
+    from detector.core.admit import Admission
+    from detector.logs.limits import Limits
+
+    logs = _logs(settings)
+    own = Own(
+        rules,
+        policy(settings),
+        settings.response.hourly,
+        logs.fetch,
+        logs.beside,
+        Admission.of(None, None, settings.prefer),
+        Limits(**settings.limits.model_dump()),
+    )
     return Server(Register(cases(settings), "responder"), responder(settings), own, say=say)
 
 
-def _fetching(settings: Settings) -> Callable[[str], bytes]:
-    """A log file's bytes by the name that the daemon shows; only from where the config says that logs come from."""
-    from detector.errors import EdgeError
+def _logs(settings: Settings) -> NamedLogs | NamedFiles:
+    """Log files by the names that the daemon shows; only from where the config says that logs come from."""
     from detector.settings import Sqs
 
     if isinstance(settings.source, Sqs):
-        from detector.aws.objects import S3Objects
+        from detector.aws.named import NamedLogs
+        from detector.logs.envelope import Accept
 
-        objects, accepted = S3Objects(), frozenset(settings.accept.buckets)
+        return NamedLogs(Accept(frozenset(settings.accept.buckets), frozenset(settings.accept.accounts)))
+    from detector.local.named import NamedFiles
 
-        def fetch(name: str) -> bytes:
-            bucket, _, key = name.removeprefix("s3://").partition("/")
-            if not name.startswith("s3://") or bucket not in accepted or not key:
-                raise EdgeError("no log file of a bucket in accept.buckets", where=name, remedy="see accept.buckets")
-            return objects.fetch(bucket, key)
-
-        return fetch
-    folder = settings.source.path.resolve()
-
-    def read(name: str) -> bytes:
-        path = Path(name).resolve()
-        if not path.is_relative_to(folder):
-            raise EdgeError("not in the source's folder", where=name, remedy="see source.path")
-        try:
-            return path.read_bytes()
-        except OSError as error:
-            raise EdgeError(f"cannot be read: {error.strerror}", where=name, remedy="keep log files") from error
-
-    return read
+    return NamedFiles(settings.source.path)
 
 
 def make_lease(settings: Settings, *, say: Any) -> Lease:

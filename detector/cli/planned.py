@@ -39,8 +39,10 @@ def planned(
     from detector.response.incident import smallest
     from detector.response.plan import plan as plan_of
 
+    if unbounded + bool(presigned) + person > 1:
+        raise InputError("these go one at a time", where="--unbounded, --presigned, --person", remedy="choose one")
     now, allowed = int(time.time()), policy(settings)
-    findings = [_found(settings, alert, from_) for alert in alerts]
+    findings = [_sound(_found(settings, alert, from_), alert) for alert in alerts]
     more = [chained for finding in findings for chained in _chained(finding, logs or ())]
     how: dict[str, Any] = {"unbounded": unbounded, "person": person}
     if presigned:
@@ -50,6 +52,23 @@ def planned(
         raise InputError("none of these can be revoked by a policy", remedy="plan them one by one to see their steps")
     case, actions, wider = smallest(plans)
     return _told(plans, case, actions, wider) | {"finding": findings[0]}
+
+
+def _sound(finding: dict[str, Any], alert: str) -> dict[str, Any]:
+    """A finding whose parts are what they should be: a file may say anything."""
+    from detector.errors import InputError
+
+    who, evidence = finding.get("principal"), finding.get("evidence")
+    lists = [value for part in (who, evidence) if isinstance(part, dict) for value in part.values()]
+    plain = all(
+        isinstance(v, str | int | float | None) or (isinstance(v, list) and all(isinstance(x, str) for x in v))
+        for v in lists
+    )
+    if not (isinstance(who, dict | None) and isinstance(evidence, dict | None) and plain):
+        raise InputError(
+            "this is no finding of bucketwatch", where=alert, remedy="take it from alerts or findings.jsonl"
+        )
+    return finding
 
 
 def _told(plans: Sequence[RevocationPlan], case: str, actions: Any, wider: Sequence[str]) -> dict[str, Any]:
@@ -84,7 +103,7 @@ def _found(settings: Settings, wanted: str, from_: Path | None) -> dict[str, Any
     for line in _lines(settings, from_):
         if wanted.encode() in line:
             told = _parsed(line)
-            ids = {told.get("alert_id"), told.get("finding_id"), *(told.get("alert_ids") or ())}
+            ids = [told.get("alert_id"), told.get("finding_id"), *_list(told.get("alert_ids"))]
             last = told if wanted in ids and told.get("rule_id") else last
     if last is None:
         raise InputError(
@@ -95,14 +114,21 @@ def _found(settings: Settings, wanted: str, from_: Path | None) -> dict[str, Any
     return last
 
 
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
 def _parsed(line: bytes) -> dict[str, Any]:
     """An alert of a file, or the one in a journal's entry."""
     try:
         told = json.loads(line)
     except (ValueError, RecursionError):
         return {}
-    body = told.get("body") if isinstance(told, dict) and "hash" in told else told
-    return body if isinstance(body, dict) else {}
+    if not isinstance(told, dict):
+        return {}
+    if "hash" in told:  # an entry of the journal: only those that the daemon made of a finding
+        told = told.get("body") if told.get("kind") == "finding" else {}
+    return told if isinstance(told, dict) else {}
 
 
 def _lines(settings: Settings, from_: Path | None) -> Iterator[bytes]:
@@ -175,12 +201,16 @@ def _signers(findings: Sequence[dict[str, Any]], paths: Sequence[Path]) -> list[
 
 
 def _files(paths: Sequence[Path]) -> Iterator[Path]:
+    from detector.errors import UnreadablePathError
+
     for path in paths:
+        if not path.exists():
+            raise UnreadablePathError("no such file", where=str(path), remedy="name files or folders of logs")
         yield from (one for one in (sorted(path.rglob("*")) if path.is_dir() else [path]) if one.is_file())
 
 
 def cases_of(book: Any) -> dict[str, dict[str, Any]]:
-    from detector.register import cases
+    from detector.response.register import cases
 
     return cases(book.all())
 

@@ -14,7 +14,7 @@ import typer
 from detector.cli.planned import cases_of, line, me, planned, settings_of, show
 
 if TYPE_CHECKING:
-    from detector.register import What
+    from detector.response.register import What
     from detector.source import Applied
 
 app = typer.Typer(
@@ -97,7 +97,7 @@ def apply(
     """
     from detector.cli.joined import cases, responder
     from detector.errors import InputError
-    from detector.register import Register, event
+    from detector.response.register import Register, event
 
     settings = settings_of(config)
     made = planned(settings, alerts, from_, logs, unbounded=unbounded, presigned=presigned, person=person)
@@ -110,10 +110,12 @@ def apply(
         typer.echo("Nothing was done.")
         raise typer.Exit(1)
     book, edge, by = Register(cases(settings), "person"), responder(settings, own=own), me()
-    before = edge.before(made)
+    before, finding = edge.before(made), made.pop("finding", None)
+    if before.status == "applied":  # known before anything is written: undo needs it
+        book.add(event(made["case_id"], "begun", at=time.time(), by=by, plan=made, before=dict(before.before)))
     done = edge.apply(made) if before.status == "applied" else before
     typer.echo(f"{done.status}: {line(done.detail)}")
-    finding, standing = made.pop("finding", None), done.of(made)
+    standing = done.of(made)
     more = {"plan": standing or made, "before": dict(before.before), "finding": finding}
     told = event(
         made["case_id"], "applied" if standing else _refused(done), at=time.time(), by=by, detail=done.detail, **more
@@ -144,7 +146,7 @@ def undo(
     from detector.cli.joined import cases, responder
     from detector.core.times import epoch
     from detector.errors import InputError
-    from detector.register import Register, event
+    from detector.response.register import Register, event
 
     settings, now = settings_of(config), int(time.time())
     book = Register(cases(settings), "person")
@@ -183,11 +185,11 @@ def list_(
     Example: bucketwatch respond list --config bucketwatch.yaml
     """
     from detector.cli.joined import cases, responder
-    from detector.register import Register
+    from detector.response.register import Register
 
     settings = settings_of(config)
     found = cases_of(Register(cases(settings), "person"))
-    shown = {case: one for case, one in found.items() if every or one["state"] in ("stands", "ordered")}
+    shown = {case: one for case, one in found.items() if every or one["state"] in ("stands", "ordered", "begun")}
     if look:
         edge = responder(settings, own=own)
         for one in shown.values():
@@ -201,7 +203,7 @@ def list_(
     for case, one in shown.items():
         made = one.get("plan") or {}
         typer.echo(
-            f"{case}  {one['state']:8} {one.get('since', '?')} by {line(one.get('by', '?'))}\n"
+            f"{case}  {one['state']:8} {line(one.get('since', '?'))} by {line(one.get('by', '?'))}\n"
             f"  whom    {line(made.get('session') or made.get('principal_id') or '?')}\n"
             f"  means   {line(made.get('means', '?'))}, until {line(made.get('may_be_lifted_at', '?'))} at least\n"
             f"  effect  {line(one.get('effect', 'nothing is known yet'))}"

@@ -60,6 +60,14 @@ class People:
         """The principals behind these fingerprints."""
         return [_DECODE(text) for text in self._people.of(np.fromiter(prints, np.uint64)).values()]
 
+    def credentials(self, level: str, key: str) -> dict[int, Principal]:
+        """The credentials of a group at a level (`session`, `role`), by fingerprint."""
+        prints = np.array(
+            [one for *_, many in self._names[level].rows(text_hash(key)) for one in many.tolist()], np.uint64
+        )
+        found = {one: _DECODE(text) for one, text in self._people.of(np.unique(prints)).items()}
+        return {one: who for one, who in found.items() if IDENTITY[level](who) == key}
+
     def sessions(self) -> int:
         """Number of distinct sessions."""
         return sum(len(np.unique(run[0])) for run in self._names["session"].merged())
@@ -68,8 +76,7 @@ class People:
         """What a person is shown of a group's key at a level."""
         if level not in NAMED:
             return key
-        having = {one for *_, prints in self._names[level].rows(text_hash(key)) for one in prints.tolist()}
-        return shown([SHOWN[level](who) for who in self.of(having) if IDENTITY[level](who) == key] or [key])
+        return shown([SHOWN[level](who) for who in self.credentials(level, key).values()] or [key])
 
     def forget_before(self, second: int) -> None:
         """Let go of credentials not seen since."""

@@ -16,6 +16,7 @@ import ipaddress
 import json
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from detector.core.times import epoch, iso
@@ -40,11 +41,17 @@ class Networks(NamedTuple):
         """Whether a request from there came from here. VPCs are not known of a record, only endpoints are."""
         if endpoint:
             return endpoint in self.vpc_endpoints
-        try:
-            ip = ipaddress.ip_address(address)
-        except ValueError:
-            return False
-        return any(ip in ipaddress.ip_network(cidr) for cidr in self.cidrs)
+        return _holds(self.cidrs, address)
+
+
+@lru_cache(maxsize=65_536)
+def _holds(cidrs: tuple[str, ...], address: str) -> bool:
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    plain = (ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None) or ip
+    return any(plain in ipaddress.ip_network(cidr) for cidr in cidrs)
 
 
 class Denial(NamedTuple):

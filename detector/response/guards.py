@@ -65,6 +65,7 @@ class Case:
     kind: Kind
     writable: bool = True
     presigned_after: int = 0
+    unbounded: bool = False
 
     @property
     def role(self) -> Role | None:
@@ -108,8 +109,10 @@ def _too_old(case: Case) -> bool:
 def _protected(case: Case) -> bool:
     """By name, by path and name, or by ARN; users as roles, and all roles of a person."""
     identity = case.identity
-    arns = [identity.session] if case.kind.means == "user_keys" else [role.arn for role in identity.roles]
+    arns = [identity.session] if ":user/" in identity.session else [role.arn for role in identity.roles]
     arns += [case.role.arn] if case.role else []
+    if ":assumed-role/" in identity.session:  # what is not ours to write has no role's ARN
+        arns.append(identity.session.rsplit("/", 1)[0])
     patterns = [pattern.lower() for pattern in (*OWN_ROLES, *case.settings.protected_roles)]
     paths = [arn.lower().rsplit(":", 1)[-1].partition("/")[2] for arn in arns]
     names = {one for path in paths for one in (path.rsplit("/", 1)[-1], f"/{path}")} | {arn.lower() for arn in arns}
@@ -129,7 +132,7 @@ def _withdrawable(case: Case) -> bool:
 
 def _not_from_cloudtrail(case: Case) -> bool:
     logs = (case.finding.get("evidence") or {}).get("logs") or ()
-    return bool(set(map(str, logs)) - {"cloudtrail"})
+    return set(map(str, logs)) != {"cloudtrail"}
 
 
 def _on_role(case: Case) -> bool:
@@ -142,10 +145,13 @@ def _named(case: Case) -> bool:
 
 
 def _two_at_once(case: Case) -> bool:
-    return case.kind.means in ("credential_set", "session_name") and (
+    return case.kind.means in ("credential_set", "session_name", "bucket_policy") and (
         len(case.identity.nets) > 1 or len(case.identity.issue_times) > 1
     )
 
+
+WHOLE = frozenset({"session", "role"})
+"""Groups that hold all that the session did, as far as the rule looks."""
 
 RULES = "Say so in the rule, or carry the plan out by hand (`bucketwatch respond apply`)"
 BY_HAND = "Read the plan, and carry it out by hand if it is right (`bucketwatch respond apply`)"
@@ -172,7 +178,7 @@ GUARDS = (
     Guard(
         "log",
         _not_from_cloudtrail,
-        "the finding rests on logs that are not CloudTrail's: their times and identities are not bound to each other",
+        "the finding does not rest on CloudTrail alone: in other logs times and identities are not bound to each other",
         "Find the session in CloudTrail, and plan from there",
     ),
     Guard(
@@ -202,9 +208,27 @@ GUARDS = (
     ),
     Guard(
         "workload",
-        lambda c: c.kind.means == "session_name",
+        lambda c: c.kind.means == "session_name" or (c.kind.means == "bucket_policy" and bool(c.identity.workload)),
         "the deny would take a workload down with the thief",
         STEPS,
+    ),
+    Guard(
+        "endpoint",
+        lambda c: c.kind.means == "off_host" and c.identity.unplaced,
+        "reads came through a VPC endpoint that response.workloads does not name: it may be the workload's own",
+        "Name the endpoint there, or ask whose it is",
+    ),
+    Guard(
+        "part",
+        lambda c: bool(set(c.finding.get("group") or ()) - WHOLE),
+        "the finding is about a part of what the session did (its group): others of the name are not seen in it",
+        BY_HAND,
+    ),
+    Guard(
+        "unbounded",
+        lambda c: c.unbounded,
+        "the denial has no end of its own",
+        BY_HAND,
     ),
     Guard(
         "others",
@@ -236,7 +260,7 @@ GUARDS = (
     ),
     Guard(
         "protected",
-        lambda c: (_on_role(c) or c.kind.means == "user_keys") and _protected(c),
+        _protected,
         "the role or user is protected (bucketwatch's own, break-glass, or response.protected_roles)",
         "Look who uses it: if it is a thief, this is the worst case, and people's work",
         absolute=True,

@@ -149,15 +149,21 @@ class Identity:
         addresses, endpoints = self._seen("source_ips"), self._seen("vpc_endpoints")
         own = self.networks or Networks()
         inside = [own.holds("", endpoint) for endpoint in endpoints]
-        inside += [own.holds(a) for a in addresses if _is_ip(a) and not (endpoints and _is_private(a))]
+        inside += [own.holds(a) for a in addresses if is_ip(a) and not (endpoints and _is_private(a))]
         return not inside or not all(inside)
+
+    @property
+    def unplaced(self) -> bool:
+        """Whether a read came through an endpoint of which nobody has told whose it is."""
+        own = self.networks or Networks()
+        return any(endpoint not in own.vpc_endpoints for endpoint in self._seen("vpc_endpoints"))
 
     @property
     def nets(self) -> tuple[str, ...]:
         """The networks the reads came from; what AWS's own services fetched for it is none."""
         addresses, endpoints = self._seen("source_ips"), self._seen("vpc_endpoints")
-        public = {net_of_ip(a) for a in addresses if _is_ip(a) and not (endpoints and _is_private(a))}
-        return tuple(sorted({*endpoints, *public}))
+        public = {net_of_ip(a) for a in addresses if is_ip(a) and not (endpoints and _is_private(a))}
+        return tuple(sorted({*endpoints, *public, *filter(_is_net, self._seen("networks"))}))
 
     @property
     def issue_times(self) -> tuple[str, ...]:
@@ -192,12 +198,13 @@ class Identity:
     def is_real_session(self) -> bool:
         """Whether all that names the session agrees and is what AWS would write; a forged or cut log is not."""
         match = USER_ID.fullmatch(self.user_id)
-        told = self.principal.get("session_name")
-        return bool(
-            match
-            and told in (None, match[1])
-            and (":assumed-role/" not in self.session or self.session.endswith("/" + match[1]))
-        )
+        told, role = self.principal.get("session_name"), self.role
+        if not match or told not in (None, match[1]):
+            return False
+        if ":assumed-role/" not in self.session:
+            return True
+        wanted = f":{role.account}:assumed-role/{role.name}/{match[1]}" if role else f"/{match[1]}"
+        return self.session.endswith(wanted)
 
 
 def is_identity_center(role: Role) -> bool:
@@ -205,7 +212,14 @@ def is_identity_center(role: Role) -> bool:
     return role.path.startswith("/aws-reserved/") or role.name.startswith("AWSReservedSSO_")
 
 
-def _is_ip(address: str) -> bool:
+def _is_net(name: str) -> bool:
+    """Whether a source is an endpoint or a network, and not an AWS service; private ones say nothing by themselves."""
+    address = name.partition("/")[0]
+    return name.startswith("vpce-") or (is_ip(address) and not _is_private(address))
+
+
+def is_ip(address: str) -> bool:
+    """Whether a log names an address there, and not a service."""
     try:
         ipaddress.ip_address(address)
     except ValueError:

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from detector.response.action import Action
+from detector.response.action import SHARED, Action
 from detector.response.documents import Denial, document, policy_name, sid, statement, weight
 from detector.response.plan import RevocationPlan, case_of
 
-MOST = 6_144
-"""Characters of one document, at most: more does not fit beside what a role has already."""
+MOST, IN_BOUNDARY = 6_144, 3_072
+"""Characters of one document, at most: more does not fit beside what a role, or a boundary, has already."""
 
 
 def smallest(plans: Sequence[RevocationPlan]) -> tuple[str, tuple[Action, ...], tuple[str, ...]]:
@@ -25,19 +25,29 @@ def smallest(plans: Sequence[RevocationPlan]) -> tuple[str, tuple[Action, ...], 
     case = case_of("\x1f".join(sorted({plan.alert_id for plan in plans})))
     joined: dict[tuple[str, ...], list[Action]] = {}
     for action in (action for plan in plans for action in plan.actions):
-        same = joined.setdefault(_kind(action), [])
-        same.append(action)
+        joined.setdefault(_kind(action), []).append(action)
     found = [_joined(case, actions) for actions in joined.values()]
-    kept = tuple(action for action in found if not any(_covered(action, other) for other in found))
-    asked = {(action.target, bool(action.denial.user_ids)) for plan in plans for action in plan.actions}
-    wider = [a.target for a in kept if a.writes == "role_policy" and (a.target, bool(a.denial.user_ids)) not in asked]
+    kept = tuple(one for n, one in enumerate(found) if not any(_spares(found, n, m) for m in range(len(found))))
+    asked = [action for plan in plans for action in plan.actions]
+    wider = [action.target for action in kept if not any(_names_as_much(action, one) for one in asked)]
     return case, kept, tuple(f"all sessions of {role} so far: there are too many to name each" for role in wider)
+
+
+def _spares(found: Sequence[Action], number: int, other: int) -> bool:
+    """Whether another of these makes this one needless; of two that cover each other the first stays."""
+    one, more = found[number], found[other]
+    return _covered(one, more) and not (number < other and _covered(more, one))
+
+
+def _names_as_much(action: Action, asked: Action) -> bool:
+    """Whether somebody asked for a denial of this kind there: one without names only if all of the role was meant."""
+    return action.target == asked.target and (bool(action.denial.user_ids) or not asked.denial.user_ids)
 
 
 def _kind(action: Action) -> tuple[str, ...]:
     """Actions alike in this can be one."""
     denial = action.denial
-    how = (str(bool(denial.user_ids)), str(denial.until is None), repr(denial.outside))
+    how = (str(bool(denial.user_ids)), repr(denial._replace(user_ids=(), until=denial.until and 0)))
     return (action.writes, action.target, action.name if action.writes == "access_key" else "", *how)
 
 
@@ -47,15 +57,19 @@ def _joined(case: str, actions: Sequence[Action]) -> Action:
         return first
     ids = tuple(sorted({one for action in actions for one in action.denial.user_ids}))
     untils = [action.denial.until for action in actions if action.denial.until is not None]
-    denial = Denial(ids, max(untils, default=None), first.denial.outside, first.denial.presigned_after)
-    bucket = first.target if first.writes == "bucket_policy" else ""
-    if first.writes in ("bucket_policy", "boundary"):
-        return replace(first, name=sid(case), denial=denial, document=statement(case, denial, bucket))
-    made = document(case, denial)
-    if weight(made) > MOST:  # too many names: all of the role's sessions so far, which a person has to decide
-        denial = Denial(until=denial.until)
-        made = document(case, denial) if denial.until is not None else made
-    return replace(first, name=policy_name(case), denial=denial, document=made)
+    denial = first.denial._replace(user_ids=ids, until=max(untils, default=None))
+    made = _written(first, case, denial)
+    if weight(made.document) > (IN_BOUNDARY if first.writes == "boundary" else MOST) and denial.until is not None:
+        made = _written(first, case, denial._replace(user_ids=()))  # too many names: a person has to decide
+    return made
+
+
+def _written(action: Action, case: str, denial: Denial) -> Action:
+    """The action with another denial."""
+    if action.writes in SHARED:
+        bucket = action.target if action.writes == "bucket_policy" else ""
+        return replace(action, name=sid(case), denial=denial, document=statement(case, denial, bucket))
+    return replace(action, name=policy_name(case), denial=denial, document=document(case, denial))
 
 
 def _covered(action: Action, other: Action) -> bool:

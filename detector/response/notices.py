@@ -61,6 +61,17 @@ NOTICES = {
         " nobody of yours made it, a thief has rights on IAM: treat the account as taken. `bucketwatch respond apply"
         " ALERT` puts the denial back.",
     ),
+    "unseen": _Notice(
+        "high",
+        "Nobody can see whether a revocation still stands",
+        "Does the responder still have its rights and its trust (`bucketwatch doctor`)? If somebody took them away,"
+        " treat the account as taken. `bucketwatch respond list --look --own-credentials` looks with yours.",
+    ),
+    "unlifted": _Notice(
+        "medium",
+        "A revocation that has ended could not be taken back",
+        "It denies dead credentials only, and fills a quota. Look at the policy, and delete it by hand.",
+    ),
     "renewed": _Notice(
         "medium",
         "A revocation was due to end and is kept",

@@ -125,7 +125,9 @@ def plan(
         kind = SIGNED
     if person:
         kind = PERSON
-    case = Case(finding_json, planned_at, settings, identity, kind, presigned_after=presigned_after or 0)
+    case = Case(
+        finding_json, planned_at, settings, identity, kind, presigned_after=presigned_after or 0, unbounded=unbounded
+    )
     case_id = case_of(case.alert_id)
     actions = _actions(case, case_id)
     writable = all(_is_allowed(action, settings) for action in actions)
@@ -153,6 +155,11 @@ def plan(
         refusals=refusals,
         forbidden=forbidden,
     )
+
+
+def _has_issue_time(identity: Identity) -> bool:
+    """Whether the identity's credentials have an issue time: long-term keys have none."""
+    return not identity.user_id.startswith("AIDA")
 
 
 def case_of(alert_id: str) -> str:
@@ -195,7 +202,8 @@ def _actions(case: Case, case_id: str) -> tuple[Action, ...]:
         )
         return (*keys, tokens)
     if means == "bucket_policy":
-        denial = Denial((identity.user_id,))
+        bound = _has_issue_time(identity) and not case.unbounded
+        denial = Denial((identity.user_id,), now if bound else None)
         return tuple(_on_bucket(bucket, case_id, denial, case) for bucket in identity.buckets)
     if means == "presigned_urls":
         denial = Denial(presigned_after=case.presigned_after)
@@ -246,7 +254,7 @@ def _also_hits(case: Case, signers: Sequence[str]) -> str:
         " response.workloads does not name",
         "role_sessions": f"every session of the role whose credentials were issued up to {until}",
         "user_keys": f"whatever uses the access keys of {user}, and every token made with them up to {until}",
-        "bucket_policy": f"nobody else: {printable(case.identity.user_id, 120)} is one identity",
+        "bucket_policy": f"whoever else uses {printable(case.identity.user_id, 120)}, at these buckets",
         "presigned_urls": "whoever uses signed URLs of the bucket: "
         + (", ".join(printable(one, 200) for one in signers[:20]) or "name --logs to see who signs them"),
         "person": f"every session of {printable(case.identity.source_identity, 80)} in these roles, whatever its name",

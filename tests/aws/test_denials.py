@@ -128,7 +128,7 @@ def test_one_bucket_that_cannot_be_written_does_not_save_the_thief_from_the_othe
     before = responder.before(made)
     assert before.status == "applied"
     done = responder.apply(made)
-    assert (done.status, done.stands) == ("failed", (0, 2))
+    assert (done.status, len(done.actions)) == ("failed", 2)
     assert "ml-nowhere-at-all" in done.detail
     assert len(json.loads(last.policy())["Statement"]) == 1
     standing = done.of(made)

@@ -47,6 +47,7 @@ class Role:
             "last_at": iso(at),
             "respond": ["revoke"],
             "principal": who,
+            "evidence": {"logs": ["cloudtrail"]},
         }
         settings = ResponsePolicy(mode="enforce", accounts=frozenset({ACCOUNT}), armed=True)
         return json.loads(json.dumps(plan(finding, planned_at=at, settings=settings).to_json())) | changes

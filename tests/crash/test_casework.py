@@ -8,9 +8,10 @@ from detector.core.times import iso
 from detector.errors import EdgeError
 from detector.journal import verify
 from detector.local.files import FolderFiles
-from detector.ordering import Ordering
-from detector.register import Register, cases, event
+from detector.response.ordering import Ordering
 from detector.response.plan import case_of
+from detector.response.register import Register, cases, event
+from replay.organisation import STOLEN_ADDRESS, burst
 from tests.crash.test_consumer_crash import NOW, World, drain, thief
 
 HOUR = 3600
@@ -255,7 +256,9 @@ def test_an_order_that_nobody_answers_is_critical_and_a_refusal_is_told(tmp_path
 def test_what_stands_of_a_plan_that_failed_is_a_case(world):
     """Half of it was written: that half is looked after and can be taken back, and the failure is told."""
     plain = world.responder.apply
-    world.responder.apply = lambda plan: replace(plain(plan), status="failed", detail="a bucket", stands=(0,))
+    world.responder.apply = lambda plan: replace(
+        plain(plan), status="failed", detail="a bucket", actions=(plan["actions"][0],)
+    )
     consumer, case = revoked(world)
     later(world, consumer, 61)
     world.responder.apply = plain
@@ -265,3 +268,27 @@ def test_what_stands_of_a_plan_that_failed_is_a_case(world):
     assert len(found["plan"]["actions"]) == 1
     assert [told["what"] for told in found["events"]].count("applied") == 1
     assert "revocation_failed" in kinds(world)
+
+
+@pytest.mark.parametrize("what", ["another network", "another login"])
+def test_an_owner_whom_the_rule_does_not_see_keeps_the_session(world, what):
+    """Ten minutes before, elsewhere, or with credentials of another time: a person decides. A day before: no matter."""
+    own = burst("thief-1", 2, 2, NOW - 700, address="31.9.1.1" if what == "another network" else STOLEN_ADDRESS)
+    theft = thief("thief-1", NOW - 60)
+    if what == "another network":
+        for record in own:
+            record["userIdentity"] = theft[0]["userIdentity"]
+    world.put("0", own)
+    consumer, case = revoked(world)
+    consumer.stop()
+    assert case is None
+    [alert] = [a for a in world.alerts() if a["state"] == "opened"]
+    assert any("two networks" in told for told in alert["plan"]["refusals"])
+    assert len(alert["plan"]["at_once"]["networks" if what == "another network" else "issue_times"]) == 2
+
+
+def test_a_login_of_yesterday_is_no_company(world):
+    world.put("0", burst("thief-1", 2, 2, NOW - 2 * HOUR, address="31.9.1.1"))
+    consumer, case = revoked(world)
+    consumer.stop()
+    assert case

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from detector.cli.watch import BEATING
-from detector.register import NAME
 from detector.response.plan import policy_name
+from detector.response.register import NAME
 from tests.deploy.templates import FOLDER, NAMES, chosen, path, resources, template
 
 ROOT = FOLDER.parent
@@ -382,7 +382,7 @@ def test_the_responders_process_reads_orders_and_logs_and_writes_answers():
 
 
 def test_daemon_and_responder_write_cases_each_below_its_own_name():
-    """As `detector.register` names the writers; in the journal's bucket, where nothing can be taken back."""
+    """As `detector.response.register` names the writers; in the journal's bucket, where nothing can be taken back."""
     mine = {s["Sid"]: s["Resource"]["Fn::Sub"] for s in granted("DetectorRole") if s["Sid"] in ("Cases", "OwnCases")}
     assert mine == {"Cases": "${Journal.Arn}/cases/*", "OwnCases": "${Journal.Arn}/cases/daemon/*"}
     assert NAME.fullmatch("daemon/0123456789abcdef/20260501T090000Z-ordered.json")

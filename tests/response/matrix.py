@@ -221,7 +221,7 @@ def rows() -> Iterator[Row]:
         {
             "another person": (request(CENTER, f"{CENTER_ID}:erin@example.org"), True),
             "the name on another role": (request(OTHER, f"{OTHER_ID}:dana@example.org"), True),
-            "the session, issued later": (request(CENTER, f"{CENTER_ID}:dana@example.org", LATER), False),
+            "the session, issued later": (request(CENTER, f"{CENTER_ID}:dana@example.org", LATER), True),
         },
     )
     foreign = {
@@ -234,6 +234,7 @@ def rows() -> Iterator[Row]:
         request(FOREIGN, f"{FOREIGN_ID}:etl"),
         {
             "another session of it": (request(FOREIGN, f"{FOREIGN_ID}:other"), True),
+            "the session, issued later": (request(FOREIGN, f"{FOREIGN_ID}:etl", LATER), True),
             "the name on another role": (request(OTHER, f"{OTHER_ID}:etl"), True),
         },
     )

@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.response.documents import weight
+from detector.response.documents import Denial, weight
 from detector.response.incident import MOST, smallest
 from detector.response.plan import plan
 from tests.response.matrix import ALLOWED, BUCKET, NOW, OUTSIDE, READER, READER_ID, REMOTE_ID, World, request, session
@@ -89,3 +89,64 @@ def test_everybody_planned_is_denied_and_nobody_else(simulator, names):
     for one in plans:
         assert not world.lets(simulator, request(READER, one.principal_id))
     assert world.lets(simulator, request(READER, f"{READER_ID}:{names[0]}"))
+
+
+def test_a_person_stays_a_person(simulator):
+    """Joined with others, with a session they began: the source identity stays in the denial."""
+    known = reader("c-1") | {"source_identity": "dana@example.org"}
+    plans = [planned(known, "a-1", person=True), planned(known, "a-2", NOW + 60, person=True)]
+    _, [action], wider = smallest(plans)
+    assert action.document["Statement"][0]["Condition"] == {
+        "StringEquals": {"aws:SourceIdentity": "dana@example.org"},
+        "DateLessThanEquals": {"aws:TokenIssueTime": "2026-05-01T09:07:30Z"},
+    }
+    assert wider == ()
+    world = World({"actions": [action.to_json()]})
+    assert world.lets(simulator, request(READER, f"{READER_ID}:c-9"))
+
+
+def test_a_flood_of_sessions_beside_their_role_denies_the_role():
+    """Of two denials that cover each other one stays."""
+    role = {**reader("x"), "session": None, "session_name": None, "principal_id": None}
+    plans = [planned(reader(f"contractor-with-a-long-name-{n:030d}"), f"a-{n}") for n in range(90)]
+    plans += [planned(role, "a-role"), planned(session("333333333333", "job", "Etl", REMOTE_ID, "/jobs/"), "a-x")]
+    _, actions, _ = smallest(plans)
+    assert sorted(action.target.rsplit("/", 1)[-1] for action in actions) == ["ContractorDataReader", "Etl"]
+
+
+HOWS = [{}, {"unbounded": True}, {"person": True}, {"presigned_after": 60}]
+
+
+CHOICE = st.tuples(st.sampled_from(["a1", "b2", "c3", ""]), st.integers(0, 3), st.sampled_from(HOWS))
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["a1", "b2", "c3", ""]), st.integers(0, 3), st.sampled_from(HOWS)),
+        min_size=2,
+        max_size=6,
+    )
+)
+def test_joining_denies_no_more_than_was_planned_unless_it_says_so(chosen):
+    """Every denial of the set is one that was planned, with more names, or a later time; and covers its plans."""
+    plans = []
+    for number, (name, later, how) in enumerate(chosen):
+        who = reader(name or "x1") | {"source_identity": f"person-{name or 'x1'}"}
+        if not name:
+            who |= {"session": None, "session_name": None, "principal_id": None}
+        plans.append(planned(who, f"a-{number}", NOW + later, **how))
+    _, actions, wider = smallest(plans)
+    asked = [action for plan in plans for action in plan.actions]
+    for action in asked:
+        assert any(one.target == action.target and one.denial.covers(action.denial) for one in actions)
+    for action in actions:
+        denial = action.denial
+        latest = max((one.denial.until or 0 for one in asked), default=0)
+        named = [Denial((one,), denial.until, denial.outside, denial.presigned_after, denial.source_identity)
+                 for one in denial.user_ids] or [denial]  # fmt: skip
+        for one in named:
+            assert any(
+                a.target == action.target and a.denial._replace(until=a.denial.until and latest).covers(one)
+                for a in asked
+            ) or action.target in " ".join(wider)

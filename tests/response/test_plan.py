@@ -23,9 +23,10 @@ ENFORCE = ResponsePolicy(mode="enforce", accounts=frozenset({ACCOUNT}), enforcin
 
 def principal(**changes):
     name = changes.pop("name", "contractor-42")
+    role = str(changes.get("role") or ROLE).rsplit("/", 1)[-1]
     return {
         "type": "AssumedRole",
-        "session": f"arn:aws:sts::{ACCOUNT}:assumed-role/ContractorDataReader/{name}",
+        "session": f"arn:aws:sts::{ACCOUNT}:assumed-role/{role}/{name}",
         "role": ROLE,
         "account": ACCOUNT,
         "session_name": name,
@@ -36,6 +37,9 @@ def principal(**changes):
         "mfa": False,
         "invoked_by": None,
     } | changes
+
+
+READ = {"buckets": ["ml-voice-raw"], "source_ips": ["26.77.3.41"], "logs": ["cloudtrail"]}
 
 
 def user(**changes):
@@ -65,10 +69,8 @@ def finding(who=None, **changes):
         "group": {"session": "…"},
         "principal": principal() if who is None else who,
         "respond": ["alert", "revoke"],
+        "evidence": READ,
     } | changes
-
-
-READ = {"buckets": ["ml-voice-raw"], "source_ips": ["26.77.3.41"], "logs": ["cloudtrail"]}
 
 
 def planned(settings=ENFORCE, at=NOW, **changes):
@@ -247,8 +249,65 @@ REFUSED = {
     "first_seen": ({"kind": "first_seen"}, {}, "withdrawn when all data"),
     "no id": ({"alert_id": ""}, {}, "no id"),
     "account": ({"evidence": READ}, {"accounts": frozenset({"444455556666"})}, "response.accounts"),
-    "access log": ({"evidence": {"logs": ["server_access"]}}, {}, "not CloudTrail's"),
+    "access log": ({"evidence": {"logs": ["server_access"]}}, {}, "CloudTrail alone"),
     "two networks": ({"evidence": {"source_ips": ["26.77.3.41", "31.9.1.1"]}}, {}, "two networks"),
+    "no logs named": ({"evidence": {}}, {}, "CloudTrail alone"),
+    "part of a session": ({"group": {"session": "…", "source_net": "…"}}, {}, "a part of"),
+    "a key's finding": ({"group": {"access_key": "…"}}, {}, "a part of"),
+    "an endpoint that nobody placed": (
+        {"evidence": READ | {"vpc_endpoints": ["vpce-0fedcba9876543210"]}},
+        {"workloads": OWN},
+        "endpoint",
+    ),
+    "the session's role is not the role": (
+        {"principal": principal(session=f"arn:aws:sts::{ACCOUNT}:assumed-role/Other/contractor-42")},
+        {},
+        "no policy",
+    ),
+    "the session's account is not the role's": (
+        {"principal": principal(session="arn:aws:sts::222222222222:assumed-role/ContractorDataReader/contractor-42")},
+        {},
+        "no policy",
+    ),
+    **{
+        f"bucket: {name}": ({"principal": who, "evidence": READ | more}, {"buckets": {"*": ACCOUNT}}, why)
+        for name, who, more, why in (
+            ("two networks", CENTER, {"source_ips": ["26.77.3.41", "31.9.1.1"]}, "two networks"),
+            (
+                "break-glass",
+                principal(role=f"{CENTER['role'].rsplit('/', 1)[0]}/AWSReservedSSO_BreakGlass_1"),
+                {},
+                "protected",
+            ),
+            (
+                "our own in another account",
+                principal(
+                    role="arn:aws:iam::999900001111:role/bucketwatch-detector",
+                    account="999900001111",
+                    session="arn:aws:sts::999900001111:assumed-role/bucketwatch-detector/contractor-42",
+                ),
+                {},
+                "protected",
+            ),
+            (
+                "a foreign user for emergencies",
+                user(session="arn:aws:iam::444455556666:user/breakglass-admin", account="444455556666"),
+                {},
+                "protected",
+            ),
+            (
+                "a foreign instance",
+                principal(
+                    role="arn:aws:iam::444455556666:role/Etl",
+                    account="444455556666",
+                    issued_to="ec2",
+                    session="arn:aws:sts::444455556666:assumed-role/Etl/contractor-42",
+                ),
+                {},
+                "workload",
+            ),
+        )
+    },
     "two issue times": (
         {"principal": principal(issue_times=["2026-05-01T08:00:00Z", "2026-05-01T09:00:00Z"])},
         {},
@@ -443,7 +502,10 @@ def test_a_foreign_identity_is_denied_at_the_buckets_it_read():
         "Principal": "*",
         "Action": "s3:*",
         "Resource": ["arn:aws:s3:::ml-a", "arn:aws:s3:::ml-a/*"],
-        "Condition": {"StringEquals": {"aws:userid": "AROAFOREIGNROLEID001:etl"}},
+        "Condition": {
+            "StringEquals": {"aws:userid": "AROAFOREIGNROLEID001:etl"},
+            "DateLessThanEquals": {"aws:TokenIssueTime": iso(NOW)},
+        },
     }
 
 

@@ -7,8 +7,8 @@ import pytest
 from detector.core.access import Log, Operation, Outcome, Row, text_hash
 from detector.core.builder import BatchBuilder
 from detector.core.principals import Principals, Unread
+from detector.response.standing import DAY, LIFTED, UNDONE, Case, Standing
 from detector.source import Standing as Lying
-from detector.standing import DAY, LIFTED, UNDONE, Case, Standing
 from tests.response.matrix import BUCKET, NOW, OUTSIDE, OWN, TRAINER_ID, rows
 from tests.streams import principal
 
@@ -115,7 +115,8 @@ def test_without_an_issue_time_new_credentials_are_a_failure():
         ({"source_ip": "198.18.7.9"}, False),
         ({"source_ip": "10.1.2.3", "vpc_endpoint": "vpce-0123456789abcdef0"}, False),
         ({"source_ip": "10.1.2.3", "vpc_endpoint": "vpce-0fedcba9876543210"}, False),  # may be in the workload's VPC
-        ({"source_ip": "athena.amazonaws.com"}, True),
+        ({"source_ip": "athena.amazonaws.com"}, False),
+        ({"source_ip": "AWS Internal"}, False),
     ],
 )
 def test_a_workload_at_home_may_read(fields, counts):

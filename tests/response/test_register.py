@@ -2,15 +2,18 @@
 
 import json
 
-from hypothesis import given
+import msgspec
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.local.files import FolderFiles
-from detector.register import LONGEST, Register, cases, event, in_order
+from detector.response.register import LONGEST, Register, cases, event, in_order, sound
+from tests.response.matrix import rows
 
-CASE, OTHER = "0123456789abcdef", "fedcba9876543210"
+PLAN = next(rows()).planned()
+CASE, OTHER = PLAN["case_id"], "fedcba9876543210"
 AT = 1_777_626_000
-PLAN = {"case_id": CASE, "session": "s", "actions": [{}]}
 
 
 def test_each_reads_what_the_others_wrote_once(tmp_path):
@@ -93,6 +96,50 @@ def test_what_is_refused_opens_nothing():
     assert cases(story)[CASE]["state"] == "refused"
     story.insert(1, event(CASE, "applied", at=AT, by="responder", plan=PLAN))
     assert cases(story)[CASE]["state"] == "stands"
+
+
+GOOD = event(CASE, "applied", at=AT, by="daemon", plan=PLAN, before={"a": "was", "b": None}, logs=["x"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"what": None}, {"what": []}, {"what": "everything"}, {"before": ["x"]}, {"before": {"a": 1}}, {"plan": "x"},
+        {"plan": []}, {"plan": {}}, {"plan": PLAN | {"actions": []}}, {"plan": PLAN | {"actions": [{}]}},
+        {"plan": PLAN | {"case_id": OTHER}}, {"finding": "x"}, {"finding": {"principal": "x"}}, {"logs": 5},
+        {"logs": ["a\0b"]}, {"logs": [5]}, {"detail": 5}, {"at": 5}, {"at": "soon"}, {"schema": "x"},
+        {"plan": PLAN | {"session": 1 << 70}}, {"case_id": 5},
+        {"plan": PLAN | {"actions": [PLAN["actions"][0] | {"denial": {"user_ids": 5}}]}},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_an_event_that_is_not_as_we_write_it_is_none(change):
+    """Whoever may write a file may write anything into it."""
+    assert sound(json.dumps(GOOD).encode()) is not None
+    assert sound(json.dumps({**GOOD, **change}).encode()) is None
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"null", b"\xff", b'{"detail": "\\ud800"}', b"[" * 200_000])
+def test_bytes_that_are_no_event(data):
+    assert sound(data) is None
+
+
+JSONS = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=200)
+@given(st.lists(st.tuples(st.sampled_from([*GOOD, "finding", "last_denied", "reason"]), JSONS), max_size=3))
+def test_whatever_an_event_says_its_story_can_be_told(changes):
+    """Events that are taken never break who folds or keeps them."""
+    told = sound(json.dumps({**GOOD, **dict(changes)}).encode())
+    if told is not None:
+        for case in cases(in_order([told | {"writer": "person"}])).values():
+            assert isinstance(case["state"], str)
+            msgspec.msgpack.encode(case)
 
 
 @given(st.permutations(range(6)))

@@ -15,16 +15,20 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from detector.core.access import AccessBatch, Outcome
+from detector.core.access import AccessBatch, Column, Outcome
 from detector.core.principal import Principal
 from detector.core.times import duration, epoch, iso
-from detector.response.documents import Denial
+from detector.response.documents import Denial, Networks
+from detector.response.identity import is_ip
 from detector.response.notices import notice
+from detector.response.plan import LONGEST_SESSION
 from detector.source import Standing as Lying
 
 DAY = 86_400
 CHECK = 300
 """Seconds after which it is looked anew whether a case is still as it was written."""
+UNSEEN = 1800
+"""Seconds for which it may be unknown how a case lies."""
 ANSWER = 120
 """Seconds within which the responder's own process has to answer an order."""
 CLOSED_KEPT = 90 * DAY
@@ -57,6 +61,7 @@ class Case(msgspec.Struct):
     first_denied: int = 0
     last_denied: int = 0
     back_since: int = 0
+    unseen_since: int = 0
     began: int = 0
     logs: int = 0
     told: list[str] = msgspec.field(default_factory=list)
@@ -96,7 +101,7 @@ class Standing:
     def put(self, case: Case) -> None:
         """A case was carried out, ordered, or extended by a later plan."""
         known = self.cases.get(case.id)
-        if known is not None:
+        if known is not None and known.state in (STANDS, ORDERED):
             case.before = {**case.before, **{k: v for k, v in known.before.items() if v is not None}}
             case.told = [one for one in known.told if one == "holding"]
         self.cases[case.id] = case
@@ -175,6 +180,9 @@ class Standing:
         """How a case lies in AWS; an alarm if somebody changed it, or what is around it."""
         case.checked_at, self._touched = now, True  # that may wait for the next checkpoint there is
         what = told = ""
+        case.unseen_since = (case.unseen_since or now) if how.state == "unknown" else 0
+        if how.state == "unknown" and now - case.unseen_since >= UNSEEN:
+            what, told = "unseen", f"For {duration(UNSEEN)} nobody could see how case {case.id} lies: {how.detail}"
         if how.state in ("gone", "changed"):
             what, told = how.state, f"The denial of case {case.id} is {how.state}: {how.detail}."
         elif how.state == "stands":
@@ -182,18 +190,29 @@ class Standing:
                 what = f"around {how.around}"
                 told = f"Other policies that bear on the denial of case {case.id} were changed."
             case.around = how.around
-            case.told = [one for one in case.told if one not in ("gone", "changed")]
+            past = ("gone", "changed", "unseen")
+            case.told = [one for one in case.told if one not in past and not (what and one.startswith("around"))]
         if what and self._is_new(case, what):
-            return notice(case.plan, "changed", told, since=now, now=now)
+            return notice(case.plan, "unseen" if what == "unseen" else "changed", told, since=now, now=now)
         return None
 
     def tell_changed(self, case: Case, detail: str, now: int) -> dict[str, Any]:
         """The responder has seen that somebody changed a case."""
         return notice(case.plan, "changed", f"The denial of case {case.id} was changed: {detail}.", since=now, now=now)
 
-    def postpone(self, case: Case, now: int) -> None:
-        """It could not be lifted: once more in an hour."""
+    def unlifted(self, case: Case, detail: str, now: int) -> dict[str, Any] | None:
+        """It could not be lifted: once more in an hour; told once."""
         case.lift_at, self.unsaved = now + 3600, True
+        if self._is_new(case, "unlifted"):
+            return notice(case.plan, "unlifted", f"Case {case.id} could not be lifted: {detail}", since=now, now=now)
+        return None
+
+    def ended_itself(self, case: Case, now: int) -> bool:
+        """Whether a denial that is gone had nothing left to deny: room was made for another."""
+        dead = case.ends_by_itself and now >= (epoch(case.plan.get("planned_at")) or now) + LONGEST_SESSION
+        if dead:
+            self.end(case.id, LIFTED, now)
+        return dead
 
     def due_to_check(self, now: int) -> Case | None:
         """The case that was not looked at for the longest time, if that is long."""
@@ -253,9 +272,11 @@ class Standing:
 def _needles(case: Case) -> list[bytes]:
     """Texts of which one occurs in every identity that the case may deny."""
     names = [
-        one for a in case.plan["actions"] for one in (*a["denial"]["user_ids"], a["target_id"], a["target"]) if one
+        name
+        for action in case.plan["actions"]
+        for name in action["denial"]["user_ids"] or (action["target_id"], action["target"])
     ]
-    return [name.encode() for name in names]
+    return [name.encode() for name in names if name]
 
 
 def _is_denied(action: Mapping[str, Any], who: Principal) -> bool:
@@ -281,12 +302,23 @@ def _inside(action: Mapping[str, Any], events: AccessBatch, rows: Any) -> Any:
     if not any(denial.outside):
         return np.ones(len(rows), np.bool_)
     address, endpoint = events.text["source_ip"], events.text["vpc_endpoint"]
-    own = [
-        denial.outside.holds(address.text(row) or "", endpoint.text(row) or "")
-        or bool(endpoint.text(row) and denial.outside.vpcs)  # of which VPC the endpoint is, no record says
-        for row in rows.tolist()
-    ]
-    return ~np.array(own, np.bool_)
+    pairs = np.stack([address.codes[rows], endpoint.codes[rows]])
+    places, which = np.unique(pairs, axis=1, return_inverse=True)
+    own = [_is_own(denial.outside, _text(address, a), _text(endpoint, e)) for a, e in places.T.tolist()]
+    return ~np.array(own, np.bool_)[which.reshape(-1)]
+
+
+def _text(column: Column, code: int) -> str:
+    return column.values[code] if code >= 0 else ""
+
+
+def _is_own(networks: Networks, address: str, endpoint: str) -> bool:
+    """Whether a request from there may be the workload's own: of which VPC an endpoint is, no record says; an AWS
+    service that calls for it has a name, or no address.
+    """
+    if endpoint:
+        return bool(networks.vpcs) or networks.holds("", endpoint)
+    return networks.holds(address) or not is_ip(address)
 
 
 def _signs(case: Case, verify_after: int, now: int) -> Iterator[tuple[str, str]]:

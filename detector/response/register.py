@@ -14,17 +14,21 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
+import msgspec
+
 from detector.core.principal import fingerprint
 from detector.core.times import epoch, iso
 from detector.errors import EdgeError
+from detector.response.action import action_of
 from detector.source import Files
 
 SCHEMA = "bucketwatch.case.v1"
 Writer = Literal["daemon", "responder", "person"]
 WRITERS: tuple[Writer, ...] = ("daemon", "responder", "person")
-What = Literal["ordered", "applied", "refused", "failed", "undone", "lifted", "renewed", "changed", "effect"]
+What = Literal["ordered", "begun", "applied", "refused", "failed", "undone", "lifted", "changed", "effect"]
+"""begun: what was there has been read, and is being written."""
 NAME = re.compile(r"(daemon|responder|person)/([0-9a-f]{16})/[0-9A-Za-z-]{1,80}\.json")
-LONGEST = 1 << 20
+LONGEST = 4 << 20
 """Bytes of an event: what is longer is none."""
 
 
@@ -42,11 +46,14 @@ def event(case_id: str, what: What, *, at: float, by: str, detail: str = "", **m
 
 
 class Register:
-    """Events of all cases, as one of the writers sees them. `known`: names that were read."""
+    """Events of all cases, as one of the writers sees them. `known`: names that were read; `unread`: files that are no
+    event, though they are called like one.
+    """
 
     def __init__(self, files: Files, writer: Writer) -> None:
         self._files, self._writer = files, writer
         self.known: set[str] = set()
+        self.unread: list[str] = []
 
     def add(self, told: Mapping[str, Any]) -> str:
         """Keep an event; where it is. Raises EdgeError. An `effect` takes the place of the one before."""
@@ -80,18 +87,80 @@ class Register:
         match = NAME.fullmatch(name)
         if match is None:
             return None
-        try:
-            told = json.loads(self._files.get(name, LONGEST))
-        except (ValueError, RecursionError):
+        told = sound(self._files.get(name, LONGEST))
+        if told is None or told["case_id"] != match[2]:
+            self.unread.append(name)
             return None
-        right = isinstance(told, dict) and told.get("schema") == SCHEMA and told.get("case_id") == match[2]
-        return told | {"writer": match[1]} if right and epoch(told.get("at")) is not None else None
+        return told | {"writer": match[1]}
+
+    def last_denied(self, case_id: str) -> int:
+        """Epoch second of the last refusal that the daemon has told of; 0 if it told of none. Raises EdgeError."""
+        name = f"daemon/{case_id}/effect.json"
+        told = self._read(name) if name in self._files.names(f"daemon/{case_id}/") else None
+        return epoch((told or {}).get("last_denied")) or 0
+
+
+class _Finding(msgspec.Struct):
+    """What is kept of a finding: nothing else is read of it."""
+
+    alert_id: str = ""
+    rule_id: str = ""
+    title: str = ""
+    severity: str = ""
+    kind: str = ""
+    opened_at: str = ""
+    last_at: str = ""
+    window_seconds: int = 0
+    group: dict[str, str] | None = None
+    principal: dict[str, str | int | float | bool | list[str] | None] | None = None
+    respond: list[str] = msgspec.field(default_factory=list)
+
+
+class _Event(msgspec.Struct):
+    schema: Literal["bucketwatch.case.v1"]
+    case_id: str
+    at: str
+    what: What
+    by: str = ""
+    detail: str = ""
+    reason: str = ""
+    last_denied: str = ""
+    plan: dict[str, Any] | None = None
+    before: dict[str, str | None] = msgspec.field(default_factory=dict)
+    finding: _Finding | None = None
+    logs: list[str] = msgspec.field(default_factory=list)
+
+
+_EVENT = msgspec.json.Decoder(_Event)
+
+
+def sound(data: bytes) -> dict[str, Any] | None:
+    """An event as `event` makes it, from bytes that anybody may have written; None for anything else.
+
+    A plan in it has only actions that bucketwatch itself would write for its case.
+    """
+    try:
+        told = _EVENT.decode(data)
+        if epoch(told.at) is None or any(not name or "\0" in name for name in told.logs):
+            return None
+        if told.plan is not None:
+            actions = [action_of(action, told.case_id).to_json() for action in told.plan["actions"]]
+            if told.plan["case_id"] != told.case_id or not actions:
+                return None
+        found: dict[str, Any] = msgspec.to_builtins(told)
+        msgspec.msgpack.encode(found)
+    except (msgspec.MsgspecError, ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
+        return None
+    return {name: value for name, value in found.items() if value not in (None, "", {}, [])}
 
 
 def in_order(events: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """By time; of one second what orders before what answers."""
-    rank = {"ordered": 0, "applied": 1}
-    return sorted(events, key=lambda told: (told["at"], rank.get(told["what"], 2)))
+    rank = {"ordered": 0, "begun": 1, "applied": 2}
+    return sorted(events, key=lambda told: (told["at"], rank.get(told["what"], 3)))
+
+
+STATES = {"applied": "stands", "ordered": "ordered"}
 
 
 def cases(events: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -102,23 +171,22 @@ def cases(events: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
         case["events"].append(told)
         what = told["what"]
         if what == "effect":
-            case |= {"effect": told["detail"], "last_denied": told.get("last_denied")}
-            found[str(told["case_id"])] = case
+            case["effect"] = told.get("detail", "")
             continue
-        if what == "applied" or (what == "ordered" and case["state"] in ("", "ordered")):
+        if what in ("applied", "begun") or (what == "ordered" and case["state"] in ("", "ordered")):
             first = {name: value for name, value in (told.get("before") or {}).items() if value is not None}
             case |= {
-                "state": "stands" if what == "applied" else "ordered",
+                "state": STATES.get(what, "stands" if case["state"] == "stands" else "begun"),
                 "plan": told.get("plan") or case.get("plan") or {},
                 "since": told["at"],
                 "by": told.get("by", ""),
+                "writer": told.get("writer", ""),
                 "before": first | case["before"],
             }
-            found[str(told["case_id"])] = case
         elif what in ("undone", "lifted"):
             case["state"], case["ended"], case["ended_by"] = what, told["at"], told.get("by", "")
             case["before"] = {}
-        elif what in ("refused", "failed") and case["state"] in ("", "ordered"):
+        elif what in ("refused", "failed") and case["state"] in ("", "ordered", "begun"):
             case["state"] = what
     return found
 
