@@ -19,7 +19,8 @@ NOW = 1_777_626_390
 def told(who, at=NOW, unbounded=False, alert_id="a-1", **settings):
     """The plan against somebody, as it comes from an alert's JSON."""
     finding = {"alert_id": alert_id, "rule_id": "bulk", "severity": "high", "last_at": "2026-05-01T09:06:00Z",
-               "respond": ["revoke"], "principal": who, "evidence": settings.pop("evidence", {})}  # fmt: skip
+               "respond": ["revoke"], "principal": who,
+               "evidence": {"logs": ["cloudtrail"]} | settings.pop("evidence", {})}  # fmt: skip
     allowed = ResponsePolicy(mode="enforce", accounts=frozenset({ACCOUNT}), armed=True, **settings)
     return json.loads(json.dumps(plan(finding, planned_at=at, settings=allowed, unbounded=unbounded).to_json()))
 
@@ -288,6 +289,87 @@ def test_a_role_without_the_boundary_is_refused(aws, responder):
     answer = responder.apply(made)
     assert answer.status == "refused"
     assert "does not carry" in answer.detail
+
+
+def test_a_role_that_lost_its_boundary_is_a_change_and_undo_still_works(aws, responder):
+    """Whoever takes the boundary off the role makes the denial void: that is seen. Undo takes the statement out."""
+    role = Guarded(aws)
+    made = role.denied("a-1")
+    responder.apply(made)
+    assert responder.look(made).state == "stands"
+    role.iam.delete_role_permissions_boundary(RoleName=role.name)
+    lying = responder.look(made)
+    assert (lying.state, "does not carry" in lying.detail) == ("changed", True)
+    assert responder.remove(made, {}).status == "applied"
+    assert [one["Effect"] for one in role.statements()] == ["Allow"]
+
+
+def test_room_is_made_in_a_boundary_too(aws):
+    """Statements about dead credentials go, the oldest first; what still holds stays; past that it is refused."""
+    role, later = Guarded(aws), NOW + 12 * 3600 + 1
+    old = [role.denied(f"a-{n}") for n in range(20)]
+    responder = IamResponder(sleep=lambda _: None, clock=lambda: later)
+    for made in old:
+        assert responder.apply(made).status == "applied"
+    new = [told(role.who(), later, alert_id=f"b-{n}", boundaries={ACCOUNT: role.boundary}) for n in range(40)]
+    answers = [responder.apply(made).status for made in new]
+    full = answers.index("refused")
+    assert full > 20
+    assert set(answers[full:]) == {"refused"}
+    sids = {one.get("Sid") for one in role.statements()}
+    assert not sids & {made["actions"][0]["name"] for made in old}
+    assert {made["actions"][0]["name"] for made in new[:full]} <= sids
+
+
+def test_what_hides_behind_our_names_is_seen(aws, responder):
+    """A statement or policy that is called like ours and is not is a change like any."""
+    bucket, role = Bucket(aws, SPACED), Role(aws)
+    made, denied = bucket.planned(), role.planned()
+    responder.apply(made)
+    responder.apply(denied)
+    first = responder.look(made), responder.look(denied)
+    policy = json.loads(bucket.policy())
+    policy["Statement"].append(ALLOW | {"Sid": "BucketwatchCase" + "f" * 16})
+    bucket.put(json.dumps(policy))
+    role.put("bucketwatch-" + "0" * 16, {"Version": "2012-10-17", "Statement": [ALLOW | {"Resource": "*"}]})
+    second = responder.look(made), responder.look(denied)
+    assert [one.state for one in second] == ["stands", "stands"]
+    assert [a.around == b.around for a, b in zip(first, second, strict=True)] == [False, False]
+
+
+def test_what_is_gone_does_not_keep_the_rest_from_being_taken_back(aws, responder):
+    """One of two buckets was deleted, a user too: undo goes on with what there is."""
+    first, last = Bucket(aws), Bucket(aws)
+    made = first.planned(buckets_read=[last.name])
+    before = responder.before(made).before
+    responder.apply(made)
+    first.s3.delete_bucket(Bucket=last.name)
+    assert responder.remove(made, before).status == "applied"
+    assert first.policy() is None
+
+
+def test_a_plan_for_what_is_denied_more_widely_already_names_what_stands(aws, responder):
+    """So that undo takes back that."""
+    role = Role(aws)
+    who = role.planned()["actions"][0]["denial"]["user_ids"][0]
+    wide = told(session_of(role, who), unbounded=True)
+    responder.apply(wide)
+    narrow = told(session_of(role, who))
+    done = responder.apply(narrow)
+    assert done.status == "already"
+    standing = done.of(narrow)
+    assert standing["actions"] == wide["actions"]
+    assert responder.remove(narrow, {}).status == "refused"
+    assert responder.remove(standing, {}).status == "applied"
+    assert role.policies() == {}
+
+
+def session_of(role, user_id):
+    name = user_id.partition(":")[2]
+    return {
+        "type": "AssumedRole", "session": f"arn:aws:sts::{ACCOUNT}:assumed-role/{role.name}/{name}", "role": role.arn,
+        "account": ACCOUNT, "session_name": name, "principal_id": user_id,
+    }  # fmt: skip
 
 
 def test_room_is_made_by_taking_expired_cases(aws):
