@@ -161,8 +161,11 @@ class Casework:
         for told in (*self.standing.alarms(now), *self.standing.renew(now)):
             self._alarm("revocation_told", told)
 
-    def work(self) -> None:
-        """When there is time: read and write the register, look at one case in AWS, lift what has ended."""
+    def work(self, *, lift: bool = True) -> None:
+        """When there is time: read and write the register, look at one case in AWS, lift what has ended.
+
+        lift: not before the logs of a time in which nobody was here have been read.
+        """
         now = int(self._clock())
         if not self.edges.cases and not self.standing.cases:
             return
@@ -171,7 +174,8 @@ class Casework:
             with self.drain.edge():
                 self._exchange(now)
                 self._look(now)
-                self._lift(now)
+                if lift:
+                    self._lift(now)
         except Hurry:
             return
         except EdgeError as error:

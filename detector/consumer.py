@@ -175,7 +175,7 @@ class Consumer:
         self._adopt(book)
         self._note_unwatched()
         rules = {rule.id: rule.digest() for rule in self._rules.values()}
-        self._outbox.casework.work()  # what people did meanwhile, before the logs tell of it
+        self._outbox.casework.work(lift=False)  # what people did meanwhile, before the logs tell of it
         self._outbox.note("start", {"rules": rules, "mode": self.orders.response.mode, "config": self.orders.config})
         self._checkpoint()
         self._work_off()
@@ -216,7 +216,7 @@ class Consumer:
         self.edges.source.let_go(taken.left)
         # And, when there is time: what was counted goes into the archive, and what was revoked is looked after.
         self._archive.write()
-        self._outbox.casework.work()
+        self._outbox.casework.work(lift=not backlog)
         if done:
             self.last_data = self._clock()
         self.last_turn = self._clock()

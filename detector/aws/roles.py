@@ -133,7 +133,12 @@ class IamResponder:
 
     def _apply(self, plan: Mapping[str, Any], actions: list[Action]) -> Applied:
         self._not_ourselves(actions)
-        return _told(plan, self._each(actions, lambda place, action: place.put(action)))
+        done = _told(plan, self._each(actions, lambda place, action: place.put(action)))
+        instead = _checked(plan, "fallback") if done.status == "refused" and not done.actions else []
+        if not instead:
+            return done
+        second = _told(plan, self._each(instead, lambda place, action: place.put(action)))
+        return replace(second, detail=f"{second.detail} (instead: {done.detail})") if second.actions else done
 
     def _remove(self, plan: Mapping[str, Any], actions: list[Action], before: Mapping[str, Any]) -> Applied:
         last_first = list(reversed(actions))
@@ -176,9 +181,11 @@ def _told(plan: Mapping[str, Any], each: list[_Done]) -> Applied:
     return Applied(plan["case_id"], "failed" if edges else "refused", detail, passing=passing, actions=stands)
 
 
-def _checked(plan: Mapping[str, Any]) -> list[Action]:
+def _checked(plan: Mapping[str, Any], which: str = "actions") -> list[Action]:
     """The plan's actions. Refuses whatever `response` would not have written: a plan may have been edited."""
-    case, actions = str(plan.get("case_id", "")), plan.get("actions")
+    case, actions = str(plan.get("case_id", "")), plan.get(which)
+    if not actions and which == "fallback":
+        return []
     if not isinstance(actions, list) or not actions:
         raise RefusedError("the plan has no means that can be carried out: see its steps")
     if not case.isalnum() or epoch(plan.get("planned_at")) is None:

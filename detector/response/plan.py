@@ -38,6 +38,7 @@ class RevocationPlan:
     """What would be done to whom, why, what else it hits, and what it cannot stop.
 
     `actions`: what is written where; none where `means` is `none` and only `steps` for a person remain.
+    `fallback`: what is written instead where AWS does not take `actions` (a full role): at the buckets that were read.
     `commands`: what a person would run: those that apply the plan, in order, then as many that take it back.
     `loss`: what was read so far. `at_once`: networks and issue times seen. Times in epoch seconds.
     `refusals`: why it is not carried out by itself; `forbidden`: those of them that hold for a person's command too.
@@ -53,6 +54,7 @@ class RevocationPlan:
     principal_id: str
     account: str
     actions: tuple[Action, ...]
+    fallback: tuple[Action, ...]
     why: str
     also_hits: str
     cannot_stop: tuple[str, ...]
@@ -83,6 +85,7 @@ class RevocationPlan:
             "principal_id": self.principal_id,
             "account": self.account,
             "actions": [action.to_json() for action in self.actions],
+            "fallback": [action.to_json() for action in self.fallback],
             "why": self.why,
             "also_hits": self.also_hits,
             "cannot_stop": list(self.cannot_stop),
@@ -144,6 +147,7 @@ def plan(
         principal_id=identity.user_id,
         account=identity.account,
         actions=actions,
+        fallback=_fallback(case, case_id),
         why=_why(case),
         also_hits=_also_hits(case, signers) if actions else "",
         cannot_stop=_cannot_stop(case) if actions else (),
@@ -218,6 +222,15 @@ def _on_role(role: Role, case_id: str, role_id: str, denial: Denial, settings: R
         return Action("boundary", role.arn, role_id, sid(case_id), role.account, denial, written, boundary)
     written, name = document(case_id, denial), policy_name(case_id)
     return Action("role_policy", role.arn, role_id, name, role.account, denial, written)
+
+
+def _fallback(case: Case, case_id: str) -> tuple[Action, ...]:
+    """For one session of a role: the same denial in the policies of the buckets that may be written."""
+    if case.kind.means not in ("credential_set", "session_name") or not case.identity.is_user_id:
+        return ()
+    denial = Denial((case.identity.user_id,), case.planned_at if case.kind.means == "credential_set" else None)
+    made = (_on_bucket(bucket, case_id, denial, case) for bucket in case.identity.buckets)
+    return tuple(action for action in made if _is_allowed(action, case.settings))
 
 
 def _on_bucket(bucket: str, case_id: str, denial: Denial, case: Case) -> Action:

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 SLOT = 300
-KEPT = 288
-"""Slots: a day."""
+KEPT = 72
+"""Slots: six hours; `response.max_age` is far less."""
 MOST = 20_000
 """Names of a slot: what is more is not named, and such an order is left to people."""
 PARTS = "reading/"

@@ -321,6 +321,29 @@ def test_room_is_made_in_a_boundary_too(aws):
     assert {made["actions"][0]["name"] for made in new[:full]} <= sids
 
 
+def test_a_full_role_is_denied_at_the_buckets_instead(aws, responder):
+    """Where the operator lets us write there; and what stands is what is looked after and taken back."""
+    role, bucket = Role(aws), Bucket(aws, SPACED)
+    filler = {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": [f"{BUCKET}{'x' * 10_000}"]}],
+    }
+    role.put("own", filler)
+    who = session_of(role, f"{role.id}:contractor-42")
+    assert responder.apply(told(who, evidence={"buckets": [bucket.name]})).status == "refused"
+    made = told(who, evidence={"buckets": [bucket.name]}, buckets={"ml-*": ACCOUNT})
+    before = responder.before(made)
+    done = responder.apply(made)
+    assert done.status == "applied"
+    assert "10,240" in done.detail
+    standing = done.of(made)
+    assert [action["writes"] for action in standing["actions"]] == ["bucket_policy"]
+    assert len(json.loads(bucket.policy())["Statement"]) == 2
+    assert responder.look(standing).state == "stands"
+    assert responder.remove(standing, before.before).status == "applied"
+    assert json.loads(bucket.policy()) == json.loads(SPACED)
+
+
 def test_what_hides_behind_our_names_is_seen(aws, responder):
     """A statement or policy that is called like ours and is not is a change like any."""
     bucket, role = Bucket(aws, SPACED), Role(aws)

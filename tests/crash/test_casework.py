@@ -1,5 +1,6 @@
 """Cases over months: a register that fails, people who act beside the daemon, ends, renewals, orders to a responder."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -11,8 +12,9 @@ from detector.local.files import FolderFiles
 from detector.response.ordering import Ordering
 from detector.response.plan import case_of
 from detector.response.register import Register, cases, event
+from detector.source import Standing
 from replay.organisation import STOLEN_ADDRESS, burst
-from tests.crash.test_consumer_crash import NOW, World, drain, thief
+from tests.crash.test_consumer_crash import NOW, Crash, World, drain, thief
 
 HOUR = 3600
 
@@ -292,3 +294,80 @@ def test_a_login_of_yesterday_is_no_company(world):
     consumer, case = revoked(world)
     consumer.stop()
     assert case
+
+
+def test_what_was_written_before_a_crash_is_a_case_however_late_it_is_found(world):
+    """The denial stands; the finding is too old by now to act alone: it is looked after, and nobody is paged."""
+    plain = world.responder.apply
+
+    def crashing(plan):
+        plain(plan)
+        raise Crash
+
+    world.responder.apply = crashing
+    world.put("a", thief("thief-1", world.now - 60))
+    consumer = started(world)
+    with pytest.raises(Crash):
+        drain(consumer)
+    world.gone()
+    world.responder.apply = plain
+    world.now += 2 * HOUR
+    again = started(world)
+    drain(again)
+    again.stop()
+    [case] = world.responder.standing
+    assert cases(register(world).all())[case]["state"] == "stands"
+    assert "revocation_failed" not in kinds(world)
+
+
+def test_a_persons_undo_is_no_change_by_a_stranger(world):
+    """Taken back between two looks into the register: it is read before anybody is paged."""
+    consumer, case = revoked(world)
+    later(world, consumer, 290)
+    register(world).add(event(case, "undone", at=world.now, by="person dana"))
+    world.responder.standing.clear()
+    later(world, consumer, 20)
+    consumer.stop()
+    assert "revocation_changed" not in kinds(world)
+
+
+def test_room_that_was_made_is_no_change_by_a_stranger(world):
+    """A denial whose credentials are dead was taken for another's sake: the case has ended."""
+    consumer, _ = revoked(world)
+    later(world, consumer, 11 * HOUR, b=refused(thief("thief-1", NOW + 11 * HOUR - 100)))
+    later(world, consumer, HOUR + 1)
+    world.responder.standing.clear()
+    later(world, consumer, 400)
+    consumer.stop()
+    assert "revocation_changed" not in kinds(world)
+    assert world.responder.standing == {}
+
+
+def test_what_nobody_can_see_is_told_after_a_while(world):
+    """Rights or trust were taken away: half an hour of not knowing is an alarm, once."""
+    consumer, _ = revoked(world)
+    world.responder.look = lambda plan: Standing("unknown", "AccessDenied", "")
+    for _ in range(12):
+        later(world, consumer, 301)
+    consumer.stop()
+    assert kinds(world).count("revocation_unseen") == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["{", json.dumps({"schema": "bucketwatch.case.v1"}), json.dumps({"before": ["x"]}), '{"detail": "\\ud800"}']
+)
+def test_whatever_lies_in_the_register_the_daemon_goes_on(world, text):
+    """It is said, and passed over; at the next start, too."""
+    consumer, case = revoked(world)
+    for name in (f"person/{case}/20260501T000000Z-applied-00000000.json", f"responder/{case}/x.json", "person/y"):
+        path = world.folder / "cases" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    later(world, consumer, 61)
+    consumer.stop()
+    world.gone()
+    again = started(world)
+    later(world, again, 61)
+    again.stop()
+    assert "case_unreadable" in {what for what, _ in world.said}
+    assert world.journal("case") == []
