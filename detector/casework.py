@@ -169,18 +169,16 @@ class Casework:
         now = int(self._clock())
         if not self.edges.cases and not self.standing.cases:
             return
-        try:
-            self.edges.insist()
-            with self.drain.edge():
-                self._exchange(now)
-                self._look(now)
-                if lift:
-                    self._lift(now)
-        except Hurry:
-            return
-        except EdgeError as error:
-            self._polled = now
-            self._say("cases_failed", error=str(error))
+        self.edges.insist()
+        for step in (self._exchange, self._look, *([self._lift] if lift else [])):
+            try:
+                with self.drain.edge():
+                    step(now)
+            except Hurry:
+                return
+            except EdgeError as error:  # a register that cannot be reached must not keep anybody from looking
+                self._polled = now
+                self._say("cases_failed", error=str(error))
         self.standing.forget(now)
 
     def values(self) -> dict[str, float]:
@@ -316,7 +314,7 @@ class Casework:
     def _take(self, told: dict[str, Any], now: int) -> None:
         """What somebody else did."""
         self._dirty = True
-        case_id, what, at = str(told["case_id"]), told["what"], epoch(told["at"]) or now
+        case_id, what, at = str(told["case_id"]), told["what"], min(epoch(told["at"]) or now, now)
         self._note("case", {name: told[name] for name in OF_EVENT if name in told})
         self._say("case", case=case_id, what=what, by=told.get("by", ""))
         known = self.standing.cases.get(case_id)
