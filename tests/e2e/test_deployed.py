@@ -337,7 +337,7 @@ def test_left_to_the_responders_process_the_detector_orders_and_the_other_revoke
         check=False,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
-    assert [line["what"] for line in said(ended.stderr, "case")] == ["applied"], ended.stderr
+    assert [line["what"] for line in said(ended.stderr, "case")] == ["begun", "applied"], ended.stderr
     assert len(deployment.policies(role)) == 1
     listed = deployment.s3.list_objects_v2(Bucket=deployment.out["JournalBucket"], Prefix="cases/")["Contents"]
     assert {one["Key"].split("/")[1] for one in listed} == {"daemon", "responder"}
