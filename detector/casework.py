@@ -326,8 +326,9 @@ class Casework:
             self.standing.put(Case(plan, finding, told.get("before") or {}, STANDS, by, at, lift_at))
         elif what in (UNDONE, LIFTED):
             self.standing.end(case_id, what, at)
-        elif what in ("refused", "failed") and known and known.state == ORDERED:
-            self.standing.end(case_id, LIFTED, at)
+        elif what in ("refused", "failed") and known and told["writer"] == "responder":
+            if known.state == ORDERED:
+                self.standing.end(case_id, LIFTED, at)
             why = f"the responder {what} it: {told.get('detail', '')}"
             self._alarm("revocation_failed", notice(known.plan, "failed", why, since=now, now=now))
         elif what == "changed" and known:

@@ -180,8 +180,10 @@ class Server:
             self._tried[case_id] += 1
             self._say("revocation_failed", case=case_id, error=done.detail)
             return
-        more = {"plan": standing, "before": dict(before)} if standing else {}
-        self._tell(case_id, "applied" if standing else done.status, done.detail, now, **more)
+        if standing:
+            self._tell(case_id, "applied", done.detail, now, plan=standing, before=dict(before))
+        if done.status in ("refused", "failed"):  # all of it, or the rest
+            self._tell(case_id, done.status, done.detail, now)
 
     def _planned(
         self, case_id: str, finding: Mapping[str, Any], logs: Sequence[str], now: int

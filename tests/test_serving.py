@@ -216,6 +216,17 @@ def test_one_order_that_hangs_does_not_keep_others_waiting(place):
     assert [what for what, _ in place.answers(case_of(other))] == ["refused"]
 
 
+def test_half_of_a_plan_is_told_as_both(place):
+    """What stands is a case, and the rest has failed: people hear of it."""
+    plain = place.twin.apply
+    place.twin.apply = lambda plan: replace(plain(plan), status="failed", detail="x", actions=(plan["actions"][0],))
+    place.order()
+    place.server.turn()
+    assert [what for what, _ in place.answers()] == ["applied", "failed"]
+    found = cases(Register(FolderFiles(place.folder / "cases"), "person").all())[CASE]
+    assert found["state"] == "stands"
+
+
 def test_what_was_begun_before_it_ended_is_done(place):
     """What was there before is known from then: it is not read anew."""
     place.order()
