@@ -34,6 +34,20 @@ def check(paths: Annotated[list[Path], typer.Argument(help="Rule files or folder
     typer.echo(f"{len(rules)} rules in {len(files)} file{'s' if len(files) != 1 else ''}: nothing wrong")
 
 
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of rule files, for editors that complete and check as one types.
+
+    Example: bucketwatch rules schema > rules.schema.json, and in a rule file's first line:
+    # yaml-language-server: $schema=rules.schema.json
+    """
+    import json
+
+    from detector.core.schema import rule_file_schema
+
+    typer.echo(json.dumps(rule_file_schema(), indent=1))
+
+
 @app.command("list")
 def list_(path: OptionalRulesPath = None) -> None:
     """List rules: id, severity, kind, what fires them."""

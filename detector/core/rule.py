@@ -19,6 +19,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationInfo,
+    WithJsonSchema,
     field_serializer,
     field_validator,
     model_validator,
@@ -81,8 +82,10 @@ def _number(value: object) -> object:
     return value
 
 
-Duration = Annotated[int, BeforeValidator(seconds)]
-Size = Annotated[int, BeforeValidator(size)]
+Duration = Annotated[
+    int, BeforeValidator(seconds), WithJsonSchema({"type": "string", "pattern": r"^\s*\d{1,9}\s*[smhd]\s*$"})
+]
+Size = Annotated[int, BeforeValidator(size), WithJsonSchema({"type": "string", "pattern": r"^\s*\d{1,9}\s*[KMG]\s*$"})]
 Number = Annotated[int | float, BeforeValidator(_number)]
 Texts = Annotated[
     tuple[Annotated[str, Field(min_length=1, max_length=1024)], ...], BeforeValidator(_texts), Field(min_length=1)

@@ -1,0 +1,46 @@
+"""The JSON Schema of rule files, for editors: what is allowed where, as one types. Pure.
+
+It is made from the models that read rule files, so that it cannot say anything else; what depends on several fields (a
+threshold above the cap) only `rules check` knows.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from detector.core.rule import Rule
+
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def rule_file_schema() -> dict[str, Any]:
+    """Of a whole file."""
+    item = TypeAdapter[Any](Rule).json_schema()
+    known = item.pop("$defs", {})
+    item.pop("discriminator", None)  # no word of JSON Schema
+    return {
+        "$schema": DRAFT,
+        "title": "bucketwatch rules",
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["rules"],
+        "properties": {"rules": {"type": "array", "items": _as_written(item)}},
+        "$defs": _as_written(known),
+    }
+
+
+def _as_written(schema: Any) -> Any:
+    """As people write it: where a list of words is meant, one word will do; titles made of field names say nothing."""
+    if isinstance(schema, list):
+        return [_as_written(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    plain = {name: _as_written(one) for name, one in schema.items() if not (name == "title" and isinstance(one, str))}
+    words = plain.get("items", {})
+    if plain.get("type") == "array" and "minLength" in plain:  # pydantic cannot see that the bound is the list's
+        plain["minItems"] = plain.pop("minLength")
+    if plain.get("type") == "array" and (words.get("type") == "string" or "enum" in words or "const" in words):
+        return {"anyOf": [words, plain]} | ({"default": plain.pop("default")} if "default" in plain else {})
+    return plain
