@@ -303,3 +303,19 @@ def test_what_would_be_too_large_is_not_put_together(rows, after):
     put(held, 1, 1)
     held.tidy(0)
     assert sizes(held, 1) == after
+
+
+def test_names_are_what_the_checkpoint_has():
+    """Before the first save none; then those saved, also what went since; never what only came since."""
+    held, store = Segments("s"), Store()
+    put(held, 1, 5, 6)
+    assert held.names() == set()
+    store.save(held.changes())
+    assert held.names() == set(store.parts)
+    put(held, 2, 7)
+    assert held.names() == set(store.parts)
+    held.drop_before(2)
+    assert held.names() == set(store.parts)
+    store.save(held.changes())
+    assert held.names() == set(store.parts)
+    assert len(store.parts) == 1
