@@ -22,10 +22,9 @@ from detector.errors import EdgeError, StateError
 from detector.hourly import Hourly
 from detector.response.company import Company
 from detector.response.notices import notice
-from detector.response.plan import LONGEST_SESSION, LONGEST_TOKEN
 from detector.response.reading import Reading
 from detector.response.register import Register, event
-from detector.response.standing import LIFTED, ORDERED, STANDS, UNDONE, Case, Standing
+from detector.response.standing import LIFTED, ORDERED, STANDS, UNDONE, Case, Standing, lifetime
 from detector.source import Applied
 from detector.spool import Entry
 
@@ -320,7 +319,7 @@ class Casework:
         known = self.standing.cases.get(case_id)
         plan = told.get("plan") or (known.plan if known else None)
         if what == "applied" and plan and plan.get("actions"):
-            lift_at = now + (LONGEST_TOKEN if plan.get("means") == "user_keys" else LONGEST_SESSION)
+            lift_at = now + lifetime(plan)
             finding = told.get("finding") or (known.finding if known else {})
             by = str(told.get("by", told["writer"]))
             self.standing.put(Case(plan, finding, told.get("before") or {}, STANDS, by, at, lift_at))

@@ -25,7 +25,6 @@ from detector.core.times import epoch
 from detector.errors import EdgeError
 from detector.response.action import REGIONS, Action, action_of
 from detector.response.documents import POLICY_NAME, Denial, denial_of, document, policy_text, weight
-from detector.response.plan import LONGEST_SESSION, LONGEST_TOKEN
 from detector.source import Applied, Standing
 
 QUOTA = {"role": 10_240, "user": 2_048}
@@ -221,7 +220,7 @@ class _Inline:
         if ours is not None and (wider := replaces(_denial(action.name, ours), action)):
             stands = replace(action, denial=wider, document=ours)
             return Came(False, f"{action.name} stands on {action.target_name}", stands)
-        while self._is_full(standing, action) and (old := self._oldest_expired(standing)):
+        while self._is_full(standing, action) and (old := self._oldest_expired(standing, action)):
             self._delete(action, old)
             expired.append(old)
             del standing[old]
@@ -319,12 +318,11 @@ class _Inline:
             " of the role to a managed one"
         )
 
-    def _oldest_expired(self, standing: Mapping[str, Any]) -> str | None:
+    def _oldest_expired(self, standing: Mapping[str, Any], action: Action) -> str | None:
         """Of our cases on it, one whose credentials cannot live any more; the oldest."""
-        longest = LONGEST_SESSION if self._kind == "role" else LONGEST_TOKEN
         ours = {name: _denial(name, text) for name, text in standing.items() if POLICY_NAME.fullmatch(name)}
-        stamps = [(one.until, name) for name, one in ours.items() if one is not None and one.until is not None]
-        dead = [(at, name) for at, name in stamps if at + longest < self._clock()]
+        ends = [(replace(action, denial=one).dead_at, name) for name, one in ours.items() if one is not None]
+        dead = [(at, name) for at, name in ends if at is not None and at < self._clock()]
         return min(dead)[1] if dead else None
 
 

@@ -23,8 +23,6 @@ from detector.response.action import Action
 from detector.response.documents import VERSION, Denial, denial_of, policy_text, sid, weight
 
 TRIES = 4
-LONGEST = 12 * 3600
-"""Seconds for which credentials live at most after they were issued."""
 VERSIONS = 5
 
 
@@ -105,8 +103,10 @@ class _Shared:
 
     def _is_dead(self, written: Mapping[str, Any], action: Action) -> bool:
         """Whether it is a statement of ours about credentials that cannot live any more."""
-        denial = _denial(written, replace(action, name=str(written.get("Sid", ""))))
-        return denial is not None and denial.until is not None and denial.until + LONGEST < self._clock()
+        named = replace(action, name=str(written.get("Sid", "")))
+        denial = _denial(written, named)
+        dead_at = replace(named, denial=denial).dead_at if denial is not None else None
+        return dead_at is not None and dead_at < self._clock()
 
     def take(self, action: Action, before: Any) -> Came:
         """Take the statement out. What is gone with all around it is taken, too."""

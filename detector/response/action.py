@@ -23,6 +23,13 @@ REGIONS = {"aws-cn": "cn-north-1", "aws-us-gov": "us-gov-west-1"}
 """Where IAM of a partition is reached; in `aws` it needs no region."""
 
 
+LONGEST_SESSION = 12 * 3600
+"""Seconds a role session lives at most: after that a deny holds nothing any more and only fills a quota."""
+
+LONGEST_TOKEN = 36 * 3600
+"""Seconds a token made with a user's key lives at most (GetSessionToken, GetFederationToken)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Action:
     """One change. target: ARN of the role, user or bucket; target_id: the unique id that it must have, if known.
@@ -45,6 +52,17 @@ class Action:
     def partition(self) -> str:
         """Of the target."""
         return self.target.split(":", 2)[1]
+
+    @property
+    def lifetime(self) -> int:
+        """Seconds for which credentials that it denies may live after they were issued."""
+        ids, of_role = self.denial.user_ids, SHAPES[self.writes] is ROLE_ARN
+        return LONGEST_SESSION if of_role or (ids and all(map(USER_ID.fullmatch, ids))) else LONGEST_TOKEN
+
+    @property
+    def dead_at(self) -> int | None:
+        """Epoch second from which on nobody whom it denies has credentials that live; None if that is never sure."""
+        return None if self.denial.until is None else self.denial.until + self.lifetime
 
     @property
     def target_name(self) -> str:

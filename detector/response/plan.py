@@ -17,20 +17,12 @@ from typing import Any
 
 from detector.core.principal import fingerprint
 from detector.core.times import iso
-from detector.response.action import REGIONS, Action, Writes, commands
+from detector.response.action import LONGEST_SESSION, Action, commands
 from detector.response.documents import Denial, document, policy_name, sid, statement
 from detector.response.guards import ON_ROLES, Case, ResponsePolicy, objections
 from detector.response.identity import Identity, Role
 from detector.response.means import PERSON, SIGNED, Means, kind_of
 from detector.response.plain import printable
-
-__all__ = ["REGIONS", "Action", "ResponsePolicy", "RevocationPlan", "Writes", "case_of", "plan"]
-
-LONGEST_SESSION = 12 * 3600
-"""Seconds a role session lives at most: after that the deny holds nothing any more and only fills the role's quota."""
-
-LONGEST_TOKEN = 36 * 3600
-"""Seconds a token made with a user's key lives at most (GetSessionToken, GetFederationToken)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +146,7 @@ def plan(
         steps=kind.steps(identity),
         loss={name: evidence[name] for name in ("objects", "requests", "bytes", "since") if name in evidence},
         at_once={"networks": identity.nets, "issue_times": identity.issue_times},
-        may_be_lifted_at=planned_at + (LONGEST_TOKEN if kind.means == "user_keys" else LONGEST_SESSION),
+        may_be_lifted_at=planned_at + max((action.lifetime for action in actions), default=LONGEST_SESSION),
         applicable=bool(actions) and not refusals,
         refusals=refusals,
         forbidden=forbidden,

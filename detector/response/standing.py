@@ -18,10 +18,10 @@ import numpy as np
 from detector.core.access import AccessBatch, Column, Outcome
 from detector.core.principal import Principal
 from detector.core.times import duration, epoch, iso
+from detector.response.action import action_of
 from detector.response.documents import Denial, Networks
 from detector.response.identity import is_ip
 from detector.response.notices import notice
-from detector.response.plan import LONGEST_SESSION
 from detector.source import Standing as Lying
 
 DAY = 86_400
@@ -209,7 +209,7 @@ class Standing:
 
     def ended_itself(self, case: Case, now: int) -> bool:
         """Whether a denial that is gone had nothing left to deny: room was made for another."""
-        dead = case.ends_by_itself and now >= (epoch(case.plan.get("planned_at")) or now) + LONGEST_SESSION
+        dead = case.ends_by_itself and now >= (epoch(case.plan.get("planned_at")) or now) + lifetime(case.plan)
         if dead:
             self.end(case.id, LIFTED, now)
         return dead
@@ -267,6 +267,11 @@ class Standing:
             self.cases = msgspec.msgpack.decode(parts["cases"], type=dict[str, Case])
         for case in self.cases.values():  # nobody looked while the daemon was down
             case.checked_at = 0
+
+
+def lifetime(plan: Mapping[str, Any]) -> int:
+    """Seconds for which credentials that a plan denies may live after they were issued."""
+    return max(action_of(action, str(plan["case_id"])).lifetime for action in plan["actions"])
 
 
 def _needles(case: Case) -> list[bytes]:

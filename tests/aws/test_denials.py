@@ -241,6 +241,21 @@ def test_a_full_bucket_policy_is_refused(aws, responder):
     assert "20,480" in answer.detail
 
 
+def test_no_room_is_made_of_what_a_federated_user_may_still_use(aws):
+    """Tokens of users live for 36 hours: a denial of one is not taken out after twelve."""
+    bucket = Bucket(aws, SPACED)
+    who = {"type": "FederatedUser", "session": f"arn:aws:sts::{ACCOUNT}:federated-user/bob", "account": ACCOUNT,
+           "role": "x", "principal_id": f"{ACCOUNT}:bob", "session_name": None}  # fmt: skip
+    made = told(who, evidence={"buckets": [bucket.name]}, buckets={"ml-*": ACCOUNT})
+    assert IamResponder(sleep=lambda _: None, clock=lambda: NOW).apply(made).status == "applied"
+    policy = json.loads(bucket.policy())
+    policy["Statement"].append(ALLOW | {"Sid": "x" * (20_300 - len(json.dumps(policy)))})
+    bucket.put(json.dumps(policy))
+    for hours, status in ((13, "refused"), (37, "applied")):
+        later = IamResponder(sleep=lambda _: None, clock=lambda now=NOW + hours * 3600: now)
+        assert later.apply(bucket.planned(alert_id="a-2")).status == status
+
+
 class Guarded(Role):
     """A role that carries a boundary."""
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from detector.cli.watch import BEATING
-from detector.response.plan import policy_name
+from detector.response.documents import policy_name
 from detector.response.register import NAME
 from tests.deploy.templates import FOLDER, NAMES, chosen, path, resources, template
 

@@ -466,6 +466,17 @@ def test_a_user_loses_keys_and_tokens():
     assert made.may_be_lifted_at == NOW + 36 * 3600
 
 
+@pytest.mark.parametrize(
+    ("name", "hours"), [("session", 12), ("Identity Center", 12), ("federated user", 36), ("user", 36)]
+)
+def test_a_case_outlives_the_credentials_it_denies(name, hours):
+    """A role's session lives twelve hours at most, a token made with a user's key thirty-six."""
+    who, settings, _, _ = MEANS[name]
+    made = planned(policy(**settings), principal=who, evidence=READ)
+    assert made.may_be_lifted_at == NOW + hours * 3600
+    assert {action.dead_at for action in made.actions} <= {None, NOW + hours * 3600}
+
+
 def test_a_workload_is_denied_elsewhere_only():
     """All own networks must be missed, and no AWS service be calling for it; no issue time, since it is renewed."""
     [action] = planned(policy(workloads=OWN), evidence=READ).actions

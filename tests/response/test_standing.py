@@ -185,6 +185,17 @@ def test_what_is_not_bound_to_an_issue_time_is_never_lifted_alone(name):
     assert list(standing.renew(NOW + 402 * DAY)) == []
 
 
+@pytest.mark.parametrize(("name", "hours"), [("contractor's session", 12), ("federated user", 36)])
+def test_what_is_gone_has_ended_only_when_its_credentials_have(name, hours):
+    """Before that somebody took it away, and set stolen credentials free."""
+    plan = PLANS[name]
+    standing, case = opened(plan)
+    assert not standing.ended_itself(case, NOW + hours * HOUR - 1)
+    assert standing.standing() == [case]
+    assert standing.ended_itself(case, NOW + hours * HOUR)
+    assert standing.standing() == []
+
+
 def test_what_somebody_changed_is_told_once_until_it_is_mended():
     standing, case = opened(PLAN)
     assert standing.looked(case, Lying("stands", "", "a"), AT) is None
