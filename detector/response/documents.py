@@ -167,6 +167,16 @@ def _one_or_list(values: tuple[str, ...]) -> str | list[str]:
     return values[0] if len(values) == 1 else list(values)
 
 
+def of_organisation(user_id: str, *, resources: bool) -> dict[str, Any]:
+    """For people: a service control policy that denies one identity, or a resource control policy (resources) that
+    denies it at every bucket. Without an issue time: whoever attaches it takes it off.
+    """
+    denied = statement("ByHand", Denial((user_id,)))
+    if resources:
+        denied |= {"Principal": "*", "Action": "s3:*"}
+    return {"Version": VERSION, "Statement": [denied]}
+
+
 def document(case_id: str, denial: Denial) -> dict[str, Any]:
     """The inline policy of a role or a user."""
     return {"Version": VERSION, "Statement": [statement(case_id, denial)]}

@@ -12,6 +12,7 @@ import shlex
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
+from detector.response.documents import of_organisation, policy_text
 from detector.response.identity import OTHER_ID, USER_NAME, Identity, is_identity_center
 from detector.response.plain import printable
 
@@ -82,10 +83,7 @@ def _log_steps(identity: Identity) -> tuple[str, ...]:
 def _bucket_steps(identity: Identity) -> tuple[str, ...]:
     return (
         f"Tell the owner of account {printable(identity.account, 40)}: only they can end the session itself.",
-        (
-            "Other buckets than those of the plan are still open to it: a service or resource control policy with the"
-            " same condition closes them in a whole organisation."
-        ),
+        *_printed(identity, "resource control policy", resources=True),
     )
 
 
@@ -93,11 +91,17 @@ def _center_steps(identity: Identity) -> tuple[str, ...]:
     user = str(identity.principal.get("identity_center_user") or "<user id>")
     return (
         "Revoke the person's session in IAM Identity Center and disable the user.",
-        (
-            f"Deny identitystore:UserId {printable(user, 80)} in the permission set's inline policy or a service"
-            " control policy: the role itself cannot be changed."
-        ),
+        f"Deny identitystore:UserId {printable(user, 80)} in the permission set's inline policy.",
+        *_printed(identity, "service control policy", resources=False),
     )
+
+
+def _printed(identity: Identity, kind: str, *, resources: bool) -> tuple[str, ...]:
+    """The policy for a whole organisation: buckets that the plan does not name are open until then."""
+    if not identity.is_user_id:
+        return ()
+    text = policy_text(of_organisation(identity.user_id, resources=resources))
+    return (f"In an organisation, attach this {kind}, and take it off afterwards: {text}",)
 
 
 def _workload_steps(identity: Identity) -> tuple[str, ...]:

@@ -37,7 +37,7 @@ OPEN: Document = {
         {
             "Sid": "Readers",
             "Effect": "Allow",
-            "Principal": {"AWS": [f"arn:aws:iam::{account}:root" for account in (DATA, WORKLOAD, STRANGER)]},
+            "Principal": {"AWS": [f"arn:aws:iam::{account}:root" for account in (SECURITY, DATA, WORKLOAD, STRANGER)]},
             "Action": "s3:*",
             "Resource": [f"arn:aws:s3:::{BUCKET}", f"arn:aws:s3:::{BUCKET}/*"],
         }
@@ -236,6 +236,17 @@ def rows() -> Iterator[Row]:
             "another session of it": (request(FOREIGN, f"{FOREIGN_ID}:other"), True),
             "the session, issued later": (request(FOREIGN, f"{FOREIGN_ID}:etl", LATER), True),
             "the name on another role": (request(OTHER, f"{OTHER_ID}:etl"), True),
+        },
+    )
+    auditor, auditor_id = role(SECURITY, "Auditor", "/"), "AROAAUDITOREXAMPLE001"
+    yield Row(
+        "session of the security account",
+        session(SECURITY, "erin", "Auditor", auditor_id, "/"),
+        request(auditor, f"{auditor_id}:erin"),
+        {
+            "another session of it": (request(auditor, f"{auditor_id}:other"), True),
+            "the session, issued later": (request(auditor, f"{auditor_id}:erin", LATER), True),
+            "the name on another role": (request(OTHER, f"{OTHER_ID}:erin"), True),
         },
     )
     yield Row(

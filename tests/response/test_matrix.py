@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from detector.response.documents import weight
 from detector.response.guards import GUARDS
-from tests.iam import lint
-from tests.response.matrix import PROTECTED, REFUSED, THIEF, Row, World, around, request, rows, session, table
+from tests.iam import ALL_OF_S3, FULL_ACCESS, lint
+from tests.response.matrix import OPEN, PROTECTED, REFUSED, THIEF, Row, World, around, request, rows, session, table
 from tests.response.test_plan import AWS_NAME, HOSTILE
 
 ROWS = {row.name: row for row in rows()}
@@ -64,6 +64,27 @@ def test_every_document_is_clean_and_within_limits():
     assert lint([document for one in made for document in World(one).documents()]) == []
     for action in (action for one in made for action in one["actions"] if action["document"]):
         assert weight(action["document"]) < LIMITS[action["writes"]] / 4
+
+
+@pytest.mark.parametrize("name", ["Identity Center session", "session of a foreign role", "federated user"])
+def test_the_policy_printed_for_an_organisation_does_what_it_says(simulator, name):
+    """It denies the one, at other buckets too, and nobody beside it."""
+    row = ROWS[name]
+    [step] = [step for step in row.planned()["steps"] if "control policy" in step]
+    policy = json.loads(step.partition(": ")[2])
+    assert lint([policy]) == []
+    for_all = {"scps": [FULL_ACCESS, policy]} if "service" in step else {"resource_policy": with_open(policy)}
+    around_it = {"resource_policy": OPEN} | for_all
+    assert simulator.allowed(row.offender, [ALL_OF_S3], OPEN)
+    assert not simulator.allowed(row.offender, [ALL_OF_S3], **around_it)
+    for other, (asked, _) in row.others.items():
+        if asked.user_id != row.offender.user_id:
+            assert simulator.allowed(asked, [ALL_OF_S3], **around_it), other
+
+
+def with_open(policy):
+    """A resource control policy's denial stands beside what the bucket allows."""
+    return {**OPEN, "Statement": [*OPEN["Statement"], *policy["Statement"]]}
 
 
 def test_a_misspelt_operator_would_be_found(simulator):
