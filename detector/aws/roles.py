@@ -20,7 +20,7 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 
 from detector.aws.session import OtherAccount, client, code_of, edge
-from detector.aws.shared_policy import Boundary, BucketPolicy, Came, RefusedError, replaces
+from detector.aws.shared_policy import Boundary, BucketPolicy, Came, RefusedError, is_of, lying, replaces
 from detector.core.times import epoch
 from detector.errors import EdgeError
 from detector.response.action import REGIONS, Action, action_of
@@ -225,7 +225,9 @@ class _Inline:
             expired.append(old)
             del standing[old]
         self._fits(standing, action)
-        self._call("put", action, "deny the session", PolicyDocument=policy_text(action.document or {}))
+        with edge("deny the session", where=action.target):
+            put = getattr(self._iam, f"put_{self._kind}_policy")
+            put(**self._named(action), PolicyName=action.name, PolicyDocument=policy_text(action.document or {}))
         self._prove(action)
         made_room = f" (room was made: {', '.join(expired)} had expired)" if expired else ""
         return Came(True, f"{action.name} stands on {action.target_name}{made_room}", action)
@@ -235,8 +237,7 @@ class _Inline:
         standing = self._policy(action, action.name)
         if standing is None:
             return Came(False, f"{action.name} does not stand on {action.target_name}")
-        denial = _denial(action.name, standing)
-        if denial is None or not action.denial.covers(denial):
+        if not is_of(_denial(action.name, standing), action):
             raise RefusedError(
                 f"{action.name} on {action.target_name} is not what this plan wrote: look at it and delete it by hand"
             )
@@ -250,10 +251,7 @@ class _Inline:
         ours = standing.pop(action.name, None)
         others = {name: text for name, text in standing.items() if _denial(name, text) is None}
         around = [others, who.get("AssumeRolePolicyDocument"), who.get("PermissionsBoundary")]
-        if ours is None:
-            return "gone", around
-        denial = _denial(action.name, ours)
-        return ("stands" if denial is not None and denial.covers(action.denial) else "changed"), around
+        return ("gone" if ours is None else lying(_denial(action.name, ours), action)), around
 
     def _prove(self, action: Action) -> None:
         """What a reader sees after the write. IAM needs a while (up to minutes) until every request feels it."""
@@ -277,10 +275,6 @@ class _Inline:
 
     def _named(self, action: Action) -> dict[str, str]:
         return {f"{self._kind.capitalize()}Name": action.target_name}
-
-    def _call(self, verb: str, action: Action, doing: str, **more: str) -> None:
-        with edge(doing, where=action.target):
-            getattr(self._iam, f"{verb}_{self._kind}_policy")(**self._named(action), PolicyName=action.name, **more)
 
     def _delete(self, action: Action, name: str) -> None:
         with edge("take a denial back", where=f"{action.target} {name}"):

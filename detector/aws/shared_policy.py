@@ -13,6 +13,7 @@ characters, five versions).
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -38,7 +39,7 @@ class Came(NamedTuple):
     stands: Action | None = None
 
 
-class _Shared:
+class _Shared(ABC):
     """A policy that may be read and written as a whole. most: characters it may have."""
 
     most = 0
@@ -46,20 +47,20 @@ class _Shared:
     def __init__(self, api: Any, sleep: Callable[[float], None], clock: Callable[[], float]) -> None:
         self._api, self._sleep, self._clock = api, sleep, clock
 
-    def check(self, action: Action) -> None:
+    def check(self, action: Action) -> None:  # noqa: B027  of a bucket's policy nothing has to be asked
         """Whether a statement in it would stop whom it is meant for. Raises RefusedError."""
 
+    @abstractmethod
     def read(self, action: Action) -> str | None:
         """Its text; None if there is none."""
-        raise NotImplementedError
 
+    @abstractmethod
     def write(self, action: Action, text: str) -> None:
         """Replace it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def delete(self, action: Action) -> None:
         """There was none before."""
-        raise NotImplementedError
 
     def before(self, action: Action) -> str | None:
         """The text as it is, without a statement of this case."""
@@ -120,8 +121,7 @@ class _Shared:
         ours = _ours(statements, action)
         if ours is None:
             return Came(False, f"{action.name} does not stand at {self._name(action)}")
-        denial = _denial(ours, action)
-        if denial is None or not action.denial.covers(denial):
+        if not is_of(_denial(ours, action), action):
             raise RefusedError(f"{action.name} at {action.target} is not what this plan wrote: take it out by hand")
         left = {**_whole(text), "Statement": [one for one in statements if one is not ours]}
         exact = isinstance(before, str) and _whole(before) | {"Statement": _statements(before)} == left
@@ -142,10 +142,7 @@ class _Shared:
         statements = _statements(self.read(action))
         ours = _ours(statements, action)
         others = [one for one in statements if _denial(one, replace(action, name=str(one.get("Sid", "")))) is None]
-        if ours is None:
-            return "gone", others
-        denial = _denial(ours, action)
-        return ("stands" if denial is not None and denial.covers(action.denial) else "changed"), others
+        return ("gone" if ours is None else lying(_denial(ours, action), action)), others
 
     def _name(self, action: Action) -> str:
         return action.boundary or action.target
@@ -253,3 +250,13 @@ def replaces(standing: Denial | None, action: Action) -> Denial | None:
     if not action.denial.covers(standing):
         raise RefusedError(f"another denial of this case stands at {action.target}: take it back first")
     return None
+
+
+def is_of(standing: Denial | None, action: Action) -> bool:
+    """Whether what stands under the action's name is its own, or a part of it: that may be taken back."""
+    return standing is not None and action.denial.covers(standing)
+
+
+def lying(standing: Denial | None, action: Action) -> str:
+    """Of what stands under the action's name: `stands` if it denies all that the action does, else `changed`."""
+    return "stands" if standing is not None and standing.covers(action.denial) else "changed"

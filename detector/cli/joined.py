@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from detector.chain import Journal
     from detector.edges import Edges
     from detector.local.named import NamedFiles
+    from detector.logs.envelope import Accept
+    from detector.logs.limits import Limits
     from detector.response.guards import ResponsePolicy
     from detector.serving import Server
     from detector.settings import JournalPlace, Place, Settings
@@ -74,22 +76,36 @@ def _beside(place: Place | None, journal: JournalPlace, name: str) -> Files:
     if place is not None:
         return _files(place)
     if journal.bucket is None:
-        from detector.local.files import FolderFiles
-
-        return FolderFiles(Path(journal.path or "").parent / name)
-    from detector.aws.files import PrefixFiles
-
-    return PrefixFiles(journal.bucket, "/".join([*journal.prefix.strip("/").split("/")[:-1], name]))
+        return _files_at(path=Path(journal.path or "").parent / name)
+    return _files_at(journal.bucket, "/".join([*journal.prefix.strip("/").split("/")[:-1], name]))
 
 
 def _files(place: Place) -> Files:
-    if place.bucket is not None:
+    return _files_at(place.bucket, getattr(place, "prefix", ""), place.path)
+
+
+def _files_at(bucket: str | None = None, prefix: str = "", path: Path | None = None) -> Files:
+    if bucket is not None:
         from detector.aws.files import PrefixFiles
 
-        return PrefixFiles(place.bucket, getattr(place, "prefix", ""))
+        return PrefixFiles(bucket, prefix)
     from detector.local.files import FolderFiles
 
-    return FolderFiles(place.path or "")
+    return FolderFiles(path or "")
+
+
+def accepted(settings: Settings) -> Accept:
+    """Which logs may be read."""
+    from detector.logs.envelope import Accept
+
+    return Accept(frozenset(settings.accept.buckets), frozenset(settings.accept.accounts))
+
+
+def limits(settings: Settings) -> Limits:
+    """How much a file, a record, a line and a message may be."""
+    from detector.logs.limits import Limits
+
+    return Limits(**settings.limits.model_dump())
 
 
 def serving(settings: Settings, *, say: Any) -> Server:
@@ -111,7 +127,6 @@ def serving(settings: Settings, *, say: Any) -> Server:
             "no rule says `respond: [revoke]`", where="rules", remedy="give the responder the rules that it may act for"
         )
     from detector.core.admit import Admission
-    from detector.logs.limits import Limits
 
     logs = _logs(settings)
     own = Own(
@@ -121,7 +136,7 @@ def serving(settings: Settings, *, say: Any) -> Server:
         logs.fetch,
         logs.beside,
         Admission.of(None, None, settings.prefer),
-        Limits(**settings.limits.model_dump()),
+        limits(settings),
     )
     return Server(Register(cases(settings), "responder"), responder(settings), own, say=say)
 
@@ -132,9 +147,8 @@ def _logs(settings: Settings) -> NamedLogs | NamedFiles:
 
     if isinstance(settings.source, Sqs):
         from detector.aws.named import NamedLogs
-        from detector.logs.envelope import Accept
 
-        return NamedLogs(Accept(frozenset(settings.accept.buckets), frozenset(settings.accept.accounts)))
+        return NamedLogs(accepted(settings))
     from detector.local.named import NamedFiles
 
     return NamedFiles(settings.source.path)
@@ -172,11 +186,9 @@ def source(settings: Settings) -> Source:
     if isinstance(settings.source, Sqs):
         from detector.aws.objects import S3Objects
         from detector.aws.queue import SqsSource
-        from detector.logs.envelope import Accept
-        from detector.logs.limits import Limits
 
-        accept = Accept(frozenset(settings.accept.buckets), frozenset(settings.accept.accounts))
-        queue = SqsSource(settings.source.queue_url, accept, S3Objects(), limits=Limits(**settings.limits.model_dump()))
+        url = settings.source.queue_url
+        queue = SqsSource(url, accepted(settings), S3Objects(), limits=limits(settings))
         queue.check()
         return queue
     from detector.local.directory import DirectorySource

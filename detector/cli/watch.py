@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from detector.cli.joined import edges, make_lease, policy, source
+from detector.cli.joined import edges, limits, make_lease, policy, source
 from detector.cli.said import hear_libraries, say
 
 if TYPE_CHECKING:
@@ -236,7 +236,6 @@ def _orders(settings: Settings) -> Orders:
     from detector.consumer import Orders
     from detector.core.admit import Admission
     from detector.intake import Fetching
-    from detector.logs.limits import Limits
     from detector.outbox import Sending
     from detector.settings import Sqs
     from detector.storm import Limits as Storming
@@ -247,7 +246,7 @@ def _orders(settings: Settings) -> Orders:
         policy(settings),
         settings.redact_keys,
         settings.protected_buckets,
-        Limits(**settings.limits.model_dump()),
+        limits(settings),
         Sending(
             Storming(**settings.storm.model_dump()), settings.sink_down_after, response.hourly, response.verify_after
         ),

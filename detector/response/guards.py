@@ -88,13 +88,10 @@ class Guard(NamedTuple):
     absolute: bool = False
 
 
-def objections(case: Case, *, absolute: bool | None = None) -> tuple[str, ...]:
-    """What speaks against it, with what to do instead: all of it, or only what is absolute, or only what is not."""
-    return tuple(
-        f"{guard.text}. {guard.instead}"
-        for guard in GUARDS
-        if absolute in (None, guard.absolute) and guard.objects(case)
-    )
+def objections(case: Case, *, absolute: bool = False) -> tuple[str, ...]:
+    """What speaks against it, with what to do instead: all of it, or only what is absolute."""
+    asked = (guard for guard in GUARDS if guard.absolute or not absolute)
+    return tuple(f"{guard.text}. {guard.instead}" for guard in asked if guard.objects(case))
 
 
 def _not_armed_yet(case: Case) -> bool:

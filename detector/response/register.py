@@ -18,7 +18,6 @@ import msgspec
 
 from detector.core.principal import fingerprint
 from detector.core.times import epoch, iso
-from detector.errors import EdgeError
 from detector.response.action import action_of
 from detector.source import Files
 
@@ -189,6 +188,3 @@ def cases(events: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
         elif what in ("refused", "failed") and case["state"] in ("", "ordered", "begun"):
             case["state"] = what
     return found
-
-
-__all__ = ["SCHEMA", "EdgeError", "Register", "cases", "event", "in_order"]
