@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from detector.core.access import Log, Reject
+from detector.core.access import AccessBatch, Log, Reject
 from detector.core.admit import Admission
-from detector.core.engine import KEPT, MEMORY, Engine
+from detector.core.engine import KEPT, MEMORY, Engine, MakeWatch
 from detector.core.evidence import Redaction
 from detector.core.finding import Finding
 from detector.core.projection import columns
@@ -29,7 +29,7 @@ from detector.logs.limits import LIMITS, Limits
 from detector.watches import watches
 from replay.evidence import Behind, Pass, gather
 from replay.files import Files, find
-from replay.reader import Chunk, FileRead, Progress, Reads, batches, records
+from replay.reader import FileRead, Progress, Reads, batches, records
 from replay.scratch import Scratch
 
 CLOSED = "closed"
@@ -76,46 +76,82 @@ def run(paths: Sequence[str], rules: Sequence[Rule], options: Options | None = N
         return _run(paths, rules, options, scratch)
 
 
-def _run(paths: Sequence[str], rules: Sequence[Rule], options: Options, scratch: Scratch) -> Result:
-    began = time.monotonic()
-    files = find(paths)
-    chosen = [rule for rule in rules if options.model or not isinstance(rule, BaselineRule)]
-    make = partial(
-        Engine, chosen, watches(once=True), horizon=FOREVER, best_copies=True, memory=options.memory, shelf=scratch
-    )
-    engine = make()
-    read = partial(records, columns=_columns(chosen, options), limits=options.limits)
-    reads = _feed(engine, files, read, options, "reading", scratch)
-    if engine.needs_second_run:
+class Count:
+    """One set of rules over the records, in an engine of its own. make_watch: of a rule; None: as replay watches it."""
+
+    def __init__(
+        self, rules: Sequence[Rule], options: Options, scratch: Scratch, make_watch: MakeWatch | None = None
+    ) -> None:
+        self.columns = columns(rules, prefer=bool(options.admission.prefer))
+        self._make = partial(
+            Engine, rules, make_watch or watches(once=True), horizon=FOREVER, best_copies=True,
+            memory=options.memory, shelf=scratch,
+        )  # fmt: skip
+        self._scratch = scratch
+        self.engine = self._make()
+
+    def take(self, batch: AccessBatch) -> None:
+        """Count a batch, which may have columns that only other sets of rules look at."""
+        self.engine.process(batch.cut(self.columns), now=1 << 40)
+        self.engine.spill(self._scratch.save)
+
+    def begin_again(self) -> None:
+        """For the second run over the same records."""
+        self._scratch.clear(but=KEPT)
+        self.engine = self._make(**self.engine.second_run())
+
+
+def count(files: Files, counts: Sequence[Count], options: Options) -> Reads:
+    """All records of these files for every set of rules: read once, or twice where copies came in an unlucky order."""
+    reads = _feed(files, counts, options, "reading")
+    again = [one for one in counts if one.engine.needs_second_run]
+    if again:
         options.rejects(None)
-        scratch.clear(but=KEPT)
-        engine = make(**engine.second_run())
-        reads = _feed(engine, files, read, options, "reading again", scratch)
-    closed = [finding for finding in engine.finish() if finding.state == CLOSED]
-    findings = _with_evidence(closed, chosen, engine, files, reads, options, scratch) if closed else []
-    findings.sort(key=lambda f: (f.opened_at, f.finding_id))
-    summary = _summary(engine, rules, options, reads, findings) | {"wall_seconds": round(time.monotonic() - began, 3)}
-    return Result(findings, summary, reads.damaged, reads.unknown, engine.failures)
+        for one in again:
+            one.begin_again()
+        reads = _feed(files, again, options, "reading again")
+    return reads
 
 
-def _feed(engine: Engine, files: Files, read: Chunk, options: Options, step: str, scratch: Scratch) -> Reads:
+def _feed(files: Files, counts: Sequence[Count], options: Options, step: str) -> Reads:
     reads = Reads()
     size = 0
-    for batch, outcomes in batches(files, read, options.jobs):
-        engine.process(options.admission.apply(batch), now=1 << 40)
-        engine.spill(scratch.save)
+    read = partial(records, columns=frozenset[str]().union(*(one.columns for one in counts)), limits=options.limits)
+    for raw, outcomes in batches(files, read, options.jobs):
+        batch = options.admission.apply(raw)
+        for one in counts:
+            one.take(batch)
         for outcome in outcomes:
             reads.add(outcome)
-        options.rejects(sorted(batch.rejects, key=lambda r: (r.file, r.position)))
+        options.rejects(sorted(raw.rejects, key=lambda r: (r.file, r.position)))
         size += sum(outcome.file.size for outcome in outcomes)
         options.progress(len(reads), len(files), size, step)
     return reads
 
 
+def _run(paths: Sequence[str], rules: Sequence[Rule], options: Options, scratch: Scratch) -> Result:
+    began = time.monotonic()
+    files = find(paths)
+    chosen = [rule for rule in rules if options.model or not isinstance(rule, BaselineRule)]
+    counted = Count(chosen, options, scratch)
+    reads = count(files, [counted], options)
+    closed = closed_of(counted.engine)
+    findings = _with_evidence(closed, chosen, counted, files, reads, options, scratch) if closed else []
+    findings.sort(key=lambda f: (f.opened_at, f.finding_id))
+    summary = _summary(counted.engine, rules, options, reads, findings)
+    summary |= {"wall_seconds": round(time.monotonic() - began, 3)}
+    return Result(findings, summary, reads.damaged, reads.unknown, counted.engine.failures)
+
+
+def closed_of(engine: Engine) -> list[Finding]:
+    """The findings once the data has ended; their evidence is not gathered yet."""
+    return [finding for finding in engine.finish() if finding.state == CLOSED]
+
+
 def _with_evidence(
     findings: list[Finding],
     rules: Sequence[Rule],
-    engine: Engine,
+    counted: Count,
     files: Files,
     reads: Reads,
     options: Options,
@@ -123,12 +159,12 @@ def _with_evidence(
 ) -> list[Finding]:
     by_id = {rule.id: rule for rule in rules}
     wanted = [Behind.of(finding, by_id[finding.rule_id]) for finding in findings]
-    how = Pass(wanted, options.admission, _columns(rules, options), options.limits)
+    how = Pass(wanted, options.admission, counted.columns, options.limits)
     reaching = np.logical_or.reduce([reads.within(behind.after, behind.until) for behind in wanted])
     concerned = files.only(np.flatnonzero(reaching))
     return gather(
         findings,
-        engine,
+        counted.engine,
         concerned,
         how,
         jobs=options.jobs,
@@ -136,10 +172,6 @@ def _with_evidence(
         progress=options.progress,
         save=scratch.save,
     )
-
-
-def _columns(rules: Sequence[Rule], options: Options) -> frozenset[str]:
-    return columns(rules, prefer=bool(options.admission.prefer))
 
 
 def _summary(
