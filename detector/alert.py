@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from detector.blindness import Sense
-from detector.core.episode import CLOSED
+from detector.core.episode import CLOSED, WITHDRAWN
 from detector.core.evidence import Redaction, redacted
 from detector.core.finding import SCHEMA, Finding
 from detector.core.rule import Rule
@@ -22,12 +22,13 @@ def alert(
 ) -> dict[str, Any]:
     """The alert of a finding. `now`: epoch seconds of receipt. learning: ids of rules that know too little to judge.
 
-    `finding_id` stands in closed alerts only: it is made of the final opening, which later records may still move.
+    `finding_id` stands in closed alerts only: it is made of the final opening, which later records may still move. The
+    last word, closed or withdrawn, names all alerts of the finding.
     """
     body = finding.to_json()
     if finding.state != CLOSED:
         del body["finding_id"]
-    else:
+    if finding.state in (CLOSED, WITHDRAWN):
         body["alert_ids"] = list(finding.alert_ids)
     return body | {
         "schema": SCHEMA,

@@ -412,11 +412,12 @@ class Consumer:
                 would, why = planned["commands"][:1], planned["refusals"]
                 self._say("not_revoked", case=planned["case_id"], session=planned["session"], would=would, why=why)
             if finding.state == WITHDRAWN:
-                self._outbox.casework.withdrawn(finding.alert_ids[0])
+                for alert_id in finding.alert_ids:
+                    self._outbox.casework.withdrawn(alert_id)
 
     def _plan(self, finding: Finding, rule: Rule | Sense, now: int) -> dict[str, Any] | None:
         """The revocation plan of a finding about one session; None where none is wanted or nobody could be revoked."""
-        if finding.state == CLOSED or finding.principal is None or self.orders.response.mode == "off":
+        if finding.state in (CLOSED, WITHDRAWN) or finding.principal is None or self.orders.response.mode == "off":
             return None
         about = finding.to_json() | {
             "alert_id": finding.alert_ids[0],

@@ -36,6 +36,7 @@ METRICS: dict[str, Metric] = {
     "findings_opened": Metric("counter", "findings opened", "none"),
     "findings_updated": Metric("counter", "open findings told again, or corrected by late records", "none"),
     "findings_closed": Metric("counter", "findings closed", "none"),
+    "findings_withdrawn": Metric("counter", "findings taken back: all records in, the rule was not met", "none"),
     "alerts_sent": Metric("counter", "alerts delivered to a sink", "none"),
     "alerts_failed": Metric("counter", "failed attempts to deliver an alert", "see the program's log; they are kept"),
     "alerts_waiting": Metric("gauge", "alerts not yet delivered to every sink", "not 0 for minutes: a sink is down"),

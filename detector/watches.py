@@ -1,21 +1,30 @@
-"""Which code watches which kind of rule. The model is imported only where a baseline rule asks for it."""
+"""Which code watches which kind of rule. What is heavy is imported only where a rule asks for it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from detector.core.engine import MakeWatch, Watch
 from detector.core.people import People
-from detector.core.rule import BaselineRule, Rule
+from detector.core.rule import Rule
 from detector.core.threshold import ThresholdWatch
+
+
+def _baseline(rule: Any, people: People, **_: bool) -> Watch:
+    from detector.model.watch import BaselineWatch
+
+    return BaselineWatch(rule, people)
+
+
+WATCHES: dict[str, Callable[..., Watch]] = {"threshold": ThresholdWatch, "baseline": _baseline}
+"""Kind → what makes its watch of (rule, people, gather=, once=)."""
 
 
 def watches(*, gather: bool = False, once: bool = False) -> MakeWatch:
     """A maker of watches. `gather`, `once`: as in ThresholdWatch."""
 
     def make(rule: Rule, people: People) -> Watch:
-        if isinstance(rule, BaselineRule):
-            from detector.model.watch import BaselineWatch
-
-            return BaselineWatch(rule, people)
-        return ThresholdWatch(rule, people, gather=gather, once=once)
+        return WATCHES[rule.kind](rule, people, gather=gather, once=once)
 
     return make

@@ -17,8 +17,8 @@ from pydantic import BaseModel
 
 from detector.blindness import SENSES
 from detector.core.access import Operation
-from detector.core.rule import BaselineRule, Exemption, Level, Measure, Severity, Threshold, Where
-from detector.core.rulefile import KINDS, read_rules
+from detector.core.rule import KINDS, BaselineRule, Exemption, Level, Measure, Severity, Threshold, Where
+from detector.core.rulefile import read_rules
 from detector.metrics import METRICS
 from detector.settings import Settings, read_settings
 

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.core.rule import Severity
-from detector.core.rulefile import KINDS
+from detector.core.rule import KINDS, Severity
 from detector.ocsf import ACTIVITIES, SEVERITIES, VERSION, detection_finding
 from detector.outage import Outages
 from detector.storm import Limits, Storm

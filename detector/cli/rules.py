@@ -51,13 +51,7 @@ def schema() -> None:
 @app.command("list")
 def list_(path: OptionalRulesPath = None) -> None:
     """List rules: id, severity, kind, what fires them."""
-    from detector.core.rule import Threshold
-    from detector.core.times import duration
     from detector.rules import load_rules, shipped
 
     for rule in load_rules(path or shipped()):
-        if isinstance(rule, Threshold):
-            what = f"{rule.threshold:,} {rule.measure} in {duration(rule.window)} by {', '.join(rule.group_by)}"
-        else:
-            what = f"{rule.threshold} decades above what is usual: {rule.measure} in 5m by {', '.join(rule.group_by)}"
-        typer.echo(f"{rule.id:32} {rule.severity:8} {rule.kind:10} {rule.stage:7} {what}")
+        typer.echo(f"{rule.id:32} {rule.severity:8} {rule.kind:10} {rule.stage:7} {rule.summary}")

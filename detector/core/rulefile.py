@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from detector.core.document import document_key, explain, fields_at, load_yaml, locate, plain, quoted
-from detector.core.rule import BaselineRule, Rule, Threshold, contradictions
+from detector.core.rule import KINDS, Rule, RuleBase
 from detector.errors import Problem, RuleFileError
-
-KINDS: dict[str, TypeAdapter[Any]] = {"threshold": TypeAdapter(Threshold), "baseline": TypeAdapter(BaselineRule)}
 
 
 def read_rules(files: Mapping[str, str]) -> list[Rule]:
@@ -60,23 +58,22 @@ def _rules_of(name: str, text: str, problems: list[Problem]) -> Iterable[tuple[A
 
 def _rule_of(name: str, node: CommentedMap, problems: list[Problem]) -> Rule | None:
     kind = node.get("kind")
-    adapter = KINDS.get(kind) if isinstance(kind, str) else None
-    if adapter is None:
+    model = KINDS.get(kind) if isinstance(kind, str) else None
+    if model is None:
         what = "required field is missing" if kind is None else f"expected {' or '.join(KINDS)}, got {quoted(kind)}"
         problems.append(_at(name, node, "kind", f"kind: {what}"))
         return None
     try:
-        return adapter.validate_python(plain(node))  # type: ignore[no-any-return]
+        return model.model_validate(plain(node))  # type: ignore[return-value]
     except ValidationError as error:
         details = error.errors(include_url=False)
-        problems.extend(_problem(name, node, detail, kind) for detail in details)
+        problems.extend(_problem(name, node, detail, model) for detail in details)
         if all(detail["loc"] for detail in details):  # otherwise the model has looked at the fields together
-            problems.extend(_at(name, node, field, told) for field, told in contradictions(plain(node)))
+            problems.extend(_at(name, node, field, told) for field, told in model.contradictions(plain(node)))
         return None
 
 
-def _problem(name: str, node: CommentedMap, detail: ErrorDetails, kind: str) -> Problem:
-    model = {"threshold": Threshold, "baseline": BaselineRule}[kind]
+def _problem(name: str, node: CommentedMap, detail: ErrorDetails, model: type[RuleBase]) -> Problem:
     message = explain(detail, fields_at(model, detail["loc"]))
     path: Sequence[int | str] = detail["loc"]
     if detail["type"] == "extra_forbidden":

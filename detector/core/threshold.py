@@ -15,21 +15,21 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from detector.core.access import I64, U64, Log, Mask
-from detector.core.episode import CLOSED, Ledger, Tracked
+from detector.core.access import I64, U64, Mask
+from detector.core.episode import Tracked
 from detector.core.evidence import Slices
-from detector.core.finding import Finding, finding_id, group_key, principal_json
+from detector.core.finding import Finding
 from detector.core.part import Run, Spilling
 from detector.core.people import People
 from detector.core.principal import Principal
 from detector.core.rule import DISTINCT_CAP, DISTINCT_MEASURES, Exemption, Threshold
 from detector.core.screen import Screen
-from detector.core.select import PRINCIPAL_FIELDS, Selector, glob
+from detector.core.select import PRINCIPAL_FIELDS, glob
 from detector.core.sighting import Sightings, Texts
 from detector.core.tally import Tallies
 from detector.core.times import duration, iso
 from detector.core.view import NO_GROUP, BatchView, GroupKey
-from detector.core.watermark import FOREVER
+from detector.core.watch import EpisodeWatch
 from detector.core.window import F64, distinct_at, episodes, longest_episode, starts_of_runs, sums_at, unique_sorted
 
 WARM = 4
@@ -41,7 +41,7 @@ _ENCODE = msgspec.msgpack.Encoder().encode
 _DECODE = msgspec.msgpack.Decoder(list[str]).decode
 
 
-class ThresholdWatch:
+class ThresholdWatch(EpisodeWatch[Threshold]):
     """State of one threshold rule.
 
     gather: collect evidence while counting (the daemon; replay has a second pass). once: it is judged once, at the end
@@ -49,22 +49,20 @@ class ThresholdWatch:
     """
 
     def __init__(self, rule: Threshold, people: People, *, gather: bool = False, once: bool = False) -> None:
-        self.rule, self.people, self.gather, self.once = rule, people, gather, once
-        self.selector = Selector(rule.where)
+        self.gather, self.once = gather, once
         self._distinct = rule.measure in DISTINCT_MEASURES
         self._cap = DISTINCT_CAP if self._distinct else math.inf
         self._tallies = Tallies(f"tally/{rule.id}", distinct=self._distinct)
+        self._keys = Texts(f"keys/{rule.id}", people.slack)
+        super().__init__(rule, people, [self._tallies, self._keys.rows])
         self._bounds = Screen(rule.window, distinct=self._distinct)
         self._candidates = Sightings(f"candidates/{rule.id}")
         self._crossings: dict[int, dict[int, tuple[I64, F64]]] = {}
-        self._keys = Texts(f"keys/{rule.id}", people.slack)
-        self._ledger = Ledger(rule.id)
         self._evidence: dict[int, Slices] = {}
         self._slice = max(1, rule.window // SLICES)
         self._late: set[int] = set()
         self._newest = 0
         self._exemptions = _exemptions(rule)
-        self._changed = True
 
     def absorb(self, view: BatchView, late: Mask) -> None:
         """Count the rows of a batch that the rule is about."""
@@ -99,35 +97,26 @@ class ThresholdWatch:
         """Look closely at these buckets of a group; what there is to tell of it."""
         if not sum(self._evaluate(group, bucket) for bucket in buckets):
             return []
-        self._changed = True
+        self.changed = True
         crossed, values = self._crossings_of(group)
         every = episodes(crossed, values, self.rule.window, longest_episode(self.rule.window), self._cap)
-        told = self._ledger.settle(group, group_key(self._key(group)), every, late=group in self._late)
+        told = self.settle(group, every, late=group in self._late)
         if self.once:
             self._crossings.pop(group, None)
-        return [self._finding(group, tracked, state) for state, tracked in told]
+        return told
 
     def advance(self, watermark: int) -> list[Finding]:
         """Close the episodes that the watermark has passed by one window."""
-        closed = self._ledger.close(watermark - self.rule.window - self.rule.granularity + 1)
-        self._changed |= bool(closed)
-        return [self._finding(group, tracked, CLOSED) for group, tracked in closed]
+        return self.close(watermark - self.rule.window - self.rule.granularity + 1)
 
     def take(self, rule: Threshold) -> None:
         """From now on the rule is worded so, or has these exceptions; it counts what it counted."""
         excepted = rule.exceptions_digest() != self.rule.exceptions_digest()
-        self.rule, self._exemptions = rule, _exemptions(rule)
+        super().take(rule)
+        self._exemptions = _exemptions(rule)
         if excepted:
             self._reconsider()
-            self._changed = True
-
-    def end(self) -> list[Finding]:
-        """The rule is no more: close what is open, with the figures so far."""
-        return self.advance(FOREVER)
-
-    def names(self) -> set[str]:
-        """Names of its parts in the checkpoint."""
-        return self._tallies.names() | self._keys.rows.names() | {f"watch/{self.rule.id}"}
+            self.changed = True
 
     def forget_before(self, second: int) -> None:
         """Let go of everything that only records before this second could change."""
@@ -135,20 +124,20 @@ class ThresholdWatch:
         if not self._tallies.forget_before(oldest):
             return
         self._bounds.forget_before(oldest)
-        self._changed = True
-        self._ledger.forget_before(oldest)
+        self.changed = True
+        self.ledger.forget_before(oldest)
         for group in list(self._crossings):
             self._forget_crossings(group, oldest)
         self._keys.forget_before(oldest // HOUR)
         self._evidence = {
             group: slices
             for group, slices in self._evidence.items()
-            if self._ledger.is_open(group) or self._bound_since(group, second) * WARM >= self.rule.threshold
+            if self.ledger.is_open(group) or self._bound_since(group, second) * WARM >= self.rule.threshold
         }
 
     def _forget_crossings(self, group: int, oldest: int) -> None:
         """What the ledger has let go must not be found again: seconds before `oldest` and before what it still has."""
-        kept = self._ledger.groups.get(group, ())
+        kept = self.ledger.groups.get(group, ())
         first = min([oldest, *(tracked.episode.opened_at for tracked in kept)])
         lasting = {}
         for bucket, (at, values) in self._crossings.pop(group).items():
@@ -158,50 +147,15 @@ class ThresholdWatch:
         if lasting and kept:
             self._crossings[group] = lasting
 
-    def reads(self) -> tuple[Log, ...]:
-        """Kinds of log the rule reads; it closes on the slowest of them."""
-        return self.selector.logs
-
-    def learning(self) -> bool:
-        """A threshold has nothing to learn."""
-        return False
-
     def spilling(self) -> list[Spilling]:
         """What of its state may leave memory."""
         return [self._tallies, self._bounds, self._keys.rows, self._candidates]
 
-    def changes(self) -> dict[str, bytes | None]:
-        """Parts of a checkpoint that changed since the last call."""
-        parts = self._tallies.changes() | self._keys.rows.changes()
-        if parts or self._changed:
-            parts[f"watch/{self.rule.id}"] = msgspec.msgpack.encode(self._state())
-        self._changed = False
-        return parts
-
-    def restore(self, parts: Mapping[str, bytes]) -> None:
-        """Go on where a checkpoint stopped; a rule that now says something else starts anew."""
-        data = parts.get(f"watch/{self.rule.id}")
-        state = msgspec.msgpack.decode(data) if data else {}
-        if state.get("digest") != self.rule.digest():
-            return
-        self._tallies.restore(parts, self._bounds.add)
-        self._keys.rows.restore(parts)
-        self._ledger.restore(state["ledger"])
-        self._newest = state["newest"]
-        self._evidence = {group: Slices.restore(self._slice, e) for group, e in state["evidence"]}
-        for group, bucket, at, values in state["crossings"]:
-            crossing = np.frombuffer(at, np.int64), np.frombuffer(values, np.float64)
-            self._crossings.setdefault(group, {})[bucket] = crossing
-        if state["exceptions"] != self.rule.exceptions_digest():
-            self._reconsider()
-        self._changed = False
-
-    def _state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, Any]:
+        """Plain data for the checkpoint, beside digest, ledger and tallies."""
         return {
-            "digest": self.rule.digest(),
             "exceptions": self.rule.exceptions_digest(),
             "newest": self._newest,
-            "ledger": self._ledger.snapshot(),
             "evidence": [(group, e.snapshot()) for group, e in self._evidence.items()],
             "crossings": [
                 (group, bucket, at.tobytes(), values.tobytes())
@@ -209,6 +163,18 @@ class ThresholdWatch:
                 for bucket, (at, values) in buckets.items()
             ],
         }
+
+    def resume(self, parts: Mapping[str, bytes], state: Mapping[str, Any]) -> None:
+        """Go on where a checkpoint stopped; if exceptions have changed since, everything is looked at again."""
+        self._tallies.restore(parts, self._bounds.add)
+        self._keys.rows.restore(parts)
+        self._newest = state["newest"]
+        self._evidence = {group: Slices.restore(self._slice, e) for group, e in state["evidence"]}
+        for group, bucket, at, values in state["crossings"]:
+            crossing = np.frombuffer(at, np.int64), np.frombuffer(values, np.float64)
+            self._crossings.setdefault(group, {})[bucket] = crossing
+        if state["exceptions"] != self.rule.exceptions_digest():
+            self._reconsider()
 
     def _screen(self, run: Run, keys: Mapping[int, GroupKey]) -> U64:
         """Note the pairs that may hold a crossing; the groups of which evidence is worth gathering."""
@@ -243,12 +209,12 @@ class ThresholdWatch:
             slices = self._evidence.setdefault(one, Slices(self._slice))
             slices.add(view.batch, rows[group == one])
         self._newest = max(self._newest, int(view.time[rows].max(initial=0)))
-        self._changed = True
+        self.changed = True
 
     def _let_evidence_go(self) -> None:
         """After judging: of groups with nothing open only what may still belong to an opening is worth keeping."""
         for group, slices in list(self._evidence.items()):
-            if not self._ledger.is_open(group):
+            if not self.ledger.is_open(group):
                 slices.forget_before(self._newest - 2 * self.rule.window)
                 if not slices:
                     del self._evidence[group]
@@ -297,45 +263,28 @@ class ThresholdWatch:
         bucket = second // self.rule.window
         return max(self._bounds.bound(group, b) for b in range(bucket, bucket + 2))
 
-    def _key(self, group: int) -> GroupKey:
+    def key(self, group: int) -> GroupKey:
+        """One text a level."""
         return tuple(_DECODE(self._keys.of(np.array([group], np.uint64))[group]))
 
-    def _people_of(self, group: int, tracked: Tracked) -> list[Principal]:
+    def people_of(self, group: int, tracked: Tracked) -> list[Principal]:
+        """The credentials that were counted in an episode."""
         episode = tracked.episode
         _, who, _ = self._tallies.rows(group, episode.opened_at - self.rule.window + 1, episode.last_at)
         return self.people.of(np.unique(who).tolist())
 
-    def _finding(self, group: int, tracked: Tracked, state: str) -> Finding:
-        rule, episode, key = self.rule, tracked.episode, self._key(group)
-        levels: GroupKey = rule.group_by
-        shown = {level: self.people.name(level, one) for level, one in zip(levels, key, strict=True)}
-        peak = int(episode.peak_value)
+    def explain(self, group: int, shown: Mapping[str, str], tracked: Tracked) -> dict[str, Any]:
+        """The window, the peak as a whole number, evidence so far, and what happened in a sentence."""
+        rule, episode = self.rule, tracked.episode
         slices = self._evidence.get(group)
         evidence = slices.between(episode.opened_at - rule.window, episode.last_at) if slices else None
-        level = next((name for name in ("session", "access_key", "role", "session_name") if name in rule.group_by), "")
-        return Finding(
-            finding_id=finding_id(rule.id, group_key(key), episode.opened_at),
-            rule_id=rule.id,
-            title=rule.title,
-            kind=rule.kind,
-            severity=rule.severity,
-            state=state,
-            opened_at=episode.opened_at,
-            last_at=episode.last_at,
-            window_seconds=rule.window,
-            measure=rule.measure,
-            threshold=rule.threshold,
-            peak_value=peak,
-            peak_at=episode.peak_at,
-            group=shown,
-            group_id=group,
-            principal=principal_json(self._people_of(group, tracked), level),
-            explanation=_explain(rule, shown, episode.opened_at, episode.last_at, peak),
-            evidence=evidence.to_json(partial=True) if evidence else {},
-            at_least=episode.at_least,
-            late=tracked.late,
-            alert_ids=tracked.alert_ids,
-        )
+        peak = int(episode.peak_value)
+        return {
+            "window_seconds": rule.window,
+            "peak_value": peak,
+            "explanation": _explain(rule, shown, episode.opened_at, episode.last_at, peak),
+            "evidence": evidence.to_json(partial=True) if evidence else {},
+        }
 
 
 NOUNS = {"requests": "requests", "bytes": "bytes", "objects": "distinct objects"}

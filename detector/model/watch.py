@@ -13,16 +13,17 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from detector.core.access import I64, U64, Log, Mask
-from detector.core.episode import CLOSED, Ledger, Tracked
-from detector.core.finding import Finding, finding_id, group_key, principal_json
+from detector.core.access import I64, U64, Mask
+from detector.core.episode import Tracked
+from detector.core.finding import Finding
 from detector.core.part import Run, Spilling
 from detector.core.people import People
+from detector.core.principal import Principal
 from detector.core.rule import DISTINCT_MEASURES, BaselineRule
-from detector.core.select import Selector
 from detector.core.tally import SEGMENT, Tallies
 from detector.core.times import duration, iso
-from detector.core.view import BatchView
+from detector.core.view import BatchView, GroupKey
+from detector.core.watch import EpisodeWatch
 from detector.core.watermark import FOREVER
 from detector.core.window import episodes, longest_episode, starts_of_runs
 from detector.model.baseline import Baseline
@@ -30,20 +31,18 @@ from detector.model.judgement import PANE_SECONDS, Judgement
 from detector.model.keys import Keys
 
 
-class BaselineWatch:
+class BaselineWatch(EpisodeWatch[BaselineRule]):
     """State of one baseline rule."""
 
     def __init__(self, rule: BaselineRule, people: People) -> None:
-        self.rule, self.people = rule, people
-        self.selector = Selector(rule.where)
         self._distinct = rule.measure in DISTINCT_MEASURES
         self._tallies = Tallies(f"pane/{rule.id}", distinct=self._distinct)
         self._model = Baseline(rule.measure, float(rule.threshold), rule.cooldown, quiet_until=rule.learn_role_days)
         self._keys = Keys(f"pane-keys/{rule.id}")
+        super().__init__(rule, people, [self._tallies, self._keys])
         self._sealed = 0
         self._above: dict[int, dict[int, Judgement]] = {}
-        self._ledger = Ledger(rule.id)
-        self._changed = self._learnt = True
+        self._learnt = True
 
     def absorb(self, view: BatchView, late: Mask) -> None:
         """Count the rows of a batch that the rule is about and whose pane is still open, late or not."""
@@ -54,10 +53,6 @@ class BaselineWatch:
         groups, keys = view.groups(self.rule.group_by)
         self._tallies.add(groups[rows], view.time[rows], view.who()[rows], view.items(self.rule.measure)[rows])
         self._keys.put({group: key[0] for group, key in keys.items()})
-
-    def judge(self) -> list[Finding]:
-        """Nothing is judged before its pane is sealed."""
-        return []
 
     def advance(self, watermark: int) -> list[Finding]:
         """Seal the panes that event time has passed and judge them; close what is over."""
@@ -70,38 +65,23 @@ class BaselineWatch:
             if hour * SEGMENT < last and (hour + 1) * SEGMENT > self._sealed:
                 dirty |= self._seal(max(self._sealed, hour * SEGMENT), min(last, (hour + 1) * SEGMENT))
         if last > self._sealed:
-            self._sealed, self._changed = last, True
+            self._sealed, self.changed = last, True
         news = [finding for group in sorted(dirty) for finding in self._settle(group)]
-        closed = self._ledger.close(watermark - self.rule.cooldown)
-        self._changed |= bool(closed)
-        return news + [self._finding(group, tracked, CLOSED) for group, tracked in closed]
-
-    def take(self, rule: BaselineRule) -> None:
-        """From now on the rule is worded so; it counts what it counted."""
-        self.rule = rule
-
-    def end(self) -> list[Finding]:
-        """The rule is no more: close what is open, with the figures so far. Unsealed panes are not judged."""
-        return [self._finding(group, tracked, CLOSED) for group, tracked in self._ledger.close(FOREVER)]
+        return news + self.close(watermark - self.rule.cooldown)
 
     def names(self) -> set[str]:
         """Names of its parts in the checkpoint."""
-        own = {f"watch/{self.rule.id}", f"model/{self.rule.id}"}
-        return self._tallies.names() | self._keys.names() | own
+        return super().names() | {f"model/{self.rule.id}"}
 
     def forget_before(self, second: int) -> None:
         """Let go of panes and episodes that are long over."""
         oldest = second - 2 * max(PANE_SECONDS, self.rule.cooldown)
         if self._tallies.forget_before(oldest):
-            self._ledger.forget_before(oldest)
-            self._above = {group: panes for group, panes in self._above.items() if group in self._ledger.groups}
-            held = self._tallies.groups() | self._ledger.groups.keys()
+            self.ledger.forget_before(oldest)
+            self._above = {group: panes for group, panes in self._above.items() if group in self.ledger.groups}
+            held = self._tallies.groups() | self.ledger.groups.keys()
             self._keys.keep(held)
-            self._changed = True
-
-    def reads(self) -> tuple[Log, ...]:
-        """Kinds of log the rule reads; panes are sealed by the slowest of them."""
-        return self.selector.logs
+            self.changed = True
 
     def learnt(self) -> int:
         """Role-days the model has seen whole; below `learn_role_days` it finds nothing."""
@@ -117,20 +97,24 @@ class BaselineWatch:
 
     def changes(self) -> dict[str, bytes | None]:
         """Parts of a checkpoint that changed since the last call."""
-        parts = self._tallies.changes() | self._keys.changes()
-        if parts or self._changed:
-            parts[f"watch/{self.rule.id}"] = msgspec.msgpack.encode(self._state())
+        parts = super().changes()
         if self._learnt:  # the model is large, and changes only when panes are sealed
             parts[f"model/{self.rule.id}"] = self._model.snapshot()
-        self._changed = self._learnt = False
+        self._learnt = False
         return parts
 
-    def restore(self, parts: Mapping[str, bytes]) -> None:
-        """Go on where a checkpoint stopped; a rule that now says something else starts anew."""
-        data = parts.get(f"watch/{self.rule.id}")
-        state = msgspec.msgpack.decode(data) if data else {}
-        if state.get("digest") != self.rule.digest():
-            return
+    def state(self) -> dict[str, Any]:
+        """Plain data for the checkpoint, beside digest, ledger, tallies and model."""
+        return {
+            "sealed": self._sealed,
+            "above": [
+                (group, [(pane, msgspec.to_builtins(j)) for pane, j in panes.items()])
+                for group, panes in self._above.items()
+            ],
+        }
+
+    def resume(self, parts: Mapping[str, bytes], state: Mapping[str, Any]) -> None:
+        """Go on where a checkpoint stopped."""
         self._tallies.restore(parts)
         self._model.restore(parts[f"model/{self.rule.id}"])
         self._keys.restore(parts)
@@ -138,19 +122,7 @@ class BaselineWatch:
         self._above = {
             group: {pane: msgspec.convert(j, Judgement) for pane, j in panes} for group, panes in state["above"]
         }
-        self._ledger.restore(state["ledger"])
-        self._changed = self._learnt = False
-
-    def _state(self) -> dict[str, Any]:
-        return {
-            "digest": self.rule.digest(),
-            "sealed": self._sealed,
-            "above": [
-                (group, [(pane, msgspec.to_builtins(j)) for pane, j in panes.items()])
-                for group, panes in self._above.items()
-            ],
-            "ledger": self._ledger.snapshot(),
-        }
+        self._learnt = False
 
     def _seal(self, first: int, end: int) -> set[int]:
         """Judge the panes from `first` to `end`; the groups of which any was above."""
@@ -194,35 +166,26 @@ class BaselineWatch:
         at = np.array(panes, np.int64) + (PANE_SECONDS - 1)
         scores = np.array([round(self._above[group][pane].score, 3) for pane in panes])
         every = episodes(at, scores, self.rule.cooldown, longest_episode(self.rule.cooldown))
-        told = self._ledger.settle(group, group_key((self._keys[group],)), every, late=False)
-        return [self._finding(group, tracked, state) for state, tracked in told]
+        return self.settle(group, every)
 
-    def _finding(self, group: int, tracked: Tracked, state: str) -> Finding:
-        rule, episode, key = self.rule, tracked.episode, self._keys[group]
-        peak = self._above[group][episode.peak_at - (PANE_SECONDS - 1)]
-        name = self.people.name("role", key)
+    def key(self, group: int) -> GroupKey:
+        """One text a level."""
+        return (self._keys[group],)
+
+    def people_of(self, group: int, tracked: Tracked) -> list[Principal]:
+        """The credentials that were counted in the panes of an episode."""
+        episode = tracked.episode
         _, who, _ = self._tallies.rows(group, episode.opened_at - PANE_SECONDS + 1, episode.last_at)
+        return self.people.of(np.unique(who).tolist())
+
+    def explain(self, group: int, shown: Mapping[str, str], tracked: Tracked) -> dict[str, Any]:
+        """The pane, what the model saw and expected at the peak, and what happened in a sentence."""
+        episode = tracked.episode
+        peak = self._above[group][episode.peak_at - (PANE_SECONDS - 1)]
         expected = None if peak.expected is None else round(peak.expected, 1)
-        return Finding(
-            finding_id=finding_id(rule.id, group_key((key,)), episode.opened_at),
-            rule_id=rule.id,
-            title=rule.title,
-            kind=rule.kind,
-            severity=rule.severity,
-            state=state,
-            opened_at=episode.opened_at,
-            last_at=episode.last_at,
-            window_seconds=PANE_SECONDS,
-            measure=rule.measure,
-            threshold=rule.threshold,
-            peak_value=episode.peak_value,
-            peak_at=episode.peak_at,
-            group={"role": name},
-            group_id=group,
-            principal=principal_json(self.people.of(np.unique(who).tolist()), "role"),
-            explanation=f"role {name} {peak.explain()}; panes this unusual from {iso(episode.opened_at)} "
-            f"to {iso(episode.last_at)}, at most {duration(rule.cooldown)} apart.",
-            late=tracked.late,
-            alert_ids=tracked.alert_ids,
-            details={"baseline": {"seen": peak.seen, "expected": expected, "decades": episode.peak_value}},
-        )
+        return {
+            "window_seconds": PANE_SECONDS,
+            "explanation": f"role {shown['role']} {peak.explain()}; panes this unusual from {iso(episode.opened_at)} "
+            f"to {iso(episode.last_at)}, at most {duration(self.rule.cooldown)} apart.",
+            "details": {"baseline": {"seen": peak.seen, "expected": expected, "decades": episode.peak_value}},
+        }

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.core.episode import CLOSED, OPENED, UPDATED, Ledger, Tracked
+from detector.core.episode import CLOSED, OPENED, UPDATED, WITHDRAWN, Ledger, Tracked
 from detector.core.finding import alert_id
 from detector.core.window import DAY, Episode
 
@@ -171,11 +171,57 @@ def test_only_what_is_closed_and_old_is_forgotten():
     assert {group: [one.episode for one in all_] for group, all_ in made.groups.items()} == {1: [episode(200, 210)]}
 
 
+def unsure(*told):
+    """A ledger of a kind that may take back, told these episodes."""
+    made = Ledger("rule", withdrawable=True)
+    made.settle(GROUP, KEY, told, late=False)
+    return made
+
+
+def test_an_episode_of_which_nothing_is_left_is_withdrawn_once_with_its_ids():
+    """Open or closed; after that it is neither open nor closed any more, and forgotten as closed ones are."""
+    for passed in (0, 200):
+        made = unsure(episode(), episode(300, 310))
+        made.close(passed)
+        assert settled(made, episode(300, 310)) == [(WITHDRAWN, episode(), (id_of(100),), False)]
+        assert settled(made, episode(300, 310)) == []
+        assert [one.episode for _, one in made.close(1000)] == [episode(300, 310)]
+        made.forget_before(111)
+        assert [one.episode for one in made.groups[GROUP]] == [episode(300, 310)]
+
+
+def test_a_threshold_never_withdraws():
+    """Its crossings only become more; what is not named again stands."""
+    made = ledger(episode())
+    assert settled(made) == []
+    assert made.is_open(GROUP)
+
+
+def test_what_is_left_of_an_episode_keeps_its_ids():
+    """Its opening was taken back, its end was not: corrected, not withdrawn."""
+    made = unsure(episode(100, 200))
+    assert settled(made, episode(150, 200)) == []
+    assert [(one.episode, one.alert_ids, one.over) for one in made.groups[GROUP]] == [
+        (episode(150, 200), (id_of(100),), False)
+    ]
+    assert [state for state, *_ in settled(made, episode(201, 210))] == [OPENED, WITHDRAWN]
+
+
+def test_what_was_withdrawn_and_comes_back_is_corrected_under_its_ids():
+    """Word for word the same or not; and closed once more."""
+    for back in (episode(), episode(90, 110)):
+        made = unsure(episode())
+        assert [state for state, *_ in settled(made)] == [WITHDRAWN]
+        assert settled(made, back) == [(UPDATED, back, (id_of(100),), False)]
+        assert [one.alert_ids for _, one in made.close(1000)] == [(id_of(100),)]
+
+
 def test_a_snapshot_holds_everything():
     """Through the checkpoint's encoding and back: the same ledger."""
     made = ledger(episode(100, 110, 4.5), episode(200, 210), late=True)
     settled(made, episode(100, 112, 5.0), episode(200, 210))
     made.close(150)
+    made.groups[GROUP][1].withdrawn = True
     again = Ledger("rule")
     again.restore(msgspec.msgpack.decode(msgspec.msgpack.encode(made.snapshot())))
     assert again == made

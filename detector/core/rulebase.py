@@ -1,0 +1,134 @@
+"""What all kinds of rules share: which records count, what people read, who is told. Pure.
+
+Models are frozen; a rule is configuration, never state. What a kind adds is in `detector.core.kinds`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from datetime import UTC, date, datetime
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from detector.core.access import Operation
+from detector.core.fields import UNITS, Model, Number, Severity, Texts, texts
+
+OPERATIONS = tuple(op.name for op in Operation)
+NOT_COUNTED = {"title", "description", "runbook", "severity", "stage", "respond", "accept_withdrawable", "exceptions"}
+"""Fields of a rule that change nothing about what it counts."""
+
+
+def digest(meaning: object) -> str:
+    """Identity of plain data."""
+    return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()[:16]
+
+
+class Where(Model):
+    """Which records count. All given fields must hold; a list means "any of"; globs where text is compared.
+
+    In `key`, `*` stays within one `/` segment and `**` crosses; in every other field `*` matches anything.
+    """
+
+    operation: Texts | None = None
+    outcome: Annotated[tuple[Literal["success", "denied", "error", "any"], ...], BeforeValidator(texts)] = ("success",)
+    bucket: Texts | None = None
+    key: Texts | None = None
+    session: Texts | None = None
+    role: Texts | None = None
+    account: Texts | None = None
+    session_name: Texts | None = None
+    principal_type: Texts | None = None
+    source_ip: Texts | None = None
+    user_agent: Texts | None = None
+    region: Texts | None = None
+    vpc_endpoint: Texts | None = None
+    access_point: Texts | None = None
+    destination: Texts | None = None
+    auth: Texts | None = None
+    tls: Texts | None = None
+    log: (
+        Annotated[tuple[Literal["cloudtrail", "server_access", "access_audit"], ...], BeforeValidator(texts)] | None
+    ) = None
+
+    @field_validator("operation")
+    @classmethod
+    def _known_operation(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for name in value or ():
+            if name.islower() and name not in OPERATIONS:
+                msg = f"expected a class ({', '.join(OPERATIONS)}) or an API name such as GetObject, got '{name}'"
+                raise ValueError(msg)
+        return value
+
+
+class Exemption(Model):
+    """An exception to a rule: raises its limit for some identities until a date, with owner and reason."""
+
+    session: Texts | None = None
+    role: Texts | None = None
+    account: Texts | None = None
+    session_name: Texts | None = None
+    allow_up_to: Annotated[Number, Field(gt=0, allow_inf_nan=False)]
+    until: date
+    owner: Annotated[str, Field(min_length=1)]
+    reason: Annotated[str, Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _names_somebody(self) -> Exemption:
+        if not any((self.session, self.role, self.account, self.session_name)):
+            msg = "expected session, role, account or session_name: whom the exception is for"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def ends_at(self) -> int:
+        """Epoch seconds from which the exception no longer holds: the end of the day `until`, UTC."""
+        return int(datetime(self.until.year, self.until.month, self.until.day, tzinfo=UTC).timestamp()) + UNITS["d"]
+
+
+class RuleBase(Model):
+    """Base of all kinds. A kind adds at least `kind`, `group_by`, `measure`, `threshold` and `reach`."""
+
+    withdrawable: ClassVar[bool] = False
+    """Whether a finding opened on part of the data may turn out to be none."""
+
+    id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
+    title: Annotated[str, Field(min_length=1, max_length=200)]
+    severity: Severity
+    where: Where = Where()
+    respond: Annotated[tuple[Literal["alert", "revoke"], ...], BeforeValidator(texts)] = ("alert",)
+    accept_withdrawable: bool = False
+    stage: Literal["live", "staged"] = "live"
+    description: str = ""
+    runbook: str = ""
+
+    @classmethod
+    def contradictions(cls, fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        """What of a rule's fields is right by itself and wrong together: (field, what is wrong)."""
+        respond = fields.get("respond")
+        revokes = isinstance(respond, str | tuple) and "revoke" in respond
+        if cls.withdrawable and revokes and not fields.get("accept_withdrawable"):
+            kind = f"a finding of kind {fields.get('kind')} may be withdrawn, so it must not revoke"
+            yield "respond", f"respond: expected alert only: {kind} (unless the rule says `accept_withdrawable: true`)"
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> Self:
+        for _, told in self.contradictions(self.model_dump()):
+            raise ValueError(told)
+        return self
+
+    @property
+    def pages(self) -> bool:
+        """Whether findings are sent to people: staged rules and low severities are journalled only."""
+        return self.stage == "live" and self.severity not in ("info", "low")
+
+    @property
+    def summary(self) -> str:
+        """What fires it, in a line."""
+        raise NotImplementedError
+
+    def digest(self) -> str:
+        """Identity of what the rule counts: a rule whose digest is unchanged keeps its windows over a restart."""
+        return digest(self.model_dump(mode="json", exclude=NOT_COUNTED))
