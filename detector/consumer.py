@@ -198,7 +198,7 @@ class Consumer:
         findings = self.engine.judge() + self.engine.advance(now, backlog=backlog)
         findings += self.sight.look(self.engine, batch, events, taken.messages, now)
         self._archive.take(events)
-        self._outbox.casework.meet(events)
+        self._outbox.casework.meet(events.requests())
         self._tell(findings, now)
         self._outbox.casework.tell()
         self._outbox.tell_digests()

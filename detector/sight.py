@@ -58,7 +58,11 @@ class Sight:
     def look(
         self, engine: Engine, batch: AccessBatch, events: AccessBatch, messages: Sequence[Message], now: int
     ) -> list[Finding]:
-        """One turn: the messages, the batch that was read out of them, and the access events in it."""
+        """One turn: the messages, the batch that was read out of them, and the access events in it.
+
+        That the application tells of a bucket does not mean that AWS's logs do.
+        """
+        events = events.requests()
         partitions = {f"{log.name} {name}": p.heard_at for (log, name), p in engine.watermark.partitions.items()}
         watermark = engine.watermark
         reached = {log: at for log, at in watermark.reached.items() if at > NEVER}

@@ -41,7 +41,7 @@ def targets() -> dict[str, Check]:
     def message(data: bytes, beside: bool) -> None:
         check_message(data.decode("utf-8", "replace"), beside=beside)
 
-    return {"cloudtrail": file, "server_access": file, "envelope": message}
+    return {"cloudtrail": file, "server_access": file, "access_audit": file, "envelope": message}
 
 
 class Finds:
@@ -126,7 +126,7 @@ def main() -> int:
 
 def _options() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser("python -m soak.fuzz", description=__doc__)
-    options.add_argument("target", choices=["cloudtrail", "server_access", "envelope"])
+    options.add_argument("target", choices=["cloudtrail", "server_access", "access_audit", "envelope"])
     options.add_argument(
         "corpus", nargs="+", type=Path, help="folders of inputs to start from; new ones go to the first"
     )

@@ -34,7 +34,7 @@ NAMES = (
     "addendum", "sharedEventID", "userIdentity", "requestParameters", "additionalEventData", "resources",
     "detail-type", "detail", "messageType", "logEvents", "message", "id", "timestamp", "Type", "Message", "s3Bucket",
     "s3ObjectKey", "s3", "object", "bucket", "key", "name", "bytesTransferredOut", "X-Amz-Expires",
-    "x-amz-copy-source", "encryptionContext", "",
+    "x-amz-copy-source", "encryptionContext", "sample_id", "purpose", "requester", "ts", "outcome", "",
 )  # fmt: skip
 TOKENS = (
     b'{"Records":[', b"]}", b"}", b"{", b"[", b"]", b",", b":", b'"', b"\\", b"\\u", b"\\ud800", b"\\ud83d\\ude00",

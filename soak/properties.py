@@ -17,14 +17,15 @@ from unittest.mock import patch
 
 from detector.core.access import Reject
 from detector.core.builder import BatchBuilder
-from detector.logs import kernel, server_access
+from detector.logs import access_audit, kernel, server_access
 from detector.logs.documents import NOT_READ_ON
 from detector.logs.envelope import Accept, Parsed, notices
 from detector.logs.inflate import GZIP_MAGIC, inflate
-from detector.logs.read import CLOUDTRAIL, PARQUET, SERVER_ACCESS, Reading
+from detector.logs.read import ACCESS_AUDIT, CLOUDTRAIL, PARQUET, SERVER_ACCESS, Reading
 from soak.reading import NAME, Content, check_reading, content_of, hold, rows, same
 from tests.records import log_events, numbered
 
+BOM = b"\xef\xbb\xbf"
 LARGEST = 1 << 20
 """Content beyond this (a bomb) is read once; the properties that read it again would take too long."""
 
@@ -34,6 +35,7 @@ _LINE = (
     b'REST.GET.OBJECT a.wav "GET /voice/a.wav HTTP/1.1" 200 - 4096 4096 7 6 "-" "curl/8" -'
 )
 LINES = [_LINE % (n, n) for n in range(3)]
+TOLD = [b'{"timestamp":"2026-05-01T09:00:0%dZ","sample_id":"utt-%d","purpose":"labelling"}' % (n, n) for n in range(3)]
 ACCEPT = Accept(frozenset({"trail-logs"}), frozenset({"111122223333"}))
 
 
@@ -46,7 +48,8 @@ def check_file(data: bytes, *, beside: bool = True) -> None:
     _of_its_kind(content, found)
     if beside:
         same(content_of(data), found, "read twice")
-        _lines_beside_it(content)
+        _lines_beside_it(content, LINES)
+        _lines_beside_it(content, TOLD)
         _records_beside_it(content)
         if found.reading.kind:
             _containers(content, found)
@@ -54,7 +57,7 @@ def check_file(data: bytes, *, beside: bool = True) -> None:
 
 
 def _of_its_kind(content: bytes, found: Content) -> None:
-    if found.reading.kind == SERVER_ACCESS:
+    if found.reading.kind in LINE_BY_LINE:
         hold(len(found.rows) + len(found.rejects) == len(_lines(content)), "a line is not one row or one reject")
         hold({reject.position for reject in found.rejects} <= {n for n, _ in _lines(content)}, "a reject of no line")
     elif found.reading.kind == CLOUDTRAIL:
@@ -88,16 +91,24 @@ def check_message(body: str, *, beside: bool = True) -> None:
 Reader = Callable[[bytes], Content | None]
 
 
+LINE_BY_LINE: dict[str, Callable[[bytes, str, BatchBuilder], None]] = {
+    SERVER_ACCESS: server_access.parse,
+    ACCESS_AUDIT: access_audit.parse,
+}
+"""Kinds of log of which every line stands for itself, and what reads them."""
+
+
 def line_by_line(content: bytes) -> Content:
     """Every line as a file of its own."""
     found, rejects = [], []
-    for number, line in _lines(content):
+    kind = content_of(content).reading.kind
+    for number, line in _lines(content.removeprefix(BOM) if kind == ACCESS_AUDIT else content):
         into = BatchBuilder()
-        server_access.parse(line, NAME, into)
+        LINE_BY_LINE[kind](line, NAME, into)
         batch = into.build()
         found += rows(batch)
         rejects += [Reject(NAME, number, reject.reason, reject.detail) for reject in batch.rejects]
-    return Content(Reading(SERVER_ACCESS), found, rejects)
+    return Content(Reading(kind), found, rejects)
 
 
 def record_by_record(content: bytes) -> Content | None:
@@ -127,6 +138,7 @@ def without_the_kernel(content: bytes) -> Content:
 
 ALIKE: dict[str, tuple[Reader, ...]] = {
     SERVER_ACCESS: (line_by_line, many_together, without_the_kernel),
+    ACCESS_AUDIT: (line_by_line,),
     CLOUDTRAIL: (record_by_record, without_the_kernel),
 }
 """Kind of log → other ways to read its inflated content. None: this way says nothing about such a file."""
@@ -143,10 +155,10 @@ def _well_formed(content: bytes, found: Content) -> None:
         hold(content_of(content).reading.damage == "", "well-formed JSON is called broken")
 
 
-def _lines_beside_it(content: bytes) -> None:
+def _lines_beside_it(content: bytes, lines: list[bytes]) -> None:
     """Between good lines: these come out as they are, and every other line is one row or one reject."""
-    good = _good(b"\n".join(LINES))
-    mixed = content_of(b"\n".join([LINES[0], content, *LINES[1:]]))
+    good = _good(b"\n".join(lines))
+    mixed = content_of(b"\n".join([lines[0], content, *lines[1:]]))
     hold(mixed.rows[0] == good[0] and mixed.rows[-2:] == good[1:], "a line beside hostile bytes is lost or changed")
     hold(len(mixed.rows) + len(mixed.rejects) == 3 + len(_lines(content)), "hostile bytes between lines: books")
 
@@ -190,7 +202,7 @@ def _containers(content: bytes, found: Content) -> None:
     same(content_of(gzip.compress(content[:at], 1) + gzip.compress(content[at:], 1)), found, "packed in two")
     cut = content_of(whole[: len(whole) * 2 // 3])
     hold(cut.reading.damage, "a cut file passes for a whole one")
-    if found.reading.kind == SERVER_ACCESS:
+    if found.reading.kind in LINE_BY_LINE:
         came = len(cut.rows) + len(cut.rejects)
         hold(came <= len(found.rows) + len(found.rejects), "a cut file has more lines")
         hold(cut.rows[:-1] == found.rows[: max(len(cut.rows) - 1, 0)], "a cut file has other rows")

@@ -216,6 +216,11 @@ class AccessBatch:
             number={name: column for name, column in self.number.items() if name in columns},
         )
 
+    def requests(self) -> AccessBatch:
+        """What AWS logged: without what the application says of itself, which proves no request."""
+        told = self.log == Log.access_audit
+        return self.take(~told) if told.any() else self
+
     def take(self, rows: Rows) -> AccessBatch:
         """The chosen rows, without the rejects."""
         return AccessBatch(
@@ -258,6 +263,7 @@ class Row(NamedTuple):
     version_id: str | None = None
     purpose: str | None = None
     log_operation: str | None = None
+    sample_id: str | None = None
     status: int = -1
     signed_at: int = -1
     signed_for: int = -1
@@ -267,12 +273,14 @@ NUMBER_COLUMNS = ("status", "signed_at", "signed_for")
 """Nullable whole numbers of a row (-1 is null): HTTP status, epoch seconds, seconds."""
 
 TEXT_COLUMNS = Row._fields[Row._fields.index("api") : Row._fields.index("status")]
-"""Text columns of a row, named as in the access-record Parquet; `log_operation` is the access log's own spelling."""
+"""Text columns of a row, named as in the access-record Parquet; `log_operation` is the access log's own spelling,
+`sample_id` the application's own name of an object.
+"""
 
 COLUMNS = frozenset({*TEXT_COLUMNS, *NUMBER_COLUMNS, "bytes", "partition"})
 """The columns that a parser fills only if they are asked for; `partition` is asked for where time has a watermark."""
 
-ALL_DIFFERENT = frozenset({"key", "event_id", "request_id", "version_id"})
+ALL_DIFFERENT = frozenset({"key", "event_id", "request_id", "version_id", "sample_id"})
 """Text columns in which hardly two rows are alike."""
 
 OF_OBJECTS = np.zeros(len(Operation), np.bool_)

@@ -15,6 +15,7 @@ from detector.core.access import (
     TEXT_COLUMNS,
     AccessBatch,
     Column,
+    Log,
     Reject,
     Row,
     unresolved,
@@ -129,15 +130,15 @@ class BatchBuilder:
         """Rows as columns, to be taken in by `extend`."""
         turned = zip(*rows, strict=True) if rows else ((),) * len(Row._fields)
         columns: dict[str, tuple[Any, ...]] = dict(zip(Row._fields, turned, strict=True))
-        operation = np.array(columns["operation"], np.int8)
-        nameless = np.array([bucket is None for bucket in columns["bucket"]], np.bool_)
+        operation, log = np.array(columns["operation"], np.int8), np.array(columns["log"], np.int8)
+        nameless = np.array([bucket is None for bucket in columns["bucket"]], np.bool_) & (log != Log.access_audit)
         keyed = np.array([key is not None for key in columns["key"]], np.bool_)
         return AccessBatch(
             time=np.array(columns["time"], np.int64),
             id=np.array(columns["id"], np.uint64),
             link=np.array(columns["link"], np.uint64),
             skip=np.array(columns["skip"], np.int8),
-            log=np.array(columns["log"], np.int8),
+            log=log,
             operation=operation,
             outcome=np.array(columns["outcome"], np.int8),
             bytes=np.array(columns["bytes"], np.int64),

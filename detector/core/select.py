@@ -40,13 +40,21 @@ def _expression(pattern: str, *, path: bool) -> str:
     return "".join({"**": ".*", "*": star, "?": one}.get(piece, re.escape(piece)) for piece in pieces)
 
 
+def logs_of(where: Where) -> tuple[Log, ...]:
+    """The kinds of log that a rule reads.
+
+    The application's audit log tells of requests that AWS logs too: counted with them, each would count twice. So it
+    is read only by rules that name it.
+    """
+    return tuple(Log[name] for name in where.log) if where.log else (Log.cloudtrail, Log.server_access)
+
+
 class Selector:
     """The compiled `where` of a rule."""
 
     def __init__(self, where: Where) -> None:
         self._operations = _operations(where.operation)
         self._outcomes = _codes(Outcome, where.outcome) if "any" not in where.outcome else None
-        self._logs = _codes(Log, where.log) if where.log else None
         self._principal = {
             name: glob(patterns) for name in PRINCIPAL_FIELDS if (patterns := getattr(where, name)) is not None
         }
@@ -55,15 +63,15 @@ class Selector:
             for name in TEXT_FIELDS
             if (patterns := getattr(where, name)) is not None
         }
-        self.logs = tuple(Log[name] for name in where.log) if where.log else tuple(Log)
+        self.logs = logs_of(where)
+        self._logs = _codes(Log, [log.name for log in self.logs])
 
     def mask(self, batch: AccessBatch) -> Mask:
         """Which rows of the batch the rule counts."""
         chosen = np.ones(len(batch), np.bool_)
         if self._outcomes is not None:
             chosen &= self._outcomes[batch.outcome]
-        if self._logs is not None:
-            chosen &= self._logs[batch.log]
+        chosen &= self._logs[batch.log]
         if self._operations is not None:
             classes, names = self._operations
             chosen &= classes[batch.operation] | _any_text(batch, ("api", "log_operation"), names)
@@ -115,7 +123,9 @@ def _narrow(chosen: Mask, column: Column, expression: re.Pattern[str]) -> Mask:
 ABSENT: dict[Log, frozenset[str]] = {
     Log.cloudtrail: frozenset(),
     Log.server_access: frozenset({"vpc_endpoint", "access_key", "destination", "source_identity"}),
-    Log.access_audit: frozenset(),
+    Log.access_audit: frozenset(
+        {"region", "vpc_endpoint", "access_point", "access_key", "destination", "auth", "tls", "source_identity"}
+    ),
 }
 """Columns that a kind of log never fills."""
 

@@ -62,8 +62,8 @@ def members(data: bytes, shape: Shape, limits: Limits = LIMITS) -> Members | Non
     """The records of a document that is in order, in a plain form; None if they have to be read one by one."""
     found = _members(data, shape, limits)
     if found is None:
-        mended = _mended(data)
-        found = _members(mended, shape, limits) if mended != data else None
+        again = mended(data)
+        found = _members(again, shape, limits) if again != data else None
     return found
 
 
@@ -71,7 +71,7 @@ def records(data: bytes, shape: Shape, limits: Limits = LIMITS) -> Iterator[Any]
     """The records of a document of any form, one by one: `{"Records": […]}`, an array, lines, or single events, wrapped
     or not. A Trouble stands for what is no record, or past a limit.
     """
-    return _found(_mended(data), shape, limits)
+    return _found(mended(data), shape, limits)
 
 
 def _members(data: bytes, shape: Shape, limits: Limits) -> Members | None:
@@ -134,7 +134,7 @@ _ESCAPE = re.compile(
 )
 
 
-def _mended(data: bytes) -> bytes:
+def mended(data: bytes) -> bytes:
     """The same document as valid UTF-8: lone surrogates (what is left of a cut emoji) and broken bytes replaced."""
     data = data.decode("utf-8-sig", "replace").encode()
     return _ESCAPE.sub(lambda found: b"\\ufffd" if found[1] else found[0], data) if _LONE.search(data) else data
@@ -217,7 +217,7 @@ def _unwrapped(value: Any, shape: Shape, limits: Limits) -> Iterator[Any]:
 def _log_event(event: Any, shape: Shape, limits: Limits) -> Iterator[Any]:
     message = event.get("message") if isinstance(event, dict) else None
     if isinstance(message, str):
-        yield from _found(_mended(message.encode("utf-8", "replace")), shape, limits)
+        yield from _found(mended(message.encode("utf-8", "replace")), shape, limits)
     else:
         yield Trouble(NOT_A_RECORD, "a log event without a message")
 
@@ -233,7 +233,7 @@ def _typed(value: dict[str, Any], shape: Shape) -> Any:
 def lenient(text: bytes, shape: type[S]) -> S:
     """JSON text of a part of a record as a struct; what is of the wrong type is null."""
     try:
-        value = _JSON.decode(shallow(_mended(text)).decode())
+        value = _JSON.decode(shallow(mended(text)).decode())
     except ValueError:
         return shape()
     return _lenient(value, shape) if isinstance(value, dict) else shape()

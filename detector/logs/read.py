@@ -7,12 +7,14 @@ from typing import NamedTuple
 
 from detector.core.builder import BatchBuilder
 from detector.errors import InputError
-from detector.logs import cloudtrail, parquet, server_access
+from detector.logs import access_audit, cloudtrail, parquet, server_access
 from detector.logs.inflate import inflate
 from detector.logs.limits import LIMITS, Limits
 
-CLOUDTRAIL, SERVER_ACCESS, PARQUET = "cloudtrail", "server_access", "parquet"
+CLOUDTRAIL, SERVER_ACCESS, ACCESS_AUDIT, PARQUET = "cloudtrail", "server_access", "access_audit", "parquet"
 HEAD = 1 << 16
+FIRST_LINES = 20
+"""So many lines tell what a file of lines is: the first may be the rest of one that was cut."""
 _PLAIN = rb'(?:\s*+"\w++"\s*+:\s*+(?:"[^"\\]*+"|[\w.+-]++)\s*+,)*?\s*+'
 """Members of a JSON object that hold no object. What a requester may shape (tags, keys of a table) lies in objects."""
 _RECORD = re.compile(rb'"(eventName|eventSource|userIdentity|eventCategory)"\s*:')
@@ -20,6 +22,8 @@ _WRAPPED = re.compile(rb'"messageType"\s*:\s*"(DATA|CONTROL)_MESSAGE"')
 _EMPTY = re.compile(rb'\s*(\{\s*"Records"\s*:\s*\[\s*\]\s*\}|\[\s*\])\s*')
 _NOTIFICATION = re.compile(rb'\s*\{\s*"Records"\s*:\s*\[\s*\{' + _PLAIN + rb'"eventSource"\s*:\s*"aws:s3"')
 _DIGEST = re.compile(rb"\s*\{" + _PLAIN + rb'"digestStartTime"\s*:')
+_OF_CLOUDTRAIL = re.compile(rb'\s*(?:\[|\{\s*"(?:Records|eventVersion|messageType|detail-type)")')
+"""How nearly all CloudTrail files begin: spares a look at their first line, which may be all of the file."""
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -49,6 +53,8 @@ def read(data: bytes, name: str, into: BatchBuilder, limits: Limits = LIMITS) ->
             damage = damage or ("" if whole else "broken JSON")
         elif kind == SERVER_ACCESS:
             server_access.parse(content, name, into, limits.line)
+        elif kind == ACCESS_AUDIT:
+            access_audit.parse(content.removeprefix(_BOM), name, into, limits)
         else:
             lacks = parquet.parse(content, name, into)
     except InputError as error:
@@ -64,18 +70,34 @@ def identify(content: bytes) -> tuple[str, str]:
         return PARQUET, ""
     head = content[:HEAD]
     text = head.removeprefix(_BOM).lstrip(b" \t\r\n\x1e")
+    lines = _whole_lines(text, cut=len(content) > HEAD)
     if text.startswith((b"{", b"[")):
-        return _identify_json(content.removeprefix(_BOM), text)
+        return _identify_json(content.removeprefix(_BOM), text, lines)
     if server_access.looks_like(head):
         return SERVER_ACCESS, ""
-    return "", "no known log: neither CloudTrail JSON, nor S3 server access log lines, nor access-record Parquet"
+    if access_audit.looks_like(lines):
+        return ACCESS_AUDIT, ""
+    return "", (
+        "no known log: neither CloudTrail JSON, nor S3 server access log lines, nor an application's audit log (JSON "
+        "lines), nor access-record Parquet"
+    )
 
 
-def _identify_json(content: bytes, head: bytes) -> tuple[str, str]:
+def _identify_json(content: bytes, head: bytes, lines: list[bytes]) -> tuple[str, str]:
     if _DIGEST.match(head):
         return "", "a CloudTrail digest file, not a log"
     if _NOTIFICATION.match(head):
         return "", "an S3 event notification, not a log"
+    if not _OF_CLOUDTRAIL.match(head) and access_audit.looks_like(lines[:1]):
+        return ACCESS_AUDIT, ""
     if _RECORD.search(head) or _WRAPPED.search(head) or _EMPTY.fullmatch(content):
         return CLOUDTRAIL, ""
-    return "", "JSON, but no CloudTrail records"
+    if access_audit.looks_like(lines):
+        return ACCESS_AUDIT, ""
+    return "", "JSON, but neither CloudTrail records nor an application's audit log"
+
+
+def _whole_lines(head: bytes, *, cut: bool) -> list[bytes]:
+    """The first lines of the beginning of a file; `cut`: there is more of it, and the last of them may be half one."""
+    lines = head.split(b"\n", FIRST_LINES)
+    return lines[:FIRST_LINES] if len(lines) > FIRST_LINES or not cut else lines[:-1]

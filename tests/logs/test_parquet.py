@@ -30,7 +30,8 @@ FULL = Row(
     Log.cloudtrail, 1_777_636_800, text_hash("e-1"), "111122223333/us-east-1", Skip.no, 2**64 - 1, Operation.copy,
     Outcome.success, 4096, READER, True, "CopyObject", "voice", "raw/é a.wav", "elsewhere", "192.0.2.7", "aws-cli/2.0",
     "query", "e-1", "3E57427F3EXAMPLE", "us-east-1", "arn:aws:s3:us-east-1:1:accesspoint/v", "vpce-1", "TLSv1.3",
-    "SSE-KMS", "arn:aws:kms:us-east-1:1:key/k", "v1", "training", "REST.COPY.OBJECT_GET", 200, 1_777_636_000, 3600,
+    "SSE-KMS", "arn:aws:kms:us-east-1:1:key/k", "v1", "training", "REST.COPY.OBJECT_GET", "utt-7",
+    status=200, signed_at=1_777_636_000, signed_for=3600,
 )  # fmt: skip
 
 
@@ -126,7 +127,10 @@ def rows(draw):
         who=draw(principals),
         has_arn=draw(st.booleans()),
         auth=draw(st.sampled_from(["header", "query", "none", None])),
-        **{name: draw(maybe) for name in ("api", "bucket", "key", "destination", "user_agent", "log_operation", "tls")},
+        **{
+            name: draw(maybe)
+            for name in ("api", "bucket", "key", "destination", "user_agent", "log_operation", "tls", "sample_id")
+        },
         status=draw(st.integers(-1, 599)),
         signed_at=draw(st.integers(-1, 2**32)),
         signed_for=draw(st.integers(-1, 604_800)),

@@ -10,13 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.core.builder import BatchBuilder
-from detector.logs.read import CLOUDTRAIL, SERVER_ACCESS, read
+from detector.logs.read import ACCESS_AUDIT, CLOUDTRAIL, SERVER_ACCESS, read
 from tests.records import aggregated, eventbridge, file_of, log_events, numbered, record
 
 LINE = (
     b'owner voice [01/May/2026:12:00:00 +0000] 192.0.2.7 - 3E57427F3EXAMPLE REST.GET.OBJECT a.wav "GET /voice/a.wav '
     b'HTTP/1.1" 200 - 4096 4096 7 6 "-" "curl/8" -\n'
 )
+TOLD = b'{"timestamp": "2026-05-01T09:00:00Z", "sample_id": "utt-1", "requester": "dana", "purpose": "labelling"}\n'
 DIGEST = {"awsAccountId": "1", "digestStartTime": "2026-05-01T09:00:00Z", "logFiles": [{"s3Object": "k"}]}
 NOTIFICATION = {
     "Records": [{"eventVersion": "2.1", "eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": {}}]
@@ -37,7 +38,8 @@ def read_all(data):
         (b" \n\n", "empty"),
         (json.dumps(DIGEST).encode(), "digest"),
         (json.dumps(NOTIFICATION).encode(), "notification"),
-        (b'{"a": 1}', "no CloudTrail records"),
+        (b'{"a": 1}', "neither CloudTrail records"),
+        (b'{"time": "2026-05-01T09:00:00Z", "key": "index.html", "user": "dana"}', "neither CloudTrail"),
         (b"a,b,c\n1,2,3\n", "no known log"),
         (bytes(range(256)), "no known log"),
         (b"PAR1 and then something else", "no readable Parquet"),
@@ -65,6 +67,12 @@ def test_what_is_no_log_says_what_it_is(data, reason):
         (json.dumps(log_events([record()])).encode(), CLOUDTRAIL),
         (json.dumps(log_events([], "CONTROL_MESSAGE")).encode(), CLOUDTRAIL),
         (LINE * 3, SERVER_ACCESS),
+        (TOLD * 3, ACCESS_AUDIT),
+        (b"\xef\xbb\xbf" + TOLD, ACCESS_AUDIT),
+        (TOLD[20:] + TOLD, ACCESS_AUDIT),
+        (b'{"level": "info"}\n' + TOLD, ACCESS_AUDIT),
+        (TOLD + json.dumps(record()).encode(), ACCESS_AUDIT),
+        (json.dumps(record()).encode() + b"\n" + TOLD, CLOUDTRAIL),
     ],
 )
 def test_logs_are_told_apart_by_content(data, kind):
