@@ -22,7 +22,7 @@ from detector.core.evidence import Redaction
 from detector.core.finding import Finding
 from detector.core.projection import columns
 from detector.core.rule import BaselineRule, Rule
-from detector.core.select import ABSENT, asked
+from detector.core.select import ABSENT, asked, logs_of
 from detector.core.times import iso
 from detector.core.watermark import FOREVER
 from detector.logs.limits import LIMITS, Limits
@@ -206,15 +206,15 @@ def not_evaluated(
     rules: Sequence[Rule], logs: set[Log], lacking: Iterable[tuple[str, ...]], *, model: bool
 ) -> list[dict[str, Any]]:
     """Rules that could not look at some of the records, and what these lacked. `lacking`: of the Parquet files read."""
-    absent = [(log.name, ABSENT[log]) for log in sorted(logs)]
-    absent += [("parquet", frozenset(columns)) for columns in sorted(set(lacking)) if columns]
+    lacks = [("parquet", frozenset(columns)) for columns in sorted(set(lacking)) if columns]
     out: list[dict[str, Any]] = []
     for rule in rules:
         if isinstance(rule, BaselineRule) and not model:
             out.append({"rule_id": rule.id, "reason": "--no-model"})
+        absent = [(log.name, ABSENT[log]) for log in sorted(logs.intersection(logs_of(rule.where)))]
         out += [
             {"rule_id": rule.id, "log": log, "missing": missing}
-            for log, columns in absent
+            for log, columns in [*absent, *lacks]
             if (missing := sorted(asked(rule) & columns))
         ]
     return out

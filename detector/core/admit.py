@@ -38,9 +38,10 @@ class Admission:
         return batch if skip is batch.skip else replace(batch, skip=skip)
 
     def _other_log(self, batch: AccessBatch) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+        """Of AWS's two logs the one that does not count; the application's own is no view of a request."""
         buckets = batch.text["bucket"]
         counts = np.full(len(buckets.values) + 1, -1)
         for code, bucket in enumerate(buckets.values):
             counts[code] = next((log for pattern, log in self.prefer if pattern.fullmatch(bucket)), -1)
         wanted = counts[buckets.codes]
-        return np.asarray((wanted >= 0) & (wanted != batch.log))
+        return np.asarray((wanted >= 0) & (wanted != batch.log) & (batch.log != Log.access_audit))

@@ -4,11 +4,11 @@
 
 Rules of this file
 - A line that is not blank becomes a row or a reject. A time is needed, and what was read: a key or a sample id.
-- Names are read as they are usually spelled (`NAMES`): case, `_`, `-`, `.` and `@` do not count. Of several names of one
-  thing the first in the table counts. What else a line has is not looked at.
+- Names are read as they are usually spelled (`NAMES`): case, `_`, `-`, `.` and `@` do not count. Of several names of
+  one thing the first in the table counts. What else a line has is not looked at.
 - A record tells what the application says of itself. It is no request that AWS has seen, and must not pass for one: its
   id has a name space of its own and is a hash that nobody can aim, and a requester that is no ARN is `app:<name>`.
-- Lines that are alike in all that is read are copies of one. A writer that numbers its lines (`event_id`) has no copies.
+- Lines alike in all that is read are copies of one. A writer that numbers its lines (`event_id`) makes none alike.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ _PLACES = {name.replace("_", ""): (at, field) for field, names in NAMES.items() 
 _DECODE = msgspec.json.Decoder().decode
 
 Fields = dict[str, Any]
+_OF_ID = ("requester", "purpose", "sample_id", "source_ip", "user_agent", "request_id", "event_id")
 
 
 def looks_like(lines: Iterable[bytes]) -> bool:
@@ -132,12 +133,10 @@ def _row_of(given: Fields) -> Row | tuple[str, str]:
     if time is None:
         return ("bad_event_time", str(given["time"])) if "time" in given else ("no_event_time", "")
     bucket, key = _object(given)
-    texts = {name: _text(given.get(name)) for name in ("sample_id", "purpose", "source_ip", "user_agent", "request_id")}
-    if key is None and texts["sample_id"] is None:
+    sample_id, outcome = _text(given.get("sample_id")), _outcome(given.get("outcome"))
+    if key is None and sample_id is None:
         return "no_object", "expected key or sample_id"
-    requester, outcome = _text(given.get("requester")), _outcome(given.get("outcome"))
-    told = (time, bucket, key, requester, outcome, _text(given.get("event_id")), *texts.values())
-    event_id = f"audit:{blake2b(msgspec.msgpack.encode(told), digest_size=16).hexdigest()}"
+    event_id = _event_id(time, bucket, key, outcome, *(_text(given.get(name)) for name in _OF_ID))
     return Row(
         Log.access_audit,
         time,
@@ -145,12 +144,20 @@ def _row_of(given: Fields) -> Row | tuple[str, str]:
         PARTITION,
         operation=Operation.read,
         outcome=outcome,
-        who=_who(requester),
+        who=_who(_text(given.get("requester"))),
         bucket=bucket,
         key=key,
+        source_ip=_text(given.get("source_ip")),
+        user_agent=_text(given.get("user_agent")),
         event_id=event_id,
-        **texts,
+        request_id=_text(given.get("request_id")),
+        purpose=_text(given.get("purpose")),
+        sample_id=sample_id,
     )
+
+
+def _event_id(*told: int | str | None) -> str:
+    return f"audit:{blake2b(msgspec.msgpack.encode(told), digest_size=16).hexdigest()}"
 
 
 def _object(given: Fields) -> tuple[str | None, str | None]:

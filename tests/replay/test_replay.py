@@ -161,7 +161,7 @@ def test_broken_json_costs_only_the_broken_record(tmp_path):
         ("missing", None, "no such file or folder"),
         ("notes.txt", b"hello\n", "no known log"),
         ("empty.json", b"", "empty"),
-        ("a.json", b'{"a": 1}', "no CloudTrail records"),
+        ("a.json", b'{"a": 1}', "neither CloudTrail records"),
     ],
 )
 def test_a_path_named_outright_that_is_no_log_is_the_users_mistake(tmp_path, name, content, told):
