@@ -220,7 +220,8 @@ def _leave(result: Result, *, fail_on_finding: bool) -> None:
         )
     if result.unknown:
         named = result.unknown[0]
-        raise UnreadablePathError(named.reason, where=named.file.name, remedy="name CloudTrail, S3 access or audit logs")
+        remedy = "name CloudTrail, S3 access or audit logs"
+        raise UnreadablePathError(named.reason, where=named.file.name, remedy=remedy)
     if result.damaged:
         listed = "\n".join(f"{read.file.name}: {read.damage}" for read in result.damaged[:20])
         raise InputError(
