@@ -39,6 +39,7 @@ def alert(
         "stage": rule.stage,
         "plan": plan,
         "delivery_delay_seconds": max(0, now - finding.last_at),
+        **{name: told for name in ("references", "blind_spot") if (told := getattr(rule, name, None))},
         **({"learning": list(learning)} if learning else {}),
     }
 

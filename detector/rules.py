@@ -115,16 +115,6 @@ class RuleFiles:
         )
 
 
-def hints(rules: list[Rule], now: int) -> list[str]:
-    """What is allowed but probably not meant. `now`: epoch seconds."""
-    return [
-        f"{rule.id}: the exception for {exemption.owner} ended on {exemption.until}"
-        for rule in rules
-        for exemption in getattr(rule, "exceptions", ())
-        if exemption.ends_at <= now
-    ]
-
-
 def _stamp_of(file: Path) -> list[tuple[str, int, int, int]]:
     try:
         stat = file.stat()

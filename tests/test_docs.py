@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from detector.blindness import SENSES
 from detector.core.access import Operation
+from detector.core.example import Event, Example, Expected
 from detector.core.rule import KINDS, BaselineRule, Exemption, Level, Measure, Severity, Threshold, Where
 from detector.core.rulefile import read_rules
 from detector.metrics import METRICS
@@ -224,9 +225,9 @@ def test_every_kind_of_blindness_has_its_row(sense):
     assert f"| `{sense.id}` | {sense.severity} | {sense.title} |" in OPERATOR
 
 
-MODELS = (Threshold, BaselineRule, Where, Exemption)
+MODELS = (Threshold, BaselineRule, Where, Exemption, Example, Event, Expected)
 WORDS = (
-    *((model.__name__, name) for model in MODELS for name in model.model_fields),
+    *((model.__name__, field.alias or name) for model in MODELS for name, field in model.model_fields.items()),
     *(("class", operation.name) for operation in Operation),
     *(("measure", name) for name in get_args(Measure)),
     *(("level", name) for name in get_args(Level)),
@@ -244,7 +245,7 @@ def test_every_word_of_the_rule_language_is_in_a_table(what, word):
 
 
 def test_the_language_names_no_field_that_is_not():
-    known = {name for model in MODELS for name in model.model_fields}
+    known = {field.alias or name for model in MODELS for name, field in model.model_fields.items()}
     for heading in ("## Every rule", "## `threshold`", "## `baseline`", "## `where`", "## Exceptions"):
         section = LANGUAGE.split(heading)[1].split("\n## ")[0]
         first = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]

@@ -160,17 +160,19 @@ def _guarded(name: str, check: Callable[[], Iterable[Result]]) -> Iterator[Resul
 
 
 def _rules(settings: Settings, rules: list[Rule], now: float) -> Iterator[Result]:
+    from detector.core.lint import remarks
     from detector.core.select import watches_bucket
     from detector.doctor.result import Result
-    from detector.rules import hints, shipped
+    from detector.rules import shipped
 
     where = str(settings.rules or shipped())
     staged = sum(rule.stage == "staged" for rule in rules)
     yield Result("rules", "ok", f"{len(rules)} rules, {staged} of them staged", where)
     if not any(rule.pages for rule in rules):
         yield Result("rules", "problem", "no rule pages: all are staged, info or low", where, "put some live")
-    for hint in hints(rules, int(now)):
-        yield Result("rules", "warn", hint, where, "renew the exception, or take it out")
+    for rule, remark in remarks(rules, int(now)):
+        told = f"{rule.id}: {'.'.join(map(str, remark.path))}: {remark.message}"
+        yield Result("rules", "problem" if remark.error else "warn", told, where, "see bucketwatch rules check")
     for bucket in settings.protected_buckets:
         if not any(watches_bucket(rule, bucket) and rule.pages for rule in rules):
             told = "no live rule looks at this protected bucket"

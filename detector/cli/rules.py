@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from detector.trial import Verdict
 
 app = typer.Typer(help="Check and list rule files.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -15,23 +18,36 @@ OptionalRulesPath = Annotated[
 
 
 @app.command()
-def check(paths: Annotated[list[Path], typer.Argument(help="Rule files or folders of them.")]) -> None:
+def check(
+    paths: Annotated[
+        list[Path] | None, typer.Argument(help="Rule files or folders of them. Default: the shipped rules.")
+    ] = None,
+) -> None:
     """Say everything that is wrong with rule files: file:line:column: field: expected …, got …."""
     from datetime import UTC, datetime
 
-    from detector.core.rulefile import read_rules
-    from detector.errors import InputError
-    from detector.rules import hints, rule_files
+    from detector.core.lint import remarks
+    from detector.core.rulefile import read_located
+    from detector.errors import InputError, RuleFileError
+    from detector.response.plain import printable
+    from detector.rules import rule_files, shipped
 
-    files = {name: text for path in paths for name, text in rule_files(path).items()}
-    rules = read_rules(files)
-    if not rules:
+    files = {name: text for path in paths or [shipped()] for name, text in rule_files(path).items()}
+    located = read_located(files)
+    if not located:
         raise InputError(
             "no rules in here: nothing would ever be detected", where=", ".join(files), remedy="add a rule"
         )
-    for hint in hints(rules, int(datetime.now(UTC).timestamp())):
-        typer.echo(f"note: {hint}", err=True)
-    typer.echo(f"{len(rules)} rules in {len(files)} file{'s' if len(files) != 1 else ''}: nothing wrong")
+    now = int(datetime.now(UTC).timestamp())
+    by_id = {one.rule.id: one for one in located}
+    told = [(by_id[rule.id], remark) for rule, remark in remarks([one.rule for one in located], now)]
+    for one, remark in told:
+        if not remark.error:
+            note = one.problem(remark.path, remark.message)
+            typer.echo(printable(f"{note.file}:{note.line}:{note.column}: note: {note.message}", 1000), err=True)
+    if wrong := [one.problem(remark.path, remark.message) for one, remark in told if remark.error]:
+        raise RuleFileError(wrong)
+    typer.echo(f"{len(located)} rules in {len(files)} file{'s' if len(files) != 1 else ''}: nothing wrong")
 
 
 @app.command()
@@ -55,3 +71,56 @@ def list_(path: OptionalRulesPath = None) -> None:
 
     for rule in load_rules(path or shipped()):
         typer.echo(f"{rule.id:32} {rule.severity:8} {rule.kind:10} {rule.stage:7} {rule.summary}")
+
+
+@app.command("test")
+def run_tests(
+    paths: Annotated[
+        list[Path] | None, typer.Argument(help="Rule files or folders of them. Default: the shipped rules.")
+    ] = None,
+    junit: Annotated[Path | None, typer.Option(help="Write the results as JUnit XML, for a build machine.")] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+) -> None:
+    """Run the tests inside rule files, each in every way that must not matter. Exit status 3 if one fails.
+
+    Example: bucketwatch rules test rules/ --junit rules.xml
+    """
+    import json
+
+    from detector.core.rulefile import read_located
+    from detector.rules import rule_files, shipped
+    from detector.trial import junit_of, trial
+
+    files = {name: text for path in paths or [shipped()] for name, text in rule_files(path).items()}
+    located = read_located(files)
+    results: list[tuple[str, Verdict]] = []
+    for one in located:
+        for number, example in enumerate(one.rule.tests):
+            results.append((f"{one.file}:{one.line('tests', number)}", trial(one.rule, example)))
+            if not as_json and not results[-1][1].passed:
+                _tell(*results[-1])
+    if junit is not None:
+        junit.write_text(junit_of(results), "utf-8")
+    if as_json:
+        typer.echo(json.dumps([{"where": place} | verdict.to_json() for place, verdict in results], indent=1))
+    else:
+        _sum_up([verdict for _, verdict in results], [one.rule.id for one in located if not one.rule.tests])
+    if not all(verdict.passed for _, verdict in results):
+        raise typer.Exit(3)
+
+
+def _tell(place: str, verdict: Verdict) -> None:
+    from detector.response.plain import printable
+
+    typer.echo(f"{place}: {verdict.rule_id}: {printable(verdict.name)}: failed, {verdict.way}")
+    for line in verdict.problems:
+        typer.echo(f"    {printable(line, 1000)}")
+
+
+def _sum_up(verdicts: list[Verdict], untested: list[str]) -> None:
+    failed = sum(not verdict.passed for verdict in verdicts)
+    rules = len({verdict.rule_id for verdict in verdicts})
+    typer.echo(f"{len(verdicts)} tests of {rules} rules: {failed or 'none'} failed")
+    if untested:
+        typer.echo(f"without tests: {', '.join(untested)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -87,7 +88,14 @@ def explain(error: ErrorDetails, fields: Iterable[str]) -> str:
         name, got = f"{name}.kind", error.get("ctx", {}).get("tag", got)
     kind = "string_type" if error["type"] == "tuple_type" and name.startswith("where") else error["type"]
     told = EXPECTED[kind].format(**error.get("ctx", {})) if kind in EXPECTED else error["msg"]
-    return f"{name}: {told[:1].lower()}{told[1:]}, got {quoted(got)}{HINTS.get(kind, '')}"
+    hint = HINTS.get(kind, "") or _meant(got, re.findall(r"'([^']+)'", told) if kind == "literal_error" else ())
+    return f"{name}: {told[:1].lower()}{told[1:]}, got {quoted(got)}{hint}"
+
+
+def _meant(got: object, words: Iterable[str]) -> str:
+    """Which of the words that are allowed somebody may have meant."""
+    close = difflib.get_close_matches(got, list(words), 1) if isinstance(got, str) else []
+    return f"; did you mean '{close[0]}'?" if close else ""
 
 
 EXPECTED = {

@@ -160,6 +160,13 @@ _OBJECT_SETTINGS: dict[str, str] = {
 _VERBS = {"GET": "Get", "PUT": "Put", "DELETE": "Delete"}
 
 
+API_NAMES: frozenset[str] = frozenset(
+    {*CLASS, *_REQUESTS.values()}
+    | {verb + name for verb in _VERBS.values() for name in (*_BUCKET_SETTINGS.values(), *_OBJECT_SETTINGS.values())}
+)
+"""Names of S3's calls that are known here; there are others."""
+
+
 def classify(api: str) -> Operation:
     """The class of a CloudTrail API name."""
     return CLASS.get(api, Operation.other)

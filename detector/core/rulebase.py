@@ -14,10 +14,14 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from detector.core.access import Operation
+from detector.core.example import Example
 from detector.core.fields import UNITS, Model, Number, Severity, Texts, texts
 
 OPERATIONS = tuple(op.name for op in Operation)
-NOT_COUNTED = {"title", "description", "runbook", "severity", "stage", "respond", "accept_withdrawable", "exceptions"}
+NOT_COUNTED = {
+    "title", "description", "runbook", "references", "blind_spot", "severity", "stage", "respond",
+    "accept_withdrawable", "exceptions", "tests",
+}  # fmt: skip
 """Fields of a rule that change nothing about what it counts."""
 
 
@@ -71,6 +75,7 @@ class Exemption(Model):
     account: Texts | None = None
     session_name: Texts | None = None
     allow_up_to: Annotated[Number, Field(gt=0, allow_inf_nan=False)]
+    accept_blind: bool = False
     until: date
     owner: Annotated[str, Field(min_length=1)]
     reason: Annotated[str, Field(min_length=1)]
@@ -103,6 +108,9 @@ class RuleBase(Model):
     stage: Literal["live", "staged"] = "live"
     description: str = ""
     runbook: str = ""
+    references: Annotated[tuple[str, ...], BeforeValidator(texts)] = ()
+    blind_spot: str = ""
+    tests: tuple[Example, ...] = ()
 
     @classmethod
     def contradictions(cls, fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
@@ -14,23 +15,45 @@ from detector.core.rule import KINDS, Rule, RuleBase
 from detector.errors import Problem, RuleFileError
 
 
+@dataclass(frozen=True, slots=True)
+class Located:
+    """A rule and where it is written."""
+
+    rule: Rule
+    file: str
+    node: CommentedMap
+
+    def problem(self, path: Sequence[str | int], message: str) -> Problem:
+        """Something to say about the field at a path."""
+        name = ".".join(str(step) for step in path if not isinstance(step, int))
+        return Problem(self.file, *locate(self.node, path), f"{name}: {message}")
+
+    def line(self, *path: str | int) -> int:
+        """The line of the field at a path."""
+        return locate(self.node, path)[0]
+
+
 def read_rules(files: Mapping[str, str]) -> list[Rule]:
     """The rules of these files (name → text), sorted by id. Raises RuleFileError with all problems of all files."""
+    return [located.rule for located in read_located(files)]
+
+
+def read_located(files: Mapping[str, str]) -> list[Located]:
+    """The same, and where each is written."""
     problems: list[Problem] = []
-    rules: list[Rule] = []
+    found: list[Located] = []
     where: dict[str, str] = {}
     for name, text in files.items():
         for node, rule in _rules_of(name, text, problems):
-            place = f"{name}:{_line(node)}"
             if rule.id in where:
                 problems.append(
                     _at(name, node, "id", f"two rules with one id: '{rule.id}' is already at {where[rule.id]}")
                 )
-            where.setdefault(rule.id, place)
-            rules.append(rule)
+            where.setdefault(rule.id, f"{name}:{_line(node)}")
+            found.append(Located(rule, name, node))
     if problems:
         raise RuleFileError(problems)
-    return sorted(rules, key=lambda rule: rule.id)
+    return sorted(found, key=lambda located: located.rule.id)
 
 
 def _rules_of(name: str, text: str, problems: list[Problem]) -> Iterable[tuple[Any, Rule]]:
@@ -66,11 +89,21 @@ def _rule_of(name: str, node: CommentedMap, problems: list[Problem]) -> Rule | N
     try:
         return model.model_validate(plain(node))  # type: ignore[return-value]
     except ValidationError as error:
-        details = error.errors(include_url=False)
+        details = _first_causes(error.errors(include_url=False))
         problems.extend(_problem(name, node, detail, model) for detail in details)
         if all(detail["loc"] for detail in details):  # otherwise the model has looked at the fields together
             problems.extend(_at(name, node, field, told) for field, told in model.contradictions(plain(node)))
         return None
+
+
+def _first_causes(details: list[ErrorDetails]) -> list[ErrorDetails]:
+    """Without lists that are called too short because something in them is wrong, which is told anyway."""
+    places = [detail["loc"] for detail in details]
+    return [
+        detail
+        for detail in details
+        if detail["type"] != "too_short" or not any(p[: len(detail["loc"])] == detail["loc"] != p for p in places)
+    ]
 
 
 def _problem(name: str, node: CommentedMap, detail: ErrorDetails, model: type[RuleBase]) -> Problem:

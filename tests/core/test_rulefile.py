@@ -82,7 +82,10 @@ rules:
     told = problems(text)
     assert told == [
         "r.yaml:2:9: id: expected text of the form ^[a-z0-9][a-z0-9-]{0,63}$, got 'Bulk'",
-        "r.yaml:4:15: severity: expected 'info', 'low', 'medium', 'high' or 'critical', got 'hgih'",
+        (
+            "r.yaml:4:15: severity: expected 'info', 'low', 'medium', 'high' or 'critical', got 'hgih'; "
+            "did you mean 'high'?"
+        ),
         "r.yaml:7:7: where.bukcet: unknown field; did you mean 'bucket'?",
         "r.yaml:9:13: window: expected a duration such as 5m, got 'five'",
         "r.yaml:10:16: threshold: expected at most 100000 for the distinct measure 'objects', got 1000000",
