@@ -91,6 +91,7 @@ class Event(Model):
     kms_key: Text | None = None
     version_id: Text | None = None
     purpose: Text | None = None
+    sample_id: Text | None = None
     status: Annotated[int, Field(ge=100, le=599)] | None = None
     signed_for: Span | None = None
     signed_before: Span | None = None

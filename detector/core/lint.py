@@ -16,7 +16,7 @@ from detector.core.access import Log
 from detector.core.fields import DISTINCT_MEASURES
 from detector.core.operation import API_NAMES, CLASS
 from detector.core.rule import DISTINCT_CAP, OPERATIONS, Exemption, Rule, Threshold
-from detector.core.select import ABSENT, PRINCIPAL_FIELDS, glob
+from detector.core.select import ABSENT, PRINCIPAL_FIELDS, glob, logs_of
 from detector.core.times import duration
 
 DELIVERY = {Log.cloudtrail: 60, Log.server_access: 3600, Log.access_audit: 0}
@@ -122,7 +122,7 @@ def _uncountable(rule: Rule) -> Iterator[Remark]:
 
 def _unlogged(rule: Rule) -> Iterator[Remark]:
     """What no log that the rule reads tells."""
-    logs = [Log[name] for name in rule.where.log] if rule.where.log else list(Log)
+    logs = logs_of(rule.where)
     asked = [name for name in type(rule.where).model_fields if getattr(rule.where, name) is not None]
     for name in asked:
         if all(name in ABSENT[log] for log in logs):
