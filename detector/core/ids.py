@@ -66,12 +66,7 @@ class Ids(Segments):
     def forget_before(self, hour: int) -> None:
         """Let go of what was put in for earlier hours. It is not found any more, and leaves memory by and by."""
         self._forgotten = hour
-        for part in list(self.parts(NEW, NEW)):
-            run = part.whole()
-            kept = self._kept(run)
-            if kept is not run:
-                self.drop(NEW, part)
-                self.append(NEW, kept)
+        self.rewrite(NEW, self._kept)
         for partition in range(self._turn, PARTITIONS, CYCLE):
             runs = [part.whole() for part in self.parts(partition, partition)]
             if runs:

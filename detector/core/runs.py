@@ -85,6 +85,18 @@ class Segments:
         if not self._parts[segment]:
             del self._parts[segment], self._touched[segment]
 
+    def rewrite(self, segment: int, kept: Callable[[Run], Run]) -> None:
+        """What `kept` leaves of each part in its place; a part of which it gives back the very run stays as it is."""
+        left = []
+        for part in list(self.parts(segment, segment)):
+            run = part.whole()
+            less = kept(run)
+            if less is not run:
+                self.drop(segment, part)
+                left.append(less)
+        for run in left:  # only now: to append may merge parts that were yet to be looked at
+            self.append(segment, run)
+
     def replace(self, segment: int, run: Run) -> None:
         """This run instead of all that the segment held."""
         self._leave(self._parts.pop(segment, ()))

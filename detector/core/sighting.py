@@ -80,13 +80,13 @@ class Sightings(Segments):
 
     def forget_before(self, hour: int) -> None:
         """Let go of what was not seen since."""
+
+        def kept(run: Run) -> Run:
+            lasting = run[2] >= hour
+            return run if lasting.all() else tuple(column[lasting] for column in run)
+
         for partition in self.segments():
-            for part in list(self.parts(partition, partition)):
-                run = part.whole()
-                lasting = run[2] >= hour
-                if not lasting.all():
-                    self.drop(partition, part)
-                    self.append(partition, tuple(column[lasting] for column in run))
+            self.rewrite(partition, kept)
 
 
 class Texts:

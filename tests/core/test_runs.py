@@ -319,3 +319,29 @@ def test_names_are_what_the_checkpoint_has():
     store.save(held.changes())
     assert held.names() == set(store.parts)
     assert len(store.parts) == 1
+
+
+@given(lengths=st.lists(st.integers(1, 20), max_size=40), every=st.integers(1, 20))
+def test_what_is_rewritten_is_what_was_kept_of_it(lengths, every):
+    """Also where what is left of one part makes enough of one size for a merge with parts not looked at yet."""
+    held, wanted, first = Segments("s"), [], 0
+    for length in lengths:
+        put(held, 0, *range(first, first + length))
+        wanted += [value for value in range(first, first + length) if value % every == 0]
+        first += length
+
+    def kept(run):
+        left = run[0] % every == 0
+        return run if left.all() else (run[0][left],)
+
+    held.rewrite(0, kept)
+    assert sorted(values_of(held.parts(0, 0))) == wanted
+
+
+def test_a_part_that_shrinks_may_be_merged_with_those_after_it():
+    held = Segments("s")
+    put(held, 0, *range(10))
+    for value in range(TIER - 1):
+        put(held, 0, 100 + value)
+    held.rewrite(0, lambda run: (run[0][:1],) if len(run[0]) > 1 else (run[0].copy(),))
+    assert sorted(values_of(held.parts(0, 0))) == [0, *range(100, 99 + TIER)]
