@@ -22,8 +22,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
+from operator import methodcaller
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import msgspec
 import numpy as np
@@ -43,6 +45,7 @@ REQUEST_ALPHABET = np.frombuffer(b"0123456789ABCDEFGHJKMNPQRSTVWXYZ", np.uint8)
 SLOT = 300
 DELAY = (60, 420)
 DUPLICATE_SHARE = 0.005
+MESSAGES = {"AccessDenied": "Access Denied", "NoSuchKey": "The specified key does not exist."}
 
 
 class Partition(NamedTuple):
@@ -79,6 +82,8 @@ APIS = {
     "HeadObject": Api(True, {}),
     "ListObjects": Api(True, {"list-type": "2", "encoding-type": "url"}, bytes_out=True, lists=True),
     "PutObject": Api(False, {"x-id": "PutObject"}, bytes_in=True),
+    "CopyObject": Api(False, {"x-id": "CopyObject"}),
+    "RestoreObject": Api(False, {"restore": ""}),
 }
 
 
@@ -89,6 +94,7 @@ class Actor(NamedTuple):
     address: str
     agent: str
     vpc_endpoint: str | None = None
+    auth: str = "AuthHeader"
 
     def through(self, service: str) -> Actor:
         """The same identity when an AWS service makes the call on its behalf."""
@@ -96,7 +102,10 @@ class Actor(NamedTuple):
 
 
 class Calls(NamedTuple):
-    """Requests of one actor to one API and bucket: `keys[i]` (a prefix, where it lists) at epoch second `times[i]`."""
+    """Requests of one actor to one API and bucket: `keys[i]` (a prefix, where it lists) at epoch second `times[i]`.
+
+    destination: the bucket copies went to. home: where the records are delivered, for a bucket that `BUCKETS` lacks.
+    """
 
     actor: Actor
     api: str
@@ -104,6 +113,13 @@ class Calls(NamedTuple):
     keys: Sequence[str]
     times: I64
     error: str | None = None
+    destination: str | None = None
+    home: Partition | None = None
+
+    @property
+    def delivered_for(self) -> Partition:
+        """Account and region whose files the records are in."""
+        return self.home or BUCKETS[self.destination or self.bucket]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +172,16 @@ def token(prefix: str, length: int, *parts: object) -> str:
 
 def object_bytes(key: str) -> int:
     """Size of an object: the same at every read, as long as nobody writes it anew."""
-    return 40_000 + zlib.crc32(key.encode()) % 400_000
+    return int(object_sizes([key])[0])
+
+
+def object_sizes(keys: Sequence[str]) -> I64:
+    """Sizes of many objects."""
+    sums = np.fromiter(map(zlib.crc32, map(_encode, keys)), np.int64, len(keys))
+    return 40_000 + sums % 400_000
+
+
+_encode = methodcaller("encode", "utf-8", "surrogatepass")
 
 
 def uuids(rng: np.random.Generator, count: int) -> list[str]:
@@ -172,7 +197,7 @@ def uuids(rng: np.random.Generator, count: int) -> list[str]:
 def records(calls: Calls, rng: np.random.Generator) -> list[Record]:
     """One record a request, in the order of the calls."""
     count = len(calls.keys)
-    api, host = APIS[calls.api], _host(calls.bucket)
+    api, host = APIS[calls.api], _host(calls)
     shared = uuids(rng, count) if calls.actor.identity["type"] == "AWSAccount" else None
     event_ids = uuids(rng, count)
     request_ids = REQUEST_ALPHABET[np.frombuffer(rng.bytes(16 * count), np.uint8) % 32].tobytes().decode()
@@ -197,14 +222,14 @@ def records(calls: Calls, rng: np.random.Generator) -> list[Record]:
     return made
 
 
-def _host(bucket: str) -> str:
-    return f"{bucket}.s3.{BUCKETS[bucket].region}.amazonaws.com"
+def _host(calls: Calls) -> str:
+    return f"{calls.destination or calls.bucket}.s3.{calls.delivered_for.region}.amazonaws.com"
 
 
 def _same_in_all(calls: Calls, api: Api, host: str) -> Record:
     """The fields that do not differ between the calls; None holds the place of those that do."""
-    actor, home = calls.actor, BUCKETS[calls.bucket]
-    error = {"errorCode": calls.error, "errorMessage": "Access Denied"} if calls.error else {}
+    actor, home = calls.actor, calls.delivered_for
+    error = {"errorCode": calls.error, "errorMessage": MESSAGES[calls.error]} if calls.error else {}
     endpoint = {"vpcEndpointId": actor.vpc_endpoint, "vpcEndpointAccountId": home.account} if actor.vpc_endpoint else {}
     # AWS services call from inside: their records carry no TLS details.
     tls = {"tlsVersion": "TLSv1.3", "cipherSuite": CIPHER, "clientProvidedHostHeader": host}
@@ -237,7 +262,8 @@ def _same_in_all(calls: Calls, api: Api, host: str) -> Record:
 
 def _parameters(calls: Calls, api: Api, host: str, key: str) -> Record:
     name = "prefix" if api.lists else "key"
-    return {"bucketName": calls.bucket, "Host": host, name: key, **api.parameters}
+    copied = {"x-amz-copy-source": quote(f"{calls.bucket}/{key}")} if calls.destination else {}
+    return {"bucketName": calls.destination or calls.bucket, "Host": host, name: key, **copied, **api.parameters}
 
 
 def _additional(calls: Calls, api: Api, key: str, host_id: str) -> Record:
@@ -249,18 +275,18 @@ def _additional(calls: Calls, api: Api, key: str, host_id: str) -> Record:
         "CipherSuite": CIPHER,
         "bytesTransferredIn": 0 if calls.error else size * api.bytes_in,
         **encrypted,
-        "AuthenticationMethod": "AuthHeader",
+        "AuthenticationMethod": calls.actor.auth,
         "x-amz-id-2": host_id,
         "bytesTransferredOut": sent,
     }
 
 
 def _resources(calls: Calls, api: Api, key: str) -> list[Record]:
-    bucket = f"arn:aws:s3:::{calls.bucket}"
+    bucket = f"arn:aws:s3:::{calls.destination or calls.bucket}"
     what = {"ARNPrefix": f"{bucket}/"} if api.lists else {"ARN": f"{bucket}/{key}"}
     return [
         {"type": "AWS::S3::Object", **what},
-        {"accountId": BUCKETS[calls.bucket].account, "type": "AWS::S3::Bucket", "ARN": bucket},
+        {"accountId": calls.delivered_for.account, "type": "AWS::S3::Bucket", "ARN": bucket},
     ]
 
 
@@ -293,8 +319,8 @@ class Delivery:
         """Make the calls' records and lay each into a file 60 to 420 s ahead; few of them into a second one."""
         if not len(calls.keys):
             return
-        home = BUCKETS[calls.bucket]
-        phase = 97 * PARTITIONS.index(home)
+        home = calls.delivered_for
+        phase = _phase(home)
         due = -(-(calls.times + DELAY[0] - phase) // SLOT) * SLOT + phase
         tardy = rng.random(len(due)) < 0.5
         due += SLOT * (tardy & (due + SLOT <= calls.times + DELAY[1]))
@@ -316,8 +342,14 @@ class Delivery:
             yield self._file(*due, self._waiting.pop(due))
 
     def _file(self, at: int, home: Partition, held: list[Record]) -> LogFile:
-        order = np.random.default_rng((self._seed, at, PARTITIONS.index(home))).permutation(len(held))
+        order = np.random.default_rng((self._seed, at, _phase(home))).permutation(len(held))
         return LogFile(file_name(home, at, self._seed), at, [held[i] for i in order.tolist()])
+
+
+def _phase(home: Partition) -> int:
+    """Seconds past the full slot at which a partition's files are written."""
+    known = PARTITIONS.index(home) if home in PARTITIONS else zlib.crc32(repr(home).encode())
+    return 97 * known % SLOT
 
 
 def file_name(home: Partition, delivered_at: int, seed: int = 0) -> str:
