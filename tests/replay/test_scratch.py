@@ -56,10 +56,8 @@ import sys, time
 import detector.watches
 from replay import command, run
 
-feed = run._feed
-
-def waiting(engine, files, read, options, step, scratch):
-    scratch.save({"a": b"1"})
+def waiting(files, counts, options, step):
+    counts[0]._scratch.save({"a": b"1"})
     print("saved", flush=True)
     time.sleep(60)
 
