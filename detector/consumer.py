@@ -44,6 +44,8 @@ from detector.core.rule import Rule
 from detector.core.select import watches_bucket
 from detector.core.times import iso
 from detector.core.watermark import NEVER
+from detector.daily import Daily
+from detector.daily import Memory as DailyMemory
 from detector.drain import Drain, Hurry
 from detector.edges import Edges
 from detector.errors import EdgeError, InputError, RuleFileError, StateError
@@ -92,6 +94,7 @@ class Memory(msgspec.Struct):
     failing: dict[str, Failing] = msgspec.field(default_factory=dict)
     hourly: HourlyMemory = msgspec.field(default_factory=HourlyMemory)
     journal_mark: int = 0
+    daily: DailyMemory = msgspec.field(default_factory=DailyMemory)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,8 @@ class Orders:
     config: str = ""
     """Digest of the whole configuration, for the journal."""
     fetching: Fetching = field(default_factory=Fetching)
+    daily_digest: bool = False
+    """Whether the digest of a day is sent, not only journalled."""
 
 
 class Consumer:
@@ -147,6 +152,7 @@ class Consumer:
         self._archive = Archive(edges, clock=clock, tell=self._outbox.note, drain=self.drain)
         self._rules = self._take(book)
         self._backlog = False
+        self.daily = Daily()
         self._failed: set[str] = set()
         self._idle: set[str] = set()
         self.checkpoint_seconds = 0.0
@@ -172,6 +178,7 @@ class Consumer:
         self._archive.restore(parts)
         self._outbox.storm.restore(memory.storm, parts)
         self._outbox.hourly.memory = memory.hourly
+        self.daily.memory = memory.daily
         self._adopt(book)
         self._note_unwatched()
         rules = {rule.id: rule.digest() for rule in self._rules.values()}
@@ -202,6 +209,7 @@ class Consumer:
         self._tell(findings, now)
         self._outbox.casework.tell()
         self._outbox.tell_digests()
+        self._outbox.tell_daily(self.daily.due(now), send=self.orders.daily_digest)
         self._note_trouble(batch, now)
         # 5 checkpoint: from here on all of this is known after a crash, and will be told.
         if done or len(marks) or self._outbox.unsaved or self._outbox.casework.unsaved or self._archive.unsaved:
@@ -400,12 +408,17 @@ class Consumer:
             self._outbox.count(f"findings_{finding.state}")
             planned = self._plan(finding, rule, now)
             body = alert(finding, rule, planned, now, learning)
+            quiet, told = self.daily.weigh(finding, rule, self._book.suppressions, now)
+            body |= told
+            self._outbox.count("alerts_suppressed", quiet)
             entry = self._outbox.note("finding", body)
             self._say(
                 "finding", state=finding.state, rule=finding.rule_id, alert=finding.alert_ids[0], who=finding.group
             )
-            if rule.pages:
+            if rule.pages and not quiet:
                 self._outbox.page(entry, leaving(body, self.orders.redact))
+            if quiet:
+                continue
             if planned and planned["applicable"] and self.edges.responder and finding.state == OPENED:
                 entry.plan = planned
             elif planned and self.edges.responder and "revoke" in rule.respond and finding.state == OPENED:
@@ -477,6 +490,7 @@ class Consumer:
             failing=outbox.outages.failing,
             hourly=outbox.hourly.memory,
             journal_mark=self.edges.journal.mark,
+            daily=self.daily.memory,
         )
         self.edges.store.save(parts | outbox.changes() | {"consumer": msgspec.msgpack.encode(memory)})
         outbox.saved()

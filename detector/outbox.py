@@ -139,6 +139,14 @@ class Outbox:
             self._say("digest", rule=digest["rule_id"], alert=digest["alert_id"], count=digest["digest"]["count"])
             self._address(entry, digest | {"sequence": entry.seq}, self.edges.sinks)
 
+    def tell_daily(self, digest: dict[str, Any] | None, *, send: bool) -> None:
+        """Journal the digest of a day, if there is one, and send it if that is wanted."""
+        if digest is not None:
+            entry = self.note("daily", digest)
+            self._say("daily", day=digest["daily"]["day"], what=digest["explanation"])
+            if send:
+                self._address(entry, digest | {"sequence": entry.seq}, self.edges.sinks)
+
     def _address(self, entry: Entry, alert: dict[str, Any], sinks: Sequence[Sink]) -> None:
         entry.alert, entry.sinks = alert, [sink.name for sink in sinks]
         self.entries.touch(entry)

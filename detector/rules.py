@@ -12,6 +12,7 @@ from detector.errors import InputError, UnreadablePathError
 
 if TYPE_CHECKING:
     from detector.core.rule import Rule
+    from detector.core.suppression import Suppression
 
 LOOK = 1.0
 """Seconds between looks at whether rule files changed."""
@@ -48,13 +49,16 @@ class Rulebook:
 
     rules: tuple[Rule, ...]
     files: Mapping[str, str]
+    suppressions: tuple[Suppression, ...] = ()
 
 
 def read_book(files: Mapping[str, str]) -> Rulebook:
     """The rules that these texts say. Raises RuleFileError with every mistake."""
-    from detector.core.rulefile import read_rules
+    from detector.core.rulefile import read_written
 
-    return Rulebook(tuple(read_rules(files)), dict(files))
+    written = read_written(files)
+    rules = tuple(located.rule for located in written.rules)
+    return Rulebook(rules, dict(files), tuple(one for one, _ in written.suppressions))
 
 
 def load_book(path: Path) -> Rulebook:

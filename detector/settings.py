@@ -280,6 +280,7 @@ class Settings(Model):
     journal: JournalPlace
     storm: Grouping = Grouping()
     sink_down_after: Duration = 600
+    daily_digest: Literal["journal", "send"] = "journal"
     quarantine: QuarantinePlace | None = None
     archive: ArchivePlace | None = None
     fetch: Fetch = Fetch()

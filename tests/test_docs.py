@@ -20,7 +20,9 @@ from detector.core.access import Operation
 from detector.core.example import Event, Example, Expected
 from detector.core.rule import KINDS, BaselineRule, Exemption, Level, Measure, Severity, Threshold, Where
 from detector.core.rulefile import read_rules
+from detector.core.suppression import Suppression
 from detector.metrics import METRICS
+from detector.rules import read_book
 from detector.settings import Settings, read_settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -102,6 +104,7 @@ def test_every_config_shown_is_valid(name, tmp_path):
 def test_the_rules_shown_are_valid():
     shown = files_of(LANGUAGE)
     assert read_rules(shown)
+    assert read_book(shown).suppressions
 
 
 def test_the_exception_shown_is_valid():
@@ -225,7 +228,7 @@ def test_every_kind_of_blindness_has_its_row(sense):
     assert f"| `{sense.id}` | {sense.severity} | {sense.title} |" in OPERATOR
 
 
-MODELS = (Threshold, BaselineRule, Where, Exemption, Example, Event, Expected)
+MODELS = (Threshold, BaselineRule, Where, Exemption, Example, Event, Expected, Suppression)
 WORDS = (
     *((model.__name__, field.alias or name) for model in MODELS for name, field in model.model_fields.items()),
     *(("class", operation.name) for operation in Operation),

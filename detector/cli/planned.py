@@ -100,7 +100,7 @@ def _found(settings: Settings, wanted: str, from_: Path | None) -> dict[str, Any
     from detector.errors import InputError
 
     last = None
-    for line in _lines(settings, from_):
+    for line in journal_lines(settings, from_):
         if wanted.encode() in line:
             told = _parsed(line)
             ids = [told.get("alert_id"), told.get("finding_id"), *_list(told.get("alert_ids"))]
@@ -131,7 +131,7 @@ def _parsed(line: bytes) -> dict[str, Any]:
     return told if isinstance(told, dict) else {}
 
 
-def _lines(settings: Settings, from_: Path | None) -> Iterator[bytes]:
+def journal_lines(settings: Settings, from_: Path | None) -> Iterator[bytes]:
     from detector.errors import UnreadablePathError
 
     place = settings.journal

@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from detector.cli.promote import promote
+
 if TYPE_CHECKING:
     from detector.trial import Verdict
 
 app = typer.Typer(help="Check and list rule files.", no_args_is_help=True, rich_markup_mode=None)
+
+app.command()(promote)
 
 OptionalRulesPath = Annotated[
     Path | None, typer.Argument(help="A rule file or a folder of them. Default: the shipped rules.", show_default=False)
@@ -24,28 +28,36 @@ def check(
     ] = None,
 ) -> None:
     """Say everything that is wrong with rule files: file:line:column: field: expected …, got …."""
+    from dataclasses import replace
     from datetime import UTC, datetime
 
-    from detector.core.lint import remarks
-    from detector.core.rulefile import read_located
+    from detector.core.lint import remarks, suppression_remarks
+    from detector.core.rulefile import read_written
     from detector.errors import InputError, RuleFileError
     from detector.response.plain import printable
     from detector.rules import rule_files, shipped
 
     files = {name: text for path in paths or [shipped()] for name, text in rule_files(path).items()}
-    located = read_located(files)
+    written = read_written(files)
+    located = written.rules
     if not located:
         raise InputError(
             "no rules in here: nothing would ever be detected", where=", ".join(files), remedy="add a rule"
         )
     now = int(datetime.now(UTC).timestamp())
     by_id = {one.rule.id: one for one in located}
-    told = [(by_id[rule.id], remark) for rule, remark in remarks([one.rule for one in located], now)]
-    for one, remark in told:
-        if not remark.error:
-            note = one.problem(remark.path, remark.message)
-            typer.echo(printable(f"{note.file}:{note.line}:{note.column}: note: {note.message}", 1000), err=True)
-    if wrong := [one.problem(remark.path, remark.message) for one, remark in told if remark.error]:
+    told = [
+        (by_id[rule.id].problem(remark.path, remark.message), remark.error)
+        for rule, remark in remarks([one.rule for one in located], now)
+    ]
+    told += [
+        (replace(place, message=remark.message), remark.error)
+        for one, place in written.suppressions
+        for remark in suppression_remarks(one, by_id, now)
+    ]
+    for note in (problem for problem, error in told if not error):
+        typer.echo(printable(f"{note.file}:{note.line}:{note.column}: note: {note.message}", 1000), err=True)
+    if wrong := [problem for problem, error in told if error]:
         raise RuleFileError(wrong)
     typer.echo(f"{len(located)} rules in {len(files)} file{'s' if len(files) != 1 else ''}: nothing wrong")
 
@@ -88,12 +100,12 @@ def run_tests(
     """
     import json
 
-    from detector.core.rulefile import read_located
+    from detector.core.rulefile import read_written
     from detector.rules import rule_files, shipped
     from detector.trial import junit_of, trial
 
     files = {name: text for path in paths or [shipped()] for name, text in rule_files(path).items()}
-    located = read_located(files)
+    located = read_written(files).rules
     results: list[tuple[str, Verdict]] = []
     for one in located:
         for number, example in enumerate(one.rule.tests):

@@ -252,6 +252,7 @@ def _orders(settings: Settings) -> Orders:
         ),
         hashlib.sha256(settings.model_dump_json().encode()).hexdigest()[:16],
         Fetching(settings.fetch.threads if isinstance(settings.source, Sqs) else 1, settings.fetch.memory),
+        settings.daily_digest == "send",
     )
 
 

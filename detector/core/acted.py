@@ -126,12 +126,14 @@ def _of_trail(api: str) -> bool:
 
 
 def principal(by: str, account: str = ACCOUNT, address: str | None = None) -> Principal:
-    """Who is meant: `role/session`, `user/name`, `service:name`, `anonymous`, `root`, or a session of the role `app`.
+    """Who: `role/session`, `user/name`, `service:name`, `app:name`, `anonymous`, `root`; else a session of role `app`.
 
     A role may have a path: what stands before the last slash is the role.
     """
     if by == "anonymous":
         return anonymous(address)
+    if by.startswith("app:"):  # whom the application's own log names
+        return Principal("Application", by, by, by, by, "application")
     if by.startswith("service:"):
         return service(by.removeprefix("service:"), account)
     if by == "root":

@@ -17,7 +17,8 @@ from detector.core.fields import DISTINCT_MEASURES
 from detector.core.operation import API_NAMES, CLASS
 from detector.core.rule import DISTINCT_CAP, OPERATIONS, Exemption, Rule, Threshold
 from detector.core.select import ABSENT, PRINCIPAL_FIELDS, glob, logs_of
-from detector.core.times import duration
+from detector.core.suppression import Suppression
+from detector.core.times import duration, iso
 
 DELIVERY = {Log.cloudtrail: 60, Log.server_access: 3600, Log.access_audit: 0}
 """Seconds after which the quickest delivery of a log brings a record, as AWS describes it: CloudTrail by events within
@@ -45,6 +46,7 @@ WORDS = {
     "principal_type": (
         "AssumedRole", "IAMUser", "Root", "FederatedUser", "AWSAccount", "AWSService", "Role", "Directory",
         "IdentityCenterUser", "SAMLUser", "WebIdentityUser", "Unknown", "anonymous", "service", "unknown",
+        "Application",
     ),
 }  # fmt: skip
 """Field of a `where` → all that a log can say there."""
@@ -160,6 +162,18 @@ def _exceptions(rule: Rule, now: int) -> Iterator[Remark]:
 def remarks(rules: Sequence[Rule], now: int) -> list[tuple[Rule, Remark]]:
     """All that there is to say about these rules."""
     return [(rule, remark) for rule in rules for remark in lint(rule, now)] + list(blinded(rules, now))
+
+
+def suppression_remarks(one: Suppression, rules: Iterable[str], now: int) -> Iterator[Remark]:
+    """Remarks about a suppression. rules: ids of all rules there are."""
+    known = list(rules)
+    for pattern in one.rule or ():
+        if not any(glob([pattern]).fullmatch(name) for name in known):
+            close = difflib.get_close_matches(pattern, known, 1)
+            told = f"; did you mean '{close[0]}'?" if close else ""
+            yield Remark(("rule",), f"suppress.rule: no rule has the id '{pattern}'{told}")
+    if one.until <= now:
+        yield Remark(("until",), f"suppress: ended on {iso(one.until)} ({one.owner}): take it out", error=False)
 
 
 def blinded(rules: Iterable[Rule], now: int) -> Iterator[tuple[Rule, Remark]]:

@@ -11,7 +11,8 @@ from pydantic_core import ErrorDetails
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from detector.core.document import document_key, explain, fields_at, load_yaml, locate, plain, quoted
-from detector.core.rule import KINDS, Rule, RuleBase
+from detector.core.rule import KINDS, Model, Rule
+from detector.core.suppression import Suppression
 from detector.errors import Problem, RuleFileError
 
 
@@ -33,47 +34,92 @@ class Located:
         return locate(self.node, path)[0]
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """All that rule files say."""
+
+    rules: list[Located]
+    suppressions: list[tuple[Suppression, Problem]]
+    """Each with its place, as a problem without a message."""
+
+
 def read_rules(files: Mapping[str, str]) -> list[Rule]:
     """The rules of these files (name → text), sorted by id. Raises RuleFileError with all problems of all files."""
-    return [located.rule for located in read_located(files)]
+    return [located.rule for located in read_written(files).rules]
 
 
-def read_located(files: Mapping[str, str]) -> list[Located]:
-    """The same, and where each is written."""
+def read_written(files: Mapping[str, str]) -> Written:
+    """The rules, suppressions, and where each is written. Raises RuleFileError."""
     problems: list[Problem] = []
     found: list[Located] = []
+    suppressions: list[tuple[Suppression, Problem]] = []
     where: dict[str, str] = {}
     for name, text in files.items():
-        for node, rule in _rules_of(name, text, problems):
+        document = _document(name, text, problems)
+        for node, rule in _rules_of(name, document, problems):
             if rule.id in where:
                 problems.append(
                     _at(name, node, "id", f"two rules with one id: '{rule.id}' is already at {where[rule.id]}")
                 )
             where.setdefault(rule.id, f"{name}:{_line(node)}")
             found.append(Located(rule, name, node))
+        suppressions += _suppressions_of(name, document, problems)
     if problems:
         raise RuleFileError(problems)
-    return sorted(found, key=lambda located: located.rule.id)
+    return Written(sorted(found, key=lambda located: located.rule.id), suppressions)
 
 
-def _rules_of(name: str, text: str, problems: list[Problem]) -> Iterable[tuple[Any, Rule]]:
+LISTS = {"rules": "rule (id, title, ...)", "suppress": "suppression (rule, until, owner, ...)"}
+"""What a rule file has → what stands in the list under it."""
+
+
+def _document(name: str, text: str, problems: list[Problem]) -> CommentedMap:
+    """A rule file; without what is wrong in it, which is told."""
     document = load_yaml(name, text, problems)
     if document is None:
         if not problems or problems[-1].file != name:
             problems.append(Problem(name, 1, 1, "expected a list under 'rules', got an empty file"))
-        return
-    if not isinstance(document, CommentedMap) or not isinstance(document.get("rules"), CommentedSeq):
+        return CommentedMap()
+    if not isinstance(document, CommentedMap) or not set(document) & set(LISTS):
         problems.append(Problem(name, *locate(document, ["rules"]), "rules: expected a list of rules"))
-        return
+        return CommentedMap()
     problems.extend(
-        Problem(name, *document_key(document, key), f"{key}: unknown field; a rule file has only 'rules'")
-        for key in set(document) - {"rules"}
+        Problem(name, *document_key(document, key), f"{key}: unknown field; a rule file has only {_listed(LISTS)}")
+        for key in set(document) - set(LISTS)
     )
-    for number, node in enumerate(document["rules"]):
-        if not isinstance(node, CommentedMap):
-            place = locate(document, ["rules", number])
-            problems.append(Problem(name, *place, f"expected a rule (id, title, ...), got {quoted(node)}"))
-            continue
+    return document
+
+
+def _listed(words: Iterable[str]) -> str:
+    return " and ".join(f"'{word}'" for word in words)
+
+
+def _nodes(name: str, document: CommentedMap, key: str, problems: list[Problem]) -> Iterable[CommentedMap]:
+    """The mappings in one of a file's lists."""
+    nodes = document.get(key, ())
+    if not isinstance(nodes, CommentedSeq | tuple):
+        problems.append(Problem(name, *locate(document, [key]), f"{key}: expected a list of {key}"))
+        return
+    for number, node in enumerate(nodes):
+        if isinstance(node, CommentedMap):
+            yield node
+        else:
+            place = locate(document, [key, number])
+            problems.append(Problem(name, *place, f"expected a {LISTS[key]}, got {quoted(node)}"))
+
+
+def _suppressions_of(
+    name: str, document: CommentedMap, problems: list[Problem]
+) -> Iterable[tuple[Suppression, Problem]]:
+    for node in _nodes(name, document, "suppress", problems):
+        try:
+            yield Suppression.model_validate(plain(node)), Problem(name, *locate(node, []), "")
+        except ValidationError as error:
+            problems.extend(_problem(name, node, one, Suppression) for one in error.errors(include_url=False))
+
+
+def _rules_of(name: str, document: CommentedMap, problems: list[Problem]) -> Iterable[tuple[Any, Rule]]:
+    for node in _nodes(name, document, "rules", problems):
         rule = _rule_of(name, node, problems)
         if rule is not None:
             yield node, rule
@@ -106,7 +152,7 @@ def _first_causes(details: list[ErrorDetails]) -> list[ErrorDetails]:
     ]
 
 
-def _problem(name: str, node: CommentedMap, detail: ErrorDetails, model: type[RuleBase]) -> Problem:
+def _problem(name: str, node: CommentedMap, detail: ErrorDetails, model: type[Model]) -> Problem:
     message = explain(detail, fields_at(model, detail["loc"]))
     path: Sequence[int | str] = detail["loc"]
     if detail["type"] == "extra_forbidden":

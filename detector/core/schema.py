@@ -11,22 +11,26 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from detector.core.rule import Rule
+from detector.core.suppression import Suppression
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def rule_file_schema() -> dict[str, Any]:
     """Of a whole file."""
-    item = TypeAdapter[Any](Rule).json_schema()
-    known = item.pop("$defs", {})
+    item, quiet = TypeAdapter[Any](Rule).json_schema(), Suppression.model_json_schema()
+    known = item.pop("$defs", {}) | quiet.pop("$defs", {})
     item.pop("discriminator", None)  # no word of JSON Schema
     return {
         "$schema": DRAFT,
         "title": "bucketwatch rules",
         "type": "object",
         "additionalProperties": False,
-        "required": ["rules"],
-        "properties": {"rules": {"type": "array", "items": _as_written(item)}},
+        "minProperties": 1,
+        "properties": {
+            "rules": {"type": "array", "items": _as_written(item)},
+            "suppress": {"type": "array", "items": _as_written(quiet)},
+        },
         "$defs": _as_written(known),
     }
 

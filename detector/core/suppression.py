@@ -1,0 +1,62 @@
+"""Suppressions: findings that page nobody until a time, with owner and reason. Part of rule files. Pure.
+
+What is suppressed is counted, journalled and told in numbers all the same; it is only not sent, and not answered.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from typing import Annotated, Any, Self
+
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+
+from detector.core.fields import UNITS, Model, Texts
+from detector.core.finding import Finding
+from detector.core.times import epoch
+
+
+def ends_at(value: object) -> int:
+    """Epoch seconds from which something no longer holds: a time, or the end of a day (UTC)."""
+    if isinstance(value, datetime):
+        return int((value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp())
+    if isinstance(value, date):
+        return int(datetime(value.year, value.month, value.day, tzinfo=UTC).timestamp()) + UNITS["d"]
+    if isinstance(value, str) and (second := epoch(value)) is not None:
+        return second + (UNITS["d"] if len(value) == len("2026-05-01") else 0)
+    msg = f"expected a day such as 2026-05-01 or a time such as 2026-05-01T09:00:00Z, got {value!r}"
+    raise ValueError(msg)
+
+
+Until = Annotated[Any, BeforeValidator(ends_at), WithJsonSchema({"type": "string"})]
+
+
+class Suppression(Model):
+    """Findings that page nobody. All given fields must hold; a list means "any of"; globs are allowed."""
+
+    rule: Texts | None = None
+    group: Texts | None = None
+    alert: Texts | None = None
+    until: Until
+    owner: Annotated[str, Field(min_length=1, max_length=200)]
+    reason: Annotated[str, Field(min_length=1, max_length=1000)]
+
+    @model_validator(mode="after")
+    def _names_something(self) -> Self:
+        if not any((self.rule, self.group, self.alert)):
+            raise ValueError("expected rule, group or alert: what is suppressed")
+        return self
+
+    def holds(self, finding: Finding, now: int) -> bool:
+        """Whether a finding pages nobody now (epoch seconds)."""
+        from detector.core.select import glob
+
+        ids = (finding.finding_id, *finding.alert_ids)
+        named = ((self.rule, (finding.rule_id,)), (self.group, finding.group.values()), (self.alert, ids))
+        return now < self.until and all(
+            patterns is None or any(glob(patterns).fullmatch(text) for text in texts) for patterns, texts in named
+        )
+
+    def told(self) -> dict[str, Any]:
+        """As the journal says it."""
+        given = {name: list(texts) for name in ("rule", "group", "alert") if (texts := getattr(self, name))}
+        return given | {"owner": self.owner, "reason": self.reason, "until": self.until}
