@@ -11,13 +11,13 @@
    - It reads within [0, size) and writes within the buffers it was given; it keeps nothing. All loops are bounded by
      `size`, recursion by `nesting`.
 */
-#include "_kernel.h"
+#include "_alike.h"
 
 enum { ODD = -1, FULL = -2 };                                  /* FULL: more records than there is room for */
 enum { OBJECT, TEXT, RAW, NUMBER, ARRAY };                     /* kinds of a member */
 enum { FORM_FILE, FORM_ARRAY, FORM_LINES };                    /* {"Records": […]}, […], one object a line */
 enum { HASH = 2, TIME = 4 };                                   /* what is asked of a column, besides ENCODE */
-enum { DEEPEST = 512 };
+enum { DEEPEST = 512, PATTERNS = 4, HOPE = 16 };
 
 /* A member that is looked for. The children of a member follow one another. For the elements of an array `key_length`
    is the index. column: -1 for objects; an array's column holds its length. */
@@ -25,8 +25,13 @@ typedef struct {
     int32_t kind, key_at, key_length, column, first_child, children;
 } Member;
 
+/* patterns: the ways in which records were written lately, the last first: what is read in full is noted there. hope: that
+   the next record is alike to one of them; where hardly any is, few are tried. */
 typedef struct {
-    const uint8_t *data, *end;
+    Json json;
+    int32_t hope;
+    Pattern *patterns[PATTERNS];
+    int32_t shifts[MOST_TOKENS + 1];
     const Member *members;
     int32_t member_count, columns;
     const uint8_t *keys;
@@ -36,142 +41,21 @@ typedef struct {
     int64_t longest;
 } Walk;
 
-/* ---- JSON: each function reads on from `at`, and returns where it ended, or NULL if it did not find what it should ---- */
-
-static inline Place space(Place at, Place end) {
-    while (at < end && *at <= ' ') {
-        if (*at != ' ' && *at != '\n' && *at != '\r' && *at != '\t') break;
-        at++;
-    }
-    return at;
-}
-
-static inline int is_hex(uint8_t c) { return (c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'f'); }
-
-static inline int is_digit(Place at, Place end) { return at < end && *at >= '0' && *at <= '9'; }
-
-/* The next quote, backslash or control character; `end` if there is none. */
-static inline Place end_of_run(Place at, Place end) {
-#ifdef __SSE2__
-    const __m128i quote = _mm_set1_epi8('"'), slash = _mm_set1_epi8('\\'), control = _mm_set1_epi8(0x1f);
-    for (; end - at >= 16; at += 16) {
-        __m128i x = _mm_loadu_si128((const __m128i *)at);
-        __m128i hit = _mm_or_si128(_mm_or_si128(_mm_cmpeq_epi8(x, quote), _mm_cmpeq_epi8(x, slash)),
-                                   _mm_cmpeq_epi8(_mm_min_epu8(x, control), x));
-        int mask = _mm_movemask_epi8(hit);
-        if (mask) return at + __builtin_ctz((unsigned)mask);
-    }
-#endif
-    while (at < end && *at != '"' && *at != '\\' && *at >= 0x20) at++;
-    return at;
-}
-
-/* A text with a backslash at `at`: after its closing quote. */
-static Place escaped_text(Place at, Place end) {
-    while (at < end && *at != '"') {
-        if (*at != '\\') return NULL; /* a control character */
-        int64_t length = end - at >= 2 && at[1] == 'u' ? 6 : 2;
-        if (end - at < length || !memchr("\"\\/bfnrtu", at[1], 9)) return NULL;
-        for (int i = 2; i < length; i++)
-            if (!is_hex(at[i])) return NULL;
-        at = end_of_run(at + length, end);
-    }
-    return at < end ? at + 1 : NULL;
-}
-
-/* From after an opening quote to after the closing one. escaped: whether there is a backslash in between. */
-static inline Place text(Place at, Place end, int *escaped) {
-    at = end_of_run(at, end);
-    *escaped = at < end && *at != '"';
-    if (!*escaped) return at < end ? at + 1 : NULL;
-    return escaped_text(at, end);
-}
-
-static Place digits(Place at, Place end) {
-    if (!is_digit(at, end)) return NULL;
-    while (is_digit(at, end)) at++;
-    return at;
-}
-
-static Place number(Place at, Place end) {
-    if (at < end && *at == '-') at++;
-    at = at < end && *at == '0' ? at + 1 : digits(at, end);
-    if (at && at < end && *at == '.') at = digits(at + 1, end);
-    if (at && at < end && (*at == 'e' || *at == 'E')) {
-        at++;
-        if (at < end && (*at == '+' || *at == '-')) at++;
-        at = digits(at, end);
-    }
-    return at;
-}
-
-static Place word(Place at, Place end, const char *expected, int length) {
-    return end - at < length || memcmp(at, expected, (size_t)length) ? NULL : at + length;
-}
-
-/* From after a member's opening quote to its value. */
-static inline Place to_value(Place at, Place end) {
-    at = space(at, end);
-    return at < end && *at == ':' ? space(at + 1, end) : NULL;
-}
-
-/* From after a member or an element to the next one, or after `closing`; `more` tells which. */
-static inline Place to_next(Place at, Place end, char closing, int *more) {
-    at = space(at, end);
-    if (at >= end) return NULL;
-    *more = *at == ',';
-    return *more ? space(at + 1, end) : *at == closing ? at + 1 : NULL;
-}
-
-/* Any value. left: how many levels it may have. */
-static Place value(Place at, Place end, int32_t left) {
-    int more, escaped;
-    if (at >= end) return NULL;
-    switch (*at) {
-    case '"':
-        return text(at + 1, end, &escaped);
-    case '{':
-        if (left <= 0) return NULL;
-        at = space(at + 1, end);
-        if (at < end && *at == '}') return at + 1;
-        do {
-            if (at >= end || *at != '"') return NULL;
-            at = text(at + 1, end, &escaped);
-            if (!at || !(at = to_value(at, end)) || at >= end) return NULL;
-            at = *at == '"' ? text(at + 1, end, &escaped) : value(at, end, left - 1);
-            if (!at || !(at = to_next(at, end, '}', &more))) return NULL;
-        } while (more);
-        return at;
-    case '[':
-        if (left <= 0) return NULL;
-        at = space(at + 1, end);
-        if (at < end && *at == ']') return at + 1;
-        do {
-            if (!(at = value(at, end, left - 1)) || !(at = to_next(at, end, ']', &more))) return NULL;
-        } while (more);
-        return at;
-    case 't':
-        return word(at, end, "true", 4);
-    case 'f':
-        return word(at, end, "false", 5);
-    case 'n':
-        return word(at, end, "null", 4);
-    default:
-        return number(at, end);
-    }
-}
-
 /* ---- wanted members ---- */
 
-static inline void put(Walk *w, const Member *member, int64_t start, int64_t stop) {
-    Slice *slice = &w->slices[member->column * w->room + w->row];
-    slice->start = (int32_t)start;
-    slice->stop = (int32_t)stop;
+/* From start to stop, now that so many tokens are read; `before` of them come before. */
+static inline Span span(const Json *j, Place start, Place stop, int32_t before) {
+    return (Span){(int32_t)(start - j->data), (int32_t)(stop - j->data), before, j->count};
+}
+
+static inline void put(Walk *w, const Member *member, Span span) {
+    w->slices[member->column * w->room + w->row] = (Slice){span.start, span.stop};
+    w->patterns[0]->spans[member->column] = span;
 }
 
 /* A member, and all below it, is not there: of a name that comes twice the last counts. */
 static void forget(Walk *w, const Member *member) {
-    if (member->column >= 0) put(w, member, -1, -1);
+    if (member->column >= 0) put(w, member, (Span){-1, -1, -1, -1});
     for (int32_t i = 0; i < member->children; i++) forget(w, &w->members[member->first_child + i]);
 }
 
@@ -198,7 +82,7 @@ static inline const Member *called(const Walk *w, const Member *member, uint64_t
 static Place wanted(Walk *w, const Member *member, Place at, int32_t left);
 
 static Place object(Walk *w, const Member *member, Place at, int32_t left) {
-    Place end = w->end;
+    Place end = w->json.end;
     uint64_t marks = 0;
     int32_t hint = 0;
     int more, escaped;
@@ -214,15 +98,15 @@ static Place object(Walk *w, const Member *member, Place at, int32_t left) {
         if (!at || escaped) return NULL; /* an escaped name may be any */
         const Member *child = called(w, member, marks, key, at - 1 - key, &hint);
         if (!(at = to_value(at, end))) return NULL;
-        at = child ? wanted(w, child, at, left - 1) : value(at, end, left - 1);
+        at = child ? wanted(w, child, at, left - 1) : value(&w->json, at, left - 1);
         if (!at || !(at = to_next(at, end, '}', &more))) return NULL;
     } while (more);
     return at;
 }
 
 static Place array(Walk *w, const Member *member, Place at, int32_t left) {
-    Place end = w->end;
-    int64_t length = 0;
+    Place end = w->json.end;
+    int32_t length = 0;
     int more = 1;
     if (left <= 0 || at >= end || *at != '[') return NULL;
     at = space(at + 1, end);
@@ -233,54 +117,103 @@ static Place array(Walk *w, const Member *member, Place at, int32_t left) {
     while (more) {
         if (at >= end || *at != '{') return NULL;
         at = length < member->children ? wanted(w, &w->members[member->first_child + length], at, left - 1)
-                                       : value(at, end, left - 1);
+                                       : value(&w->json, at, left - 1);
         if (!at || !(at = to_next(at, end, ']', &more))) return NULL;
         length++;
     }
-    put(w, member, length, length);
+    put(w, member, (Span){length, length, -1, -1});
     return at;
 }
 
 /* A value that is looked for. */
 static Place wanted(Walk *w, const Member *member, Place at, int32_t left) {
-    Place start = at, end = w->end;
+    Json *j = &w->json;
+    Place start = at;
+    int32_t before = j->count;
     int escaped;
-    if (at >= end) return NULL;
+    if (at >= j->end) return NULL;
     if (member->children || *at == 'n') forget(w, member);
-    if (*at == 'n') return word(at, end, "null", 4);
+    if (*at == 'n') return word(at, j->end, "null", 4);
     switch (member->kind) {
     case OBJECT:
         return object(w, member, at, left);
     case ARRAY:
         return array(w, member, at, left);
     case TEXT:
-        if (*at != '"' || !(at = text(at + 1, end, &escaped))) return NULL;
-        put(w, member, start + 1 - w->data, escaped ? -(at - 1 - w->data) : at - 1 - w->data);
+        if (*at != '"' || !(at = content(j, at + 1, &escaped))) return NULL;
+        Span where = span(j, start + 1, at - 1, before);
+        if (escaped) where.stop = -where.stop, w->patterns[0]->plain = 0;
+        put(w, member, where);
         return at;
     case NUMBER:
-        at = number(at, end);
+        at = amount(j, at);
         break;
     default:
-        at = value(at, end, left);
+        at = value(j, at, left);
     }
-    if (at) put(w, member, start - w->data, at - w->data);
+    if (at) put(w, member, span(j, start, at, before));
     return at;
 }
 
-/* One record; the first member is the record itself. */
+/* A record, read in full and noted as the first pattern; the first member is the record itself. */
+static Place learned(Walk *w, Place at) {
+    Json *j = &w->json;
+    Pattern *p = w->patterns[0];
+    Place start = at;
+    j->tokens = p->tokens;
+    j->count = p->varying = 0;
+    p->plain = 1;
+    forget(w, w->members);
+    if (!(at = object(w, w->members, at, w->nesting))) return NULL;
+    put(w, w->members, span(j, start, at, 0));
+    p->start = (int32_t)(start - j->data);
+    p->stop = (int32_t)(at - j->data);
+    p->count = j->count;
+    p->plain &= j->count <= MOST_TOKENS;
+    return at;
+}
+
+/* A record that is alike to a pattern, which becomes the first; NULL for any other, and the first is the one to give up. */
+static Place recognized(Walk *w, Place at) {
+    Place stop = NULL;
+    int32_t i = w->hope > 0 || w->row % HOPE == 0 ? 0 : PATTERNS;
+    while (i < PATTERNS && !(stop = alike(&w->json, w->patterns[i], at, w->shifts))) i++;
+    w->hope += stop ? 2 * (w->hope < HOPE) : -(w->hope > 0);
+    if (!stop) i = PATTERNS - 1;
+    Pattern *p = w->patterns[i];
+    memmove(w->patterns + 1, w->patterns, (size_t)i * sizeof p);
+    w->patterns[0] = p;
+    for (int32_t c = 0; stop && c < w->columns; c++) {
+        Span span = p->spans[c];
+        int32_t before = span.from < 0 ? 0 : w->shifts[span.from], after = span.from < 0 ? 0 : w->shifts[span.until];
+        w->slices[c * w->room + w->row] = (Slice){span.start + before, span.stop + after};
+    }
+    return stop;
+}
+
 static Place record(Walk *w, Place at) {
     Place start = at;
-    forget(w, w->members);
-    at = object(w, w->members, at, w->nesting);
+    at = recognized(w, start);
+    if (!at) at = learned(w, start);
     if (!at || at - start > w->longest) return NULL;
-    put(w, w->members, start - w->data, at - w->data);
     w->row++;
     return at;
 }
 
+/* Room for patterns, none of which is known yet; NULL if there is no memory. It is to be freed. */
+static Pattern *prepare(Walk *w) {
+    w->hope = HOPE / 2;
+    Pattern *patterns = calloc(PATTERNS, sizeof *patterns + (size_t)w->columns * sizeof(Span));
+    for (int32_t i = 0; patterns && i < PATTERNS; i++) {
+        w->patterns[i] = &patterns[i];
+        patterns[i].spans = (Span *)(patterns + PATTERNS) + (int64_t)i * w->columns;
+    }
+    return patterns;
+}
+
 /* The whole document: how many records it has, ODD or FULL. */
 static int64_t records(Walk *w, int form) {
-    Place end = w->end, at = space(w->data, end);
+    Place end = w->json.end, at = space(w->json.data, end);
     int more = 1, escaped;
     if (form == FORM_FILE) {
         if (at >= end || *at != '{') return ODD;
@@ -331,19 +264,20 @@ static int64_t epoch(Place at, int64_t length) {
 
 static int columns(const Walk *w, const uint8_t *asked, uint64_t seed, int32_t *codes, int32_t *firsts,
                    int32_t *counts, uint64_t *hashes, int64_t *times) {
+    Place data = w->json.data;
     Table table = table_for(w->row, seed);
     if (!table.codes) return 0;
     for (int32_t c = 0; c < w->columns; c++) {
         const Slice *slices = w->slices + c * w->room;
         if (asked[c] & ENCODE) {
-            counts[c] = encode(w->data, slices, w->row, &table, codes + c * w->room, firsts + c * w->room);
+            counts[c] = encode(data, slices, w->row, &table, codes + c * w->room, firsts + c * w->room);
         }
         if (asked[c] & HASH)
             for (int64_t row = 0; row < w->row; row++)
-                hashes[row] = slices[row].start < 0 ? 0 : xxh64(w->data + slices[row].start, length_of(slices[row]), 0);
+                hashes[row] = slices[row].start < 0 ? 0 : xxh64(data + slices[row].start, length_of(slices[row]), 0);
         if (asked[c] & TIME)
             for (int64_t row = 0; row < w->row; row++)
-                times[row] = slices[row].start < 0 ? -1 : epoch(w->data + slices[row].start, length_of(slices[row]));
+                times[row] = slices[row].start < 0 ? -1 : epoch(data + slices[row].start, length_of(slices[row]));
     }
     free(table.codes);
     return 1;
@@ -352,7 +286,7 @@ static int columns(const Walk *w, const uint8_t *asked, uint64_t seed, int32_t *
 /* ---- Python ---- */
 
 static int fits(const Walk *w, const Py_buffer *members, const Py_buffer *keys, const Py_buffer *asked) {
-    if (w->end - w->data > INT32_MAX || w->nesting > DEEPEST || w->member_count < 1 || w->room > INT32_MAX) return 0;
+    if (w->json.end - w->json.data > INT32_MAX || w->nesting > DEEPEST || w->member_count < 1 || w->room > INT32_MAX) return 0;
     if (members->len % (Py_ssize_t)sizeof(Member) || w->members[0].column < 0) return 0;
     for (int32_t i = 0; i < w->member_count; i++) {
         const Member *m = &w->members[i];
@@ -380,8 +314,8 @@ static PyObject *py_read(PyObject *self, PyObject *arguments) {
         return NULL;
     int64_t found = ODD;
     int done = 1;
-    w.data = data.buf;
-    w.end = w.data + data.len;
+    w.json.data = data.buf;
+    w.json.end = w.json.data + data.len;
     w.members = members.buf;
     w.member_count = (int32_t)(members.len / (Py_ssize_t)sizeof(Member));
     w.columns = (int32_t)asked.len;
@@ -396,8 +330,11 @@ static PyObject *py_read(PyObject *self, PyObject *arguments) {
         done = 0;
     } else {
         Py_BEGIN_ALLOW_THREADS
-        found = records(&w, form);
+        Pattern *patterns = prepare(&w);
+        done = patterns != NULL;
+        if (done) found = records(&w, form);
         if (found > 0) done = columns(&w, asked.buf, seed, codes.buf, firsts.buf, counts.buf, hashes.buf, times.buf);
+        free(patterns);
         Py_END_ALLOW_THREADS
         if (!done) PyErr_NoMemory();
     }
