@@ -32,13 +32,14 @@ export NODE_EXTRA_CA_CERTS ?= $(firstword $(wildcard /etc/ssl/certs/ca-certifica
 endif
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint bench soak lock clean python
+.PHONY: help demo test lint bench bench-detection soak lock clean python
 
 help:
 	@echo "make demo    watch a theft being caught: sets everything up, then runs for under a minute"
 	@echo "make test    set everything up, lint, check types and layers, run all tests"
 	@echo "make lint    the checks of make test without the tests"
 	@echo "make bench   measure speed beside its peers, up to an hour; less with BENCH='--records 100000 --lines 100000'"
+	@echo "make bench-detection   what is caught, at what price: under an hour; BENCH=--quick for a few minutes"
 	@echo "make soak    look for faults for MINUTES=30: fuzzing, mutants, laws with new examples, kills"
 	@echo "make lock    write uv.lock anew after a change in pyproject.toml"
 	@echo "make clean   remove .venv, .tools and all caches in this folder"
@@ -60,6 +61,10 @@ lint: .venv/.test
 # The peers live in an environment of their own (.bench/.venv, a git-ignored folder); program and tests never see them.
 bench: .bench/.venv/.synced
 	.bench/.venv/bin/python -m bench $(BENCH)
+
+# What is caught, on organisations nobody has tuned on; it needs no peers but River, which is installed anyway.
+bench-detection: .venv/.test
+	$(BIN)/python -m bench.detection $(BENCH)
 
 # Fuzzer and tests together, in an environment of their own (.soak/.venv); what it learns is kept in .soak, too.
 MINUTES := 30

@@ -68,7 +68,7 @@ KINDS = (
     Kind("contractor", 0.26, 3, habits.contractor, "home", "raw"),
     Kind("analyst", 0.18, 2, habits.analyst, "office", "tables datasets raw", "cli"),
     Kind("scientist", 0.11, 1, habits.scientist, "vpn", "datasets raw models", "cli"),
-    Kind("trainer", 0.045, 1, habits.trainer, "vpc", "datasets datasets"),
+    Kind("trainer", 0.04, 1, habits.trainer, "vpc", "datasets datasets"),
     Kind("spot-trainer", 0.02, 0, habits.trainer, "spot", "datasets datasets"),
     Kind("nightly-etl", 0.012, 1, habits.nightly, "vpc", "raw datasets"),
     Kind("glue-job", 0.04, 0, habits.glue, "vpc", "tables"),
@@ -129,7 +129,7 @@ class Organisation:
 
     def _company(self) -> Company:
         teams = TEAMS[: max(2, min(len(TEAMS), self.shape.roles // 20))]
-        per_day = int(max(4_000, min(24_000, self.shape.roles * 60)))
+        per_day = int(max(6_000, min(12_000, self.shape.roles * 60)))
         places = {kind: tuple(self._places(teams, kind)) for kind in ENDINGS}
         return Company(
             **places,

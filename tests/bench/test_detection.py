@@ -1,0 +1,71 @@
+"""The bench of detection: its statistics against known values, its thresholds, and one small trial end to end."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bench.detection.figures import share, wilson
+from bench.detection.peers import DAY, Table, alerts, threshold, z_score
+from bench.detection.trials import Trial, run
+from replay.drill.organisation import Shape
+
+
+@pytest.mark.parametrize(
+    ("caught", "of", "low", "high"),
+    [
+        (0, 10, 0.0, 0.2775),
+        (10, 10, 0.7225, 1.0),
+        (54, 75, 0.6097, 0.8094),
+        (15, 148, 0.0624, 0.1605),
+        (1, 1, 0.2065, 1.0),
+    ],
+)
+def test_wilson_against_published_values(caught, of, low, high):
+    """15 of 148: Newcombe (1998), table I; the others by the same formula with pencil and paper."""
+    assert wilson(caught, of) == pytest.approx((low, high), abs=1e-3)
+
+
+def test_a_share_is_said_with_its_interval():
+    assert share(54, 75) == "54 of 75 (72 %, 61 to 81)"
+    assert share(0, 0) == "none"
+
+
+def table(days, maxima):
+    """One pane a role and day with this score, after a week of nothing."""
+    pane = np.array([(7 + day) * DAY for day in range(days) for _ in range(len(maxima))])
+    role = np.tile(np.arange(len(maxima)), days)
+    return Table(pane, role, np.zeros((len(pane), 6)), np.full(len(pane), -1), [], 0), np.tile(maxima, days).astype(
+        float
+    )
+
+
+def test_a_threshold_costs_what_was_asked_for_where_it_was_set():
+    """100 roles, 10 days: at 3 a day per 1,000 three alerts in all."""
+    rng = np.random.default_rng(1)
+    one, _ = table(10, np.zeros(100))
+    scores = rng.random(1000)
+    _, false = alerts(one, scores, threshold([(one, scores)], 3))
+    assert false == 3
+
+
+def test_a_z_score_rises_where_a_role_reads_far_more_than_it_does():
+    one, _ = table(20, np.zeros(1))
+    one.figures[:, 1] = 10
+    one.figures[-1, 1] = 5_000
+    scores = z_score("objects")(one)
+    assert scores[-1] > 10
+    assert scores[:-1].max() < 1
+
+
+def test_a_trial_counts_every_page_and_every_theft():
+    """The fixed rule catches smash and grab, and nothing else of these."""
+    result = run(Trial("t", 1, Shape(12, 4), ("smash_and_grab", "office_drip"), (1.0, 10.0), 2))
+    smash, slow = result.thefts["fixed"]
+    assert (smash.kind, smash.by is not None, slow.by) == ("smash_and_grab", True, None)
+    assert 10_000 <= smash.lost["at once"] <= smash.lost["EventBridge"] <= smash.lost["S3 files"] <= smash.objects
+    assert slow.lost["S3 files"] == slow.objects
+    assert result.false["fixed"] == 0
+    assert result.pages["fixed"] >= 1
+    assert set(result.thefts) == {"fixed", "rules", "model 1", "model 10", "all 1", "all 10"}
+    assert result.principal_days > 2 * 12
