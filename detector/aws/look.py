@@ -36,6 +36,7 @@ QUESTIONS: dict[str, Question] = {
     "events:list_rule_names_by_target": Question("events:ListRuleNamesByTarget", pages=True),
     "kms:describe_key": Question("kms:DescribeKey"),
     "s3:delete_object": Question("s3:DeleteObject"),
+    "s3:get_bucket_encryption": Question("s3:GetEncryptionConfiguration"),
     "s3:get_bucket_logging": Question("s3:GetBucketLogging"),
     "s3:get_bucket_notification_configuration": Question("s3:GetBucketNotification"),
     "s3:get_object": Question("s3:GetObject"),
@@ -72,6 +73,7 @@ ABSENT = frozenset(
         "NotFoundException",
         "QueueDoesNotExist",
         "ResourceNotFoundException",
+        "ServerSideEncryptionConfigurationNotFoundError",
         "TrailNotFoundException",
     }
 )

@@ -114,7 +114,7 @@ def _asks_aws(subject: Subject) -> bool:
 
 def _of_aws(subject: Subject, look: Look, clock: Callable[[], float]) -> Iterator[Result]:
     """What AWS is asked. Without an identity nothing else is."""
-    from detector.doctor import account, edges, logs, queue, trails, ways
+    from detector.doctor import account, edges, encryption, logs, queue, trails, ways
     from detector.doctor.result import Result
 
     who = account.identity(look)
@@ -135,6 +135,7 @@ def _of_aws(subject: Subject, look: Look, clock: Callable[[], float]) -> Iterato
             ("coverage", lambda: trails.coverage(subject, look, partition)),
             ("loops", lambda: trails.loops(subject, look, partition)),
             ("two-logs", lambda: trails.two_logs(subject, look, partition)),
+            ("encryption", lambda: encryption.encryption(subject, look)),
         ]
     checks += [
         ("canary", lambda: edges.canaries(subject, look)),

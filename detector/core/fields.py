@@ -85,4 +85,4 @@ class Levels(tuple[Level, ...]):  # noqa: SLOT001  a tuple with slots cannot hol
 class Model(BaseModel):
     """Base of all models of files that people write: unknown fields are mistakes, values are not guessed at."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)

@@ -30,6 +30,7 @@ class World:
         self.logs, self.voice = aws.name("logs"), aws.name("ml-voice")
         for bucket in (self.logs, self.voice):
             self.s3.create_bucket(Bucket=bucket)
+        self.encrypt("arn:aws:kms:us-east-1:111122223333:key/0b8e", bucket_keys=False)
         self._queue()
         self.topic = self.sns.create_topic(Name=aws.name("alerts"))["TopicArn"]
         self.sns.subscribe(TopicArn=self.topic, Protocol="sqs", Endpoint=self.arn(self.dead))
@@ -42,6 +43,11 @@ class World:
         self.trail.start_logging(Name=self.name)
         self.select(self.object_selector())
         self.deliver()
+
+    def encrypt(self, key: str, *, bucket_keys: bool) -> None:
+        default = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key}
+        rule = {"ApplyServerSideEncryptionByDefault": default, "BucketKeyEnabled": bucket_keys}
+        self.s3.put_bucket_encryption(Bucket=self.voice, ServerSideEncryptionConfiguration={"Rules": [rule]})
 
     def _queue(self) -> None:
         self.dead = self.sqs.create_queue(
@@ -140,8 +146,13 @@ def test_where_all_is_well_there_is_no_problem(world):
     fine = {r.check for r in results if r.status == "ok"}
     assert fine >= {
         "rules", "identity", "clock", "queue", "dead-letters", "notices", "logs", "cost", "trails", "coverage", "loops",
-        "state", "journal", "alerts", "response",
+        "state", "journal", "alerts", "response", "encryption",
     }  # fmt: skip
+
+
+def test_bucket_keys_that_leave_few_decrypts_are_warned_about(world):
+    world.encrypt("arn:aws:kms:us-east-1:111122223333:key/0b8e", bucket_keys=True)
+    assert "encryption: has S3 Bucket Keys on: KMS Decrypts are few and name the bucket only" in world.told("warn")
 
 
 def test_the_cost_is_estimated_from_a_days_files(world):
