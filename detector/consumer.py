@@ -48,7 +48,7 @@ from detector.daily import Daily
 from detector.daily import Memory as DailyMemory
 from detector.drain import Drain, Hurry
 from detector.edges import Edges
-from detector.errors import EdgeError, InputError, RuleFileError, StateError
+from detector.errors import EdgeError, InputError, StateError
 from detector.hourly import Memory as HourlyMemory
 from detector.intake import Fetching, Intake
 from detector.logs.limits import LIMITS
@@ -347,7 +347,7 @@ class Consumer:
             return None
         try:
             return read_book(msgspec.msgpack.decode(parts["rules"], type=dict[str, str]))
-        except (msgspec.MsgspecError, RuleFileError) as error:
+        except (msgspec.MsgspecError, InputError) as error:
             self._say("rules_of_checkpoint_unreadable", error=str(error))
             return None
 

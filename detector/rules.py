@@ -8,16 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from detector.errors import InputError, UnreadablePathError
+from detector.errors import EdgeError, InputError, UnreadablePathError
 
 if TYPE_CHECKING:
     from detector.core.rule import Rule
     from detector.core.suppression import Suppression
+    from detector.source import Files
 
 LOOK = 1.0
 """Seconds between looks at whether rule files changed."""
 SETTLED = 2.0
 """Seconds that changed files must have stood still before they are read: who writes them may not be done."""
+
+OFTEN = 60.0
+"""Seconds between looks at the registry of decoys."""
+OF_REGISTRY = "decoys:"
+"""Beginning of the names under which a rulebook keeps the texts of the registry."""
 
 SUFFIXES = (".yaml", ".yml")
 
@@ -53,50 +59,97 @@ class Rulebook:
 
 
 def read_book(files: Mapping[str, str]) -> Rulebook:
-    """The rules that these texts say. Raises RuleFileError with every mistake."""
+    """The rules that these texts say. Raises RuleFileError with every mistake, InputError for the registry's."""
+    from detector.core.kinds.decoy import DecoyRule
     from detector.core.rulefile import read_written
+    from detector.decoy.registry import standing
 
-    written = read_written(files)
-    rules = tuple(located.rule for located in written.rules)
-    return Rulebook(rules, dict(files), tuple(one for one, _ in written.suppressions))
+    registry = {name: text.encode() for name, text in files.items() if name.startswith(OF_REGISTRY)}
+    decoys = standing(registry)
+    written = read_written({name: text for name, text in files.items() if name not in registry})
+    rules = (located.rule for located in written.rules)
+    knowing = tuple(rule.knowing(decoys) if isinstance(rule, DecoyRule) else rule for rule in rules)
+    return Rulebook(knowing, dict(files), tuple(one for one, _ in written.suppressions))
 
 
-def load_book(path: Path) -> Rulebook:
-    """The rules of a file or folder. Raises RuleFileError with every mistake, InputError if there is no rule."""
-    book = read_book(rule_files(path))
+def registry_texts(registry: Files | None) -> dict[str, str]:
+    """The texts of a registry of decoys, by the names a rulebook keeps them under. Raises EdgeError, InputError."""
+    from detector.decoy.registry import read_all
+
+    found = read_all(registry) if registry else {}
+    return {OF_REGISTRY + name: text.decode("utf-8", "replace") for name, text in found.items()}
+
+
+def load_book(path: Path, registry: Files | None = None) -> Rulebook:
+    """The rules of a file or folder, with the decoys of a registry.
+
+    Raises RuleFileError with every mistake, InputError if there is no rule, EdgeError.
+    """
+    return _not_empty(read_book(rule_files(path) | registry_texts(registry)), path)
+
+
+def _not_empty(book: Rulebook, path: Path) -> Rulebook:
     if not book.rules:
         raise InputError("no rules in here: nothing would ever be detected", where=str(path), remedy="add a rule")
     return book
 
 
-def load_rules(path: Path) -> list[Rule]:
+def load_rules(path: Path, registry: Files | None = None) -> list[Rule]:
     """The rules of a file or folder. Raises as `load_book`."""
-    return list(load_book(path).rules)
+    return list(load_book(path, registry).rules)
 
 
 class RuleFiles:
-    """Rule files that are looked at again and again. `path`: a file or folder; `clock`: seconds to wait by."""
+    """Rule files, and the registry of decoys, that are looked at again and again.
 
-    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
-        self.path, self._clock = path, clock
+    path: a file or folder; clock: seconds to wait by. A registry that cannot be reached is what it was before; one that
+    cannot be reached for good is told once.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic, registry: Files | None = None) -> None:
+        self.path, self._clock, self._registry = path, clock, registry
         self._read_of = self._seen = self._stamp()
-        self._looked_at = self._seen_at = clock()
+        self._looked_at = self._seen_at = self._asked_at = clock()
+        self._decoys: dict[str, str] = {}
+        self._lost = ""
 
     def read(self) -> Rulebook:
         """What they say now. Raises as `load_book`."""
-        self._read_of = self._seen = self._stamp()  # before reading: what is written meanwhile is another change
-        return load_book(self.path)
+        self._asked_at = self._clock()
+        self._decoys = registry_texts(self._registry)
+        return self._book()
 
     def changed(self, *, asked: bool = False) -> Rulebook | InputError | None:
         """What they say, or why they cannot be used, if they changed and stand still by now, or if that is asked."""
-        if not asked and not self._has_changed():
-            return None
         try:
-            return self.read()
+            if asked:
+                return self.read()
+            return self._book() if self._new_decoys() or self._has_changed() else None
         except InputError as error:
             return error
+        except EdgeError as error:
+            return None if self._known(error) else UnreadablePathError(error.what, where=error.where)
         except OSError as error:
             return UnreadablePathError(f"cannot be read: {error.strerror}", where=str(self.path))
+
+    def _book(self) -> Rulebook:
+        self._read_of = self._seen = self._stamp()  # before reading: what is written meanwhile is another change
+        return _not_empty(read_book(rule_files(self.path) | self._decoys), self.path)
+
+    def _new_decoys(self) -> bool:
+        """Whether the registry says anything else, or can be read again. Raises EdgeError."""
+        if self._registry is None or self._clock() - self._asked_at < OFTEN:
+            return False
+        self._asked_at = self._clock()
+        found = registry_texts(self._registry)
+        news = found != self._decoys or bool(self._lost)
+        self._decoys, self._lost = found, ""
+        return news
+
+    def _known(self, error: EdgeError) -> bool:
+        """Whether this is nothing new, or may pass by itself."""
+        known, self._lost = self._lost, error.what
+        return error.retryable or known == error.what
 
     def _has_changed(self) -> bool:
         now = self._clock()

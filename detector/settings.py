@@ -161,6 +161,12 @@ class ArchivePlace(Place):
     prefix: str = "archive"
 
 
+class DecoysPlace(Place):
+    """The registry of decoys, files that `bucketwatch decoy plant` writes (`detector.decoy.registry`)."""
+
+    prefix: str = "decoys"
+
+
 class Fetch(Model):
     """Log files of S3 fetched at the same time, and the bytes fetched and not yet read (`detector.intake`)."""
 
@@ -275,6 +281,7 @@ class Settings(Model):
     source: Annotated[Sqs | Directory, Field(discriminator="kind")]
     accept: Accept = Accept()
     rules: SomePath | None = None
+    decoys: DecoysPlace | None = None
     state: Annotated[Sqlite | S3, Field(discriminator="kind")]
     alerts: tuple[Annotated[Sns | File | Stdout, Field(discriminator="kind")], ...] = (Stdout(kind="stdout"),)
     journal: JournalPlace

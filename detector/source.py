@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from detector.core.part import Shelf
 
@@ -99,6 +99,38 @@ class Files(Protocol):
 
     def get(self, name: str, most: int) -> bytes:
         """The bytes under a name, the first `most` of them. Raises EdgeError."""
+
+
+class Found(NamedTuple):
+    """An object as a listing shows it. size: bytes."""
+
+    key: str
+    size: int
+    storage_class: str = "STANDARD"
+
+
+class Lying(NamedTuple):
+    """An object that was looked at. sha256: of its bytes, in hexadecimal; empty where the store does not know it."""
+
+    sha256: str
+    version: str = ""
+    tag: str = ""
+
+
+class Plot(Protocol):
+    """Buckets to put decoys into. What is there is never overwritten, and nothing is read: reads are findings."""
+
+    def listed(self, bucket: str, prefix: str, most: int) -> list[Found]:
+        """The objects whose keys begin so, in the order of keys, the first `most` of them. Raises EdgeError."""
+
+    def look(self, bucket: str, key: str) -> Lying | None:
+        """What lies there; None if nothing does. Raises EdgeError."""
+
+    def put(self, bucket: str, key: str, data: bytes, storage_class: str) -> Lying | None:
+        """Put an object where none is; None if there is one. Raises EdgeError."""
+
+    def delete(self, bucket: str, key: str, lying: Lying) -> None:
+        """Delete the very object that was looked at, and no other that came since. Raises EdgeError."""
 
 
 class Sink(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from detector.core.decoy import DecoyWatch
 from detector.core.engine import MakeWatch, Watch
 from detector.core.people import People
 from detector.core.rule import Rule
@@ -17,7 +18,7 @@ def _baseline(rule: Any, people: People, **_: bool) -> Watch:
     return BaselineWatch(rule, people)
 
 
-WATCHES: dict[str, Callable[..., Watch]] = {"threshold": ThresholdWatch, "baseline": _baseline}
+WATCHES: dict[str, Callable[..., Watch]] = {"threshold": ThresholdWatch, "baseline": _baseline, "decoy": DecoyWatch}
 """Kind → what makes its watch of (rule, people, gather=, once=)."""
 
 

@@ -47,6 +47,9 @@ def replay(
         Path | None,
         typer.Option(help="Folder for what --memory has no room for.", show_default="the system's temporary folder"),
     ] = None,
+    decoys: Annotated[
+        str, typer.Option(help="The registry of decoys: a folder or s3://bucket/prefix.", show_default="none")
+    ] = "",
     *,
     model: Annotated[bool, typer.Option("--model/--no-model", help="Judge baseline rules (the online model).")] = True,
     report: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html.")] = True,
@@ -58,6 +61,7 @@ def replay(
     Example: bucketwatch replay ./AWSLogs --rules rules --out out
     """
     from detector.cli import collector
+    from detector.cli.joined import place
     from detector.errors import InputError
     from detector.rules import load_rules, shipped
     from replay import output
@@ -65,7 +69,7 @@ def replay(
 
     if redact_keys not in ("none", "prefix", "hash"):
         raise InputError(f"--redact-keys: expected none, prefix or hash, got '{redact_keys}'")
-    chosen = load_rules(rules or shipped())
+    chosen = load_rules(rules or shipped(), place(decoys) if decoys else None)
     admission = _admission(since, until, prefer or [])
     collector.rarely()
     output.prepare(out)

@@ -20,7 +20,7 @@ from detector.core.evidence import Evidence, Redaction
 from detector.core.finding import Finding
 from detector.core.projection import OF_EVIDENCE
 from detector.core.rule import Rule
-from detector.core.select import Selector
+from detector.core.select import selector_of
 from detector.core.sighting import Sightings
 from detector.core.table import SPREAD
 from detector.core.view import BatchView
@@ -76,7 +76,7 @@ def matches(batch: AccessBatch, wanted: Sequence[Behind]) -> Iterator[tuple[int,
         inside = (batch.time > behind.after) & (batch.time <= behind.until)
         if inside.any():
             if behind.rule.id not in masks:
-                masks[behind.rule.id] = Selector(behind.rule.where).mask(batch)
+                masks[behind.rule.id] = selector_of(behind.rule).mask(batch)
             groups, _ = view.groups(behind.rule.group_by)
             yield number, inside & masks[behind.rule.id] & (groups == np.uint64(behind.group))
 

@@ -15,7 +15,7 @@ from detector.core.builder import BatchBuilder
 from detector.core.engine import Engine
 from detector.core.finding import Finding
 from detector.core.principal import Principal
-from detector.core.rule import Rule, Threshold
+from detector.core.rule import DecoyRule, Rule, Threshold
 from detector.watches import watches
 
 NOW = 1 << 33
@@ -58,6 +58,15 @@ def batch(events: Iterable[Event]) -> AccessBatch:
             )
         )  # fmt: skip
     return builder.build()
+
+
+def decoys(*keys: str, **more: Any) -> DecoyRule:
+    """A decoy rule with these keys as decoys."""
+    fields: dict[str, Any] = {
+        "id": "decoys", "title": "a decoy was taken", "severity": "critical", "kind": "decoy",
+        "decoys": tuple(f"s3://ml-voice-raw/{key}" for key in keys),
+    }  # fmt: skip
+    return DecoyRule.model_validate(fields | more)
 
 
 def rule(measure: str = "objects", window: int = 300, threshold: int = 3, **more: Any) -> Threshold:

@@ -18,7 +18,18 @@ from pydantic import BaseModel
 from detector.blindness import SENSES
 from detector.core.access import Operation
 from detector.core.example import Event, Example, Expected
-from detector.core.rule import KINDS, BaselineRule, Exemption, Level, Measure, Severity, Threshold, Where
+from detector.core.rule import (
+    KINDS,
+    BaselineRule,
+    DecoyRule,
+    Exemption,
+    Level,
+    Measure,
+    Reader,
+    Severity,
+    Threshold,
+    Where,
+)
 from detector.core.rulefile import read_rules
 from detector.core.suppression import Suppression
 from detector.metrics import METRICS
@@ -44,6 +55,10 @@ class Block(NamedTuple):
     language: str
     note: str
     text: str
+
+
+OF_GROUP = {("respond",): RESPONDER, ("decoy",): (ROOT / "docs/decoys.md").read_text("utf-8")}
+"""Group of commands → the page that has its options; README has those of all others."""
 
 
 def blocks(text: str) -> list[Block]:
@@ -174,7 +189,7 @@ OPTIONS = sorted(
 def test_every_option_is_named(words, option):
     if option == "-h":
         return
-    page = RESPONDER if words[:1] == ("respond",) else README
+    page = OF_GROUP.get(words[:1], README)
     assert re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", page), f"{' '.join(words)} {option}"
 
 
@@ -228,7 +243,7 @@ def test_every_kind_of_blindness_has_its_row(sense):
     assert f"| `{sense.id}` | {sense.severity} | {sense.title} |" in OPERATOR
 
 
-MODELS = (Threshold, BaselineRule, Where, Exemption, Example, Event, Expected, Suppression)
+MODELS = (Threshold, BaselineRule, DecoyRule, Where, Exemption, Reader, Example, Event, Expected, Suppression)
 WORDS = (
     *((model.__name__, field.alias or name) for model in MODELS for name, field in model.model_fields.items()),
     *(("class", operation.name) for operation in Operation),
@@ -249,7 +264,7 @@ def test_every_word_of_the_rule_language_is_in_a_table(what, word):
 
 def test_the_language_names_no_field_that_is_not():
     known = {field.alias or name for model in MODELS for name, field in model.model_fields.items()}
-    for heading in ("## Every rule", "## `threshold`", "## `baseline`", "## `where`", "## Exceptions"):
+    for heading in ("## Every rule", "## `threshold`", "## `baseline`", "## `decoy`", "## `where`", "## Exceptions"):
         section = LANGUAGE.split(heading)[1].split("\n## ")[0]
         first = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
         assert first

@@ -20,6 +20,8 @@ from detector.errors import BucketwatchError
 
 ABOVE = {"replay": "replay.command", "demo": "replay.demo", "init": "replay.init"}
 """Command → module above this package that has a function of the same name."""
+GROUPS_ABOVE = {"decoy": "replay.decoys"}
+"""Group of commands → module above this package that has them as `app`."""
 
 app = typer.Typer(
     name="bucketwatch",
@@ -37,6 +39,8 @@ app.add_typer(journal.app, name="journal")
 app.add_typer(respond.app, name="respond")
 for _name, _module in ABOVE.items():
     app.command(_name)(getattr(import_module(_module), _name))
+for _name, _module in GROUPS_ABOVE.items():
+    app.add_typer(import_module(_module).app, name=_name)
 
 
 def _show_version(value: bool) -> None:

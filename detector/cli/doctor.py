@@ -33,11 +33,12 @@ def doctor(
     Harmless calls with the credentials of whoever runs it. Exit status 3 if it finds problems; warnings and what may
     not be looked at are no problems. Example: bucketwatch doctor --config bucketwatch.yaml
     """
+    from detector.cli.joined import decoys
     from detector.rules import load_rules, shipped
     from detector.settings import read_settings
 
     settings = read_settings(config, os.environ)
-    rules = load_rules(settings.rules or shipped())
+    rules = load_rules(settings.rules or shipped(), decoys(settings))
     results = list(examine(settings, rules, time.time))
     _show_json(results) if as_json else _show(results)
     if any(result.status == "problem" for result in results):

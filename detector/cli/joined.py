@@ -60,6 +60,17 @@ def cases(settings: Settings) -> Files:
     return _beside(settings.response.cases, settings.journal, "cases")
 
 
+def decoys(settings: Settings) -> Files | None:
+    """The files of the registry of decoys."""
+    return _files(settings.decoys) if settings.decoys else None
+
+
+def place(text: str) -> Files:
+    """A folder, or `s3://bucket/prefix`, as files."""
+    bucket, _, prefix = text.removeprefix("s3://").partition("/")
+    return _files_at(bucket, prefix) if text.startswith("s3://") else _files_at(path=Path(text))
+
+
 def _of_mode(settings: Settings) -> Responder | None:
     """Who carries plans out for the daemon; None where nobody does."""
     if settings.response.mode != "enforce":
@@ -121,7 +132,8 @@ def serving(settings: Settings, *, say: Any) -> Server:
             where="response",
             remedy="set response.mode to enforce and response.responder to separate, here and in the daemon's config",
         )
-    rules = {rule.id: rule for rule in load_rules(settings.rules or shipped()) if "revoke" in rule.respond}
+    known = load_rules(settings.rules or shipped(), decoys(settings))
+    rules = {rule.id: rule for rule in known if "revoke" in rule.respond}
     if not rules:
         raise InputError(
             "no rule says `respond: [revoke]`", where="rules", remedy="give the responder the rules that it may act for"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from detector.cli.joined import edges, limits, make_lease, policy, source
+from detector.cli.joined import decoys, edges, limits, make_lease, policy, source
 from detector.cli.said import hear_libraries, say
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def check(settings: Settings) -> None:
     import detector.watches  # noqa: F401
     from detector.rules import load_rules, shipped
 
-    load_rules(settings.rules or shipped())
+    load_rules(settings.rules or shipped(), decoys(settings))
     source(settings).close()
 
 
@@ -165,10 +165,10 @@ def _taken(signals: list[int]) -> bool:
 
 
 def rule_files_of(settings: Settings) -> RuleFiles:
-    """The rule files of a configuration."""
+    """The rule files of a configuration, and its registry of decoys."""
     from detector.rules import RuleFiles, shipped
 
-    return RuleFiles(settings.rules or shipped())
+    return RuleFiles(settings.rules or shipped(), registry=decoys(settings))
 
 
 def build(

@@ -24,11 +24,12 @@ from detector.core.fields import (
     size,
 )
 from detector.core.kinds.baseline import BaselineRule
+from detector.core.kinds.decoy import DecoyRule, Reader
 from detector.core.kinds.threshold import Threshold
 from detector.core.kinds.windowed import DISTINCT_CAP, Windowed
 from detector.core.rulebase import OPERATIONS, Exemption, RuleBase, Where
 
-Rule = Annotated[Threshold | BaselineRule, Field(discriminator="kind")]
+Rule = Annotated[Threshold | BaselineRule | DecoyRule, Field(discriminator="kind")]
 
 KINDS: dict[str, type[RuleBase]] = {
     get_args(model.model_fields["kind"].annotation)[0]: model for model in get_args(get_args(Rule)[0])
@@ -36,7 +37,7 @@ KINDS: dict[str, type[RuleBase]] = {
 """Word for `kind` in a rule → the model of that kind."""
 
 __all__ = [
-    "DISTINCT_CAP", "DISTINCT_MEASURES", "KINDS", "OPERATIONS", "BaselineRule", "Duration", "Exemption", "Level",
-    "Levels", "Measure", "Model", "Peers", "Rule", "RuleBase", "Severity", "Size", "Threshold", "Where", "Windowed",
-    "seconds", "size",
+    "DISTINCT_CAP", "DISTINCT_MEASURES", "KINDS", "OPERATIONS", "BaselineRule", "DecoyRule", "Duration", "Exemption",
+    "Level", "Levels", "Measure", "Model", "Peers", "Reader", "Rule", "RuleBase", "Severity", "Size", "Threshold",
+    "Where", "Windowed", "seconds", "size",
 ]  # fmt: skip

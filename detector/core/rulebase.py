@@ -20,7 +20,7 @@ from detector.core.fields import UNITS, Model, Number, Severity, Texts, texts
 OPERATIONS = tuple(op.name for op in Operation)
 NOT_COUNTED = {
     "title", "description", "runbook", "references", "blind_spot", "severity", "stage", "respond",
-    "accept_withdrawable", "exceptions", "tests",
+    "accept_withdrawable", "exceptions", "tests", "decoys", "readers",
 }  # fmt: skip
 """Fields of a rule that change nothing about what it counts."""
 
@@ -28,6 +28,11 @@ NOT_COUNTED = {
 def digest(meaning: object) -> str:
     """Identity of plain data."""
     return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def end_of(day: date) -> int:
+    """Epoch seconds of the end of a day, UTC."""
+    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) + UNITS["d"]
 
 
 class Where(Model):
@@ -89,8 +94,8 @@ class Exemption(Model):
 
     @property
     def ends_at(self) -> int:
-        """Epoch seconds from which the exception no longer holds: the end of the day `until`, UTC."""
-        return int(datetime(self.until.year, self.until.month, self.until.day, tzinfo=UTC).timestamp()) + UNITS["d"]
+        """Epoch seconds from which the exception no longer holds."""
+        return end_of(self.until)
 
 
 class RuleBase(Model):

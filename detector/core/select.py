@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from detector.core.access import AccessBatch, Column, Log, Mask, Operation, Outcome
+from detector.core.access import OBJECT_MIX, U64, AccessBatch, Column, Log, Mask, Operation, Outcome, text_hash
 from detector.core.principal import Principal
-from detector.core.rule import OPERATIONS, Rule, Where
+from detector.core.rule import OPERATIONS, DecoyRule, Rule, Where
 
 PRINCIPAL_FIELDS: dict[str, Callable[[Principal], tuple[str | None, ...]]] = {
     "session": lambda p: (p.session_shown, p.session),
@@ -84,6 +84,48 @@ class Selector:
         return chosen
 
 
+class DecoySelector(Selector):
+    """The records that take a decoy and are no registered reader's.
+
+    Decoys are looked up by hash, and what is found is compared: a key can be made to have the hash of another.
+    """
+
+    def __init__(self, rule: DecoyRule) -> None:
+        super().__init__(rule.where)
+        places = (one.removeprefix("s3://").partition("/") for one in rule.decoys)
+        self._decoys = {(bucket, key) for bucket, _, key in places}
+        self._hashes = _object_hashes(self._decoys)
+        self._readers = [(Selector(reader.where), reader.ends_at) for reader in rule.readers]
+
+    def mask(self, batch: AccessBatch) -> Mask:
+        """Which rows of the batch the rule counts."""
+        chosen = super().mask(batch)
+        rows = np.flatnonzero(chosen & bool(self._decoys))
+        chosen[:] = False
+        if len(rows):
+            objects = batch.object_hash(rows)
+            near = np.minimum(np.searchsorted(self._hashes, objects), len(self._hashes) - 1)
+            rows = rows[self._hashes[near] == objects]
+            bucket, key = batch.text["bucket"], batch.text["key"]
+            chosen[[row for row in rows.tolist() if (bucket.text(row), key.text(row)) in self._decoys]] = True
+        if chosen.any():
+            for reader, ends_at in self._readers:
+                chosen &= ~reader.mask(batch) | (batch.time >= ends_at)
+        return chosen
+
+
+def _object_hashes(objects: Iterable[tuple[str, str]]) -> U64:
+    """Sorted hashes of these objects, as `AccessBatch.object_hash` makes them."""
+    mix, whole = int(OBJECT_MIX), (1 << 64) - 1
+    found = sorted((text_hash(bucket) * mix + text_hash(key)) & whole for bucket, key in objects)
+    return np.array(found, np.uint64)
+
+
+def selector_of(rule: Rule) -> Selector:
+    """Which records a rule counts."""
+    return DecoySelector(rule) if isinstance(rule, DecoyRule) else Selector(rule.where)
+
+
 def _operations(wanted: tuple[str, ...] | None) -> tuple[Mask, re.Pattern[str] | None] | None:
     if wanted is None:
         return None
@@ -143,7 +185,8 @@ def asked(rule: Rule) -> set[str]:
     """Columns that a rule asks for: on records without them it cannot match, or tells apart less than it says."""
     made = {column for name in (*rule.group_by, rule.measure) for column in MADE_OF.get(name, ())}
     plain = {level for level in rule.group_by if level not in MADE_OF}
-    return {name for name in Where.model_fields if getattr(rule.where, name) is not None} | plain | made
+    wheres = [rule.where, *(reader.where for reader in getattr(rule, "readers", ()))]
+    return {name for name in Where.model_fields if any(getattr(w, name) is not None for w in wheres)} | plain | made
 
 
 def watches_bucket(rule: Rule, pattern: str) -> bool:

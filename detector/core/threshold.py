@@ -22,7 +22,7 @@ from detector.core.finding import Finding
 from detector.core.part import Run, Spilling
 from detector.core.people import People
 from detector.core.principal import Principal
-from detector.core.rule import DISTINCT_CAP, DISTINCT_MEASURES, Exemption, Threshold
+from detector.core.rule import DISTINCT_CAP, DISTINCT_MEASURES, DecoyRule, Exemption, Threshold
 from detector.core.screen import Screen
 from detector.core.select import PRINCIPAL_FIELDS, glob
 from detector.core.sighting import Sightings, Texts
@@ -41,14 +41,18 @@ _ENCODE = msgspec.msgpack.Encoder().encode
 _DECODE = msgspec.msgpack.Decoder(list[str]).decode
 
 
-class ThresholdWatch(EpisodeWatch[Threshold]):
+Counted = Threshold | DecoyRule
+"""Kinds of rules that count so."""
+
+
+class ThresholdWatch(EpisodeWatch[Counted]):
     """State of one threshold rule.
 
     gather: collect evidence while counting (the daemon; replay has a second pass). once: it is judged once, at the end
     (replay), so that nothing need be kept of a group that has been judged.
     """
 
-    def __init__(self, rule: Threshold, people: People, *, gather: bool = False, once: bool = False) -> None:
+    def __init__(self, rule: Counted, people: People, *, gather: bool = False, once: bool = False) -> None:
         self.gather, self.once = gather, once
         self._distinct = rule.measure in DISTINCT_MEASURES
         self._cap = DISTINCT_CAP if self._distinct else math.inf
@@ -109,7 +113,7 @@ class ThresholdWatch(EpisodeWatch[Threshold]):
         """Close the episodes that the watermark has passed by one window."""
         return self.close(watermark - self.rule.window - self.rule.granularity + 1)
 
-    def take(self, rule: Threshold) -> None:
+    def take(self, rule: Counted) -> None:
         """From now on the rule is worded so, or has these exceptions; it counts what it counted."""
         excepted = rule.exceptions_digest() != self.rule.exceptions_digest()
         super().take(rule)
@@ -290,7 +294,7 @@ class ThresholdWatch(EpisodeWatch[Threshold]):
 NOUNS = {"requests": "requests", "bytes": "bytes", "objects": "distinct objects"}
 
 
-def _explain(rule: Threshold, group: Mapping[str, str], opened_at: int, last_at: int, peak: int) -> str:
+def _explain(rule: Counted, group: Mapping[str, str], opened_at: int, last_at: int, peak: int) -> str:
     who = ", ".join(f"{level} {name}" for level, name in group.items())
     what = NOUNS.get(rule.measure, f"distinct {rule.measure}")
     return (
@@ -299,7 +303,7 @@ def _explain(rule: Threshold, group: Mapping[str, str], opened_at: int, last_at:
     )
 
 
-def _exemptions(rule: Threshold) -> list[tuple[Exemption, Any]]:
+def _exemptions(rule: Counted) -> list[tuple[Exemption, Any]]:
     return [(exemption, _exemption_matcher(exemption)) for exemption in rule.exceptions]
 
 

@@ -18,7 +18,7 @@ from detector.core.part import Spilling
 from detector.core.people import People
 from detector.core.principal import Principal
 from detector.core.rule import Rule
-from detector.core.select import Selector
+from detector.core.select import selector_of
 from detector.core.view import BatchView, GroupKey
 from detector.core.watermark import FOREVER
 
@@ -38,7 +38,7 @@ class EpisodeWatch(ABC, Generic[R]):
     def __init__(self, rule: R, people: People, stored: Sequence[Stored]) -> None:
         """`stored`: what of its state writes parts of its own; the rest is in `state` and `resume`."""
         self.rule, self.people = rule, people
-        self.selector = Selector(rule.where)
+        self.selector = selector_of(rule)
         self.ledger = Ledger(rule.id, withdrawable=rule.withdrawable)
         self.changed = True
         self._stored = stored

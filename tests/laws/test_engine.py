@@ -19,7 +19,7 @@ from detector.core.rule import BaselineRule, Rule
 from detector.core.watermark import Watermark
 from detector.errors import StateError
 from detector.watches import watches
-from tests.streams import Event, batch, closed, rule
+from tests.streams import Event, batch, closed, decoys, rule
 
 T0 = 1_777_626_000
 HOUR = 3600
@@ -70,6 +70,7 @@ RULES = [
     rule("objects", 60, 3, id="objects"),
     rule("requests", 600, 4, id="requests", group_by="role"),
     rule("bytes", 7200, 5, id="bytes", group_by=("account", "source_ip")),
+    decoys("k1", "k4"),
 ]
 
 
