@@ -58,15 +58,18 @@ class People:
 
     def of(self, prints: Iterable[int]) -> list[Principal]:
         """The principals behind these fingerprints."""
-        return [_DECODE(text) for text in self._people.of(np.fromiter(prints, np.uint64)).values()]
+        return list(self.found(prints).values())
+
+    def found(self, prints: Iterable[int]) -> dict[int, Principal]:
+        """Fingerprint → principal, of those that are known."""
+        return {one: _DECODE(text) for one, text in self._people.of(np.fromiter(prints, np.uint64)).items()}
 
     def credentials(self, level: str, key: str) -> dict[int, Principal]:
         """The credentials of a group at a level (`session`, `role`), by fingerprint."""
         prints = np.array(
             [one for *_, many in self._names[level].rows(text_hash(key)) for one in many.tolist()], np.uint64
         )
-        found = {one: _DECODE(text) for one, text in self._people.of(np.unique(prints)).items()}
-        return {one: who for one, who in found.items() if IDENTITY[level](who) == key}
+        return {one: who for one, who in self.found(np.unique(prints).tolist()).items() if IDENTITY[level](who) == key}
 
     def sessions(self) -> int:
         """Number of distinct sessions."""
@@ -77,6 +80,14 @@ class People:
         if level not in NAMED:
             return key
         return shown([SHOWN[level](who) for who in self.credentials(level, key).values()] or [key])
+
+    def names(self, level: str) -> dict[str, str]:
+        """`name` of every key at a level; empty where keys are shown as they are."""
+        names: dict[str, list[str]] = {}
+        for *_, prints in self._names[level].merged() if level in NAMED else ():
+            for who in self.of(np.unique(prints).tolist()):
+                names.setdefault(IDENTITY[level](who), []).append(SHOWN[level](who))
+        return {key: shown(of) for key, of in names.items()}
 
     def forget_before(self, second: int) -> None:
         """Let go of credentials not seen since."""

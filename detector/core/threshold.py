@@ -304,10 +304,10 @@ def _explain(rule: Counted, group: Mapping[str, str], opened_at: int, last_at: i
 
 
 def _exemptions(rule: Counted) -> list[tuple[Exemption, Any]]:
-    return [(exemption, _exemption_matcher(exemption)) for exemption in rule.exceptions]
+    return [(exemption, exemption_matcher(exemption)) for exemption in rule.exceptions]
 
 
-def _exemption_matcher(exemption: Exemption) -> Any:
+def exemption_matcher(exemption: Exemption) -> Any:
     """Whether all that an exception names holds for a principal."""
     wanted = [
         (PRINCIPAL_FIELDS[name], glob(patterns))

@@ -1,0 +1,186 @@
+"""A rule's values over history for one window, and its episodes for any threshold: all groups at once. Pure.
+
+Rules of this file
+- Exactly the figures of `detector.core.threshold`: a replay with this threshold and window finds these episodes.
+- A place on one long line stands for (group, second): every group has a stretch of its own, so far from the next that
+  no window, and no gap between crossings, reaches over. So one sorted search serves all groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from detector.core.access import I64, Index, Mask
+from detector.core.rule import DISTINCT_CAP, DISTINCT_MEASURES, Exemption, Threshold
+from detector.core.threshold import exemption_matcher
+from detector.core.window import F64, longest_episode, starts_of_runs, unique_sorted
+from replay.whatif.summary import DAY, Summary
+
+BLOCK = 1 << 20
+"""Rows that are looked at at a time, about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """What was counted at every second with a record: at seconds `second` of groups `group`, sorted by both.
+
+    Values past the cap are the cap; where an exception holds they are 0.
+    """
+
+    group: I64
+    second: I64
+    value: F64
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def reaching(self, threshold: float) -> Values:
+        """The crossing seconds."""
+        rows = self.value >= threshold
+        return Values(self.group[rows], self.second[rows], self.value[rows])
+
+
+@dataclass(frozen=True, slots=True)
+class Episodes:
+    """Episodes by group and opening: epoch seconds of first and last crossing, and the largest value."""
+
+    group: I64
+    opened_at: I64
+    last_at: I64
+    peak: F64
+
+    def __len__(self) -> int:
+        return len(self.group)
+
+
+def with_window(rule: Threshold, window: int) -> Threshold:
+    """The rule with another window, of which only what a window says is used."""
+    return rule.model_copy(update={"window": window})
+
+
+def values(summary: Summary, rule: Threshold) -> Values:
+    """The rule's values over all of history."""
+    blocks = [_Block(summary, rule, *edges).values() for edges in summary.blocks(BLOCK)]
+    if not blocks:
+        return Values(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
+    return Values(*(np.concatenate([getattr(one, name) for one in blocks]) for name in Values.__slots__))
+
+
+class _Block:
+    """Some groups' rows on a line."""
+
+    def __init__(self, summary: Summary, rule: Threshold, first: int, end: int) -> None:
+        self._rule, self._summary = rule, summary
+        self._first = first
+        self._rows = slice(int(summary.starts[first]), int(summary.starts[end]))
+        second = self._grained(summary.second[self._rows])
+        self._since = int(second.min())
+        self._stretch = int(second.max()) - self._since + 3 * rule.window + 1
+        self._base = (summary.group[self._rows].astype(np.int64) - first) * self._stretch + rule.window - self._since
+        self._place = self._base + second
+
+    def values(self) -> Values:
+        """At every place with a record."""
+        at = unique_sorted(self._place)
+        group = at // self._stretch
+        second = at - group * self._stretch - self._rule.window + self._since
+        counted = self._distinct(at) if self._rule.measure in DISTINCT_MEASURES else self._sums(at)
+        if self._rule.exceptions:
+            counted = np.where(counted >= self._limits(at, second), counted, 0.0)
+        return Values(group + self._first, second, counted)
+
+    def _sums(self, at: I64) -> F64:
+        total = np.concatenate(([0], np.cumsum(self._summary.item[self._rows].astype(np.int64))))
+        upto, before = (np.searchsorted(self._place, edge, "right") for edge in (at, at - self._rule.window))
+        return (total[upto] - total[before]).astype(np.float64)
+
+    def _distinct(self, at: I64) -> F64:
+        """A member counts from its sighting until the window has passed or its next sighting takes over."""
+        members = self._summary.item[self._rows] != 0
+        begin = self._place[members]
+        again = (self._base + self._grained(self._summary.again[self._rows]))[members]
+        end = np.sort(np.minimum(begin + self._rule.window, again))
+        counted = np.searchsorted(begin, at, "right") - np.searchsorted(end, at, "right")
+        capped: F64 = np.minimum(counted, DISTINCT_CAP).astype(np.float64)
+        return capped
+
+    def _limits(self, at: I64, second: I64) -> F64:
+        """The limit at every place where exceptions hold for all principals of the group in and around its bucket."""
+        window, who = self._rule.window, self._summary.who[self._rows]
+        bucket = at - second % window
+        around = (bucket - window + 1, "left"), (bucket + window - 1, "right")
+        first, end = (np.searchsorted(self._place, edge, side) for edge, side in around)  # type: ignore[call-overload]
+        known = _within(who >= 0, first, end)
+        limits = np.zeros(len(at))
+        for exemption, matches in _matching(self._rule.exceptions, self._summary):
+            strangers = _within((who >= 0) & ~np.append(matches, False)[who], first, end)
+            held = (known > 0) & (strangers == 0) & (second < exemption.ends_at)
+            limits[held] = np.maximum(limits[held], exemption.allow_up_to + 1)
+        return limits
+
+    def _grained(self, second: I64) -> I64:
+        grain = self._rule.granularity
+        return second // grain * grain if grain > 1 else second
+
+
+def _within(rows: Mask, first: Index, end: Index) -> I64:
+    """How many of the rows lie from `first` to before `end`."""
+    total = np.concatenate(([0], np.cumsum(rows)))
+    found: I64 = total[end] - total[first]
+    return found
+
+
+def _matching(exceptions: Sequence[Exemption], summary: Summary) -> list[tuple[Exemption, Mask]]:
+    """Every exception, and the principals it is for."""
+    return [
+        (one, np.fromiter(map(exemption_matcher(one), summary.principals), np.bool_, len(summary.principals)))
+        for one in exceptions
+    ]
+
+
+def episodes(crossing: Values, window: int) -> Episodes:
+    """The episodes of crossing seconds: runs with no gap over one window, cut where they grow too long."""
+    if not len(crossing):
+        return Episodes(crossing.group, crossing.second, crossing.second, crossing.value)
+    breaks = (np.diff(crossing.second) > window) | (np.diff(crossing.group) != 0)
+    starts = _cut(crossing.second, np.flatnonzero(np.concatenate(([True], breaks))), longest_episode(window))
+    last = np.append(starts[1:], len(crossing)) - 1
+    return Episodes(
+        crossing.group[starts],
+        crossing.second[starts],
+        crossing.second[last],
+        np.maximum.reduceat(crossing.value, starts),
+    )
+
+
+def _cut(second: I64, starts: Index, longest: int) -> Index:
+    """Where runs begin, and where those that last too long begin anew."""
+    ends = np.append(starts[1:], len(second))
+    more = []
+    for place in np.flatnonzero(second[ends - 1] - second[starts] >= longest).tolist():
+        start, end = int(starts[place]), int(ends[place])
+        while second[end - 1] - second[start] >= longest:
+            start += int(np.searchsorted(second[start:end], second[start] + longest))
+            more.append(start)
+    return np.sort(np.concatenate([starts, np.array(more, np.intp)])) if more else starts
+
+
+@dataclass(frozen=True, slots=True)
+class Maxima:
+    """The largest value of every group and UTC day on which it has a record. day: epoch days."""
+
+    group: I64
+    day: I64
+    value: F64
+
+
+def day_maxima(found: Values) -> Maxima:
+    """Of these values."""
+    day = found.second // DAY
+    starts = starts_of_runs(found.group, day)
+    if not len(starts):
+        return Maxima(found.group, day, found.value)
+    return Maxima(found.group[starts], day[starts], np.maximum.reduceat(found.value, starts))
