@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from detector.core.admit import Admission
     from detector.core.finding import Finding
     from detector.logs.limits import Limits
+    from replay.reader import FileRead
     from replay.run import Result
 
 
@@ -70,13 +71,13 @@ def replay(
     if redact_keys not in ("none", "prefix", "hash"):
         raise InputError(f"--redact-keys: expected none, prefix or hash, got '{redact_keys}'")
     chosen = load_rules(rules or shipped(), place(decoys) if decoys else None)
-    admission = _admission(since, until, prefer or [])
+    admitted = admission(since, until, prefer or [])
     collector.rarely()
     output.prepare(out)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what lies in --tmp is removed
-    with output.Rejected(out) as rejected, _progress(quiet=quiet) as progress:
+    with output.Rejected(out) as rejected, progress_bar(quiet=quiet) as progress:
         options = Options(
-            admission,
+            admitted,
             jobs,
             model,
             redact_keys,  # type: ignore[arg-type]
@@ -93,7 +94,8 @@ def replay(
     _leave(result, fail_on_finding=fail_on_finding)
 
 
-def _admission(since: str, until: str, prefer: list[str]) -> Admission:
+def admission(since: str, until: str, prefer: list[str]) -> Admission:
+    """What counts at all. Raises InputError."""
     from detector.core.admit import Admission
     from detector.errors import InputError
 
@@ -156,7 +158,8 @@ def _size(option: str, text: str) -> int:
         raise InputError(f"{option}: {error}") from error
 
 
-def _progress(*, quiet: bool) -> _Bar:
+def progress_bar(*, quiet: bool) -> _Bar:
+    """To be entered; gives what `Options.progress` is."""
     return _Bar(shown=not quiet and sys.stderr.isatty())
 
 
@@ -214,23 +217,27 @@ def _worst(result: Result) -> list[Finding]:
 
 
 def _leave(result: Result, *, fail_on_finding: bool) -> None:
+    complain(result.failures, result.unknown, result.damaged, result.summary["files_damaged_count"])
+    if fail_on_finding and result.findings:
+        raise typer.Exit(3)
+
+
+def complain(failures: Mapping[str, str], unknown: list[FileRead], damaged: list[FileRead], count: int) -> None:
     """What went wrong on the way is said last and decides the exit status; the output is complete all the same."""
     from detector.errors import BucketwatchError, InputError, UnreadablePathError
 
-    if result.failures:
+    if failures:
         raise BucketwatchError(
-            "; ".join(f"rule {rule} failed: {why}" for rule, why in sorted(result.failures.items())),
+            "; ".join(f"rule {rule} failed: {why}" for rule, why in sorted(failures.items())),
             remedy="its findings are incomplete; please report this",
         )
-    if result.unknown:
-        named = result.unknown[0]
-        remedy = "name CloudTrail, S3 access or audit logs"
-        raise UnreadablePathError(named.reason, where=named.file.name, remedy=remedy)
-    if result.damaged:
-        listed = "\n".join(f"{read.file.name}: {read.damage}" for read in result.damaged[:20])
-        raise InputError(
-            f"{result.summary['files_damaged_count']} damaged files, read as far as possible:\n{listed}",
-            remedy="fetch them again; what could be read is in the output, the rest in rejected.jsonl",
+    if unknown:
+        raise UnreadablePathError(
+            unknown[0].reason, where=unknown[0].file.name, remedy="name CloudTrail, S3 access or audit logs"
         )
-    if fail_on_finding and result.findings:
-        raise typer.Exit(3)
+    if damaged:
+        listed = "\n".join(f"{read.file.name}: {read.damage}" for read in damaged[:20])
+        raise InputError(
+            f"{count} damaged files, read as far as possible:\n{listed}",
+            remedy="fetch them again; what could be read has been counted, the rest has not",
+        )

@@ -22,6 +22,8 @@ ABOVE = {"replay": "replay.command", "demo": "replay.demo", "init": "replay.init
 """Command → module above this package that has a function of the same name."""
 GROUPS_ABOVE = {"decoy": "replay.decoys"}
 """Group of commands → module above this package that has them as `app`."""
+ABOVE_OF_RULES = {"tune": "replay.whatif.command"}
+"""The same, of commands of `bucketwatch rules`."""
 
 app = typer.Typer(
     name="bucketwatch",
@@ -41,6 +43,8 @@ for _name, _module in ABOVE.items():
     app.command(_name)(getattr(import_module(_module), _name))
 for _name, _module in GROUPS_ABOVE.items():
     app.add_typer(import_module(_module).app, name=_name)
+for _name, _module in ABOVE_OF_RULES.items():
+    rules.app.command(_name)(getattr(import_module(_module), _name))
 
 
 def _show_version(value: bool) -> None:
