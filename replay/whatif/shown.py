@@ -21,6 +21,8 @@ from replay.whatif.tune import QUANTILES, Spread, Step, Table
 BAR = 14
 WIDE = 100
 """Columns of a terminal that has room for bars."""
+FIGURES = 62
+"""Columns that figures take, about."""
 NAMES = 2
 PERCENT = tuple(f"p{share * 100:g}" for share in QUANTILES)
 
@@ -110,7 +112,7 @@ def show(tuning: Tuning, console: Console, every: bool) -> None:
     console.print(_head(tuning), soft_wrap=True)
     for table in tuning.tables:
         if every or table.window in (rule.window, suggestion.window):
-            console.print(_steps(table, tuning, wide=console.width >= WIDE))
+            console.print(_steps(table, tuning, console.width))
     others = [table for table in tuning.tables if not every and table.window not in (rule.window, suggestion.window)]
     if others:
         console.print(_others(others, tuning))
@@ -131,21 +133,25 @@ def _head(tuning: Tuning) -> Text:
     )
 
 
-def _steps(table: Table, tuning: Tuning, wide: bool) -> Grid:
+def _steps(table: Table, tuning: Tuning, width: int) -> Grid:
     grid = Grid(title=f"window {duration(table.window)}", title_justify="left", box=None, pad_edge=False)
+    wide = width >= WIDE
+    room = width - FIGURES - (BAR + 2) * wide
     labelled = bool(table.steps and table.steps[0].catches)
     heads = ["threshold", "finds/day", "pages/day", "most/day", "groups", *(["caught"] if labelled else [])]
     _figures(grid, heads)
     if wide:
         grid.add_column("pages, log", no_wrap=True)
-    grid.add_column("who", overflow="ellipsis", no_wrap=True)
+    grid.add_column("who", no_wrap=True)
     most = max((cost(step, tuning.rule) for step in table.steps), default=0.0)
     for step in table.steps:
         caught = [f"{step.caught}/{len(step.catches)}"] if labelled else []
+        bar = [_bar(cost(step, tuning.rule), most)] if wide else []
         grid.add_row(
             f"{_marks(table, step, tuning)}{step.threshold:,.0f}", f"{step.findings_a_day:,.2f}",
             f"{step.pages_a_day:,.2f}", f"{step.busiest:,}", f"{step.groups:,}", *caught,
-            *([_bar(cost(step, tuning.rule), most)] if wide else []), _who(step), style=_style(table, step, tuning),
+            *bar,
+            printable(_who(step), max(8, room)), style=_style(table, step, tuning),
         )  # fmt: skip
     return grid
 

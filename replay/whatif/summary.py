@@ -177,7 +177,7 @@ def _summary(watch: HistoryWatch, engine: Engine, lacking: list[dict[str, Any]])
         second,
         place[codes],
         item,
-        _next_sightings(group, second, item) if watch.rule.measure in DISTINCT_MEASURES else np.zeros(0, np.int64),
+        next_sightings(group, second, item) if watch.rule.measure in DISTINCT_MEASURES else np.zeros(0, np.int64),
         keys,
         [tuple(of.get(key, key) for of, key in zip(names, one, strict=True)) for one in keys],
         principals,
@@ -196,7 +196,7 @@ def _principals(people: People, prints: U64) -> tuple[list[Principal], I32]:
     return list(known.values()), np.array([place.get(one, -1) for one in prints.tolist()], np.int32)
 
 
-def _next_sightings(group: U64, second: I64, item: U64) -> I64:
+def next_sightings(group: U64, second: I64, item: U64) -> I64:
     """Of every row the second at which its member is seen next in its group."""
     order = np.lexsort((second, item, group))
     again = np.full(len(order), NEVER_AGAIN, np.int64)

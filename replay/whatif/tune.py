@@ -99,12 +99,12 @@ def _table(summary: Summary, rule: Threshold, kinds: list[tuple[str, Mask]], tra
     maxima = day_maxima(found)
     steps = []
     for threshold in ladder(maxima, rule):
-        found = found.reaching(threshold)
+        found = [block.reaching(threshold) for block in found]
         steps.append(_step(summary, rule, threshold, found, traces))
     return Table(rule.window, tuple(_spreads(maxima, kinds)), tuple(steps))
 
 
-def _step(summary: Summary, rule: Threshold, threshold: float, found: Values, traces: list[Trace]) -> Step:
+def _step(summary: Summary, rule: Threshold, threshold: float, found: Sequence[Values], traces: list[Trace]) -> Step:
     every = episodes(found, rule.window)
     _, of_day = np.unique(every.opened_at // DAY, return_counts=True)
     named = _named(summary, every)

@@ -9,7 +9,8 @@ Rules of this file
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import TypeVar
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from detector.core.threshold import exemption_matcher
 from detector.core.window import F64, longest_episode, starts_of_runs, unique_sorted
 from replay.whatif.summary import DAY, Summary
 
+T = TypeVar("T")
 BLOCK = 1 << 20
 """Rows that are looked at at a time, about."""
 
@@ -61,12 +63,9 @@ def with_window(rule: Threshold, window: int) -> Threshold:
     return rule.model_copy(update={"window": window})
 
 
-def values(summary: Summary, rule: Threshold) -> Values:
-    """The rule's values over all of history."""
-    blocks = [_Block(summary, rule, *edges).values() for edges in summary.blocks(BLOCK)]
-    if not blocks:
-        return Values(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
-    return Values(*(np.concatenate([getattr(one, name) for one in blocks]) for name in Values.__slots__))
+def values(summary: Summary, rule: Threshold) -> list[Values]:
+    """The rule's values over all of history, some groups after the other."""
+    return [_Block(summary, rule, *edges).values() for edges in summary.blocks(BLOCK)]
 
 
 class _Block:
@@ -98,12 +97,17 @@ class _Block:
         return (total[upto] - total[before]).astype(np.float64)
 
     def _distinct(self, at: I64) -> F64:
-        """A member counts from its sighting until the window has passed or its next sighting takes over."""
+        """A member counts from its sighting until the window has passed or its next sighting takes over.
+
+        Of those that are taken over, fewer than all as a rule, the end is moved: only they have to be sorted.
+        """
         members = self._summary.item[self._rows] != 0
         begin = self._place[members]
         again = (self._base + self._grained(self._summary.again[self._rows]))[members]
-        end = np.sort(np.minimum(begin + self._rule.window, again))
-        counted = np.searchsorted(begin, at, "right") - np.searchsorted(end, at, "right")
+        moved = again < begin + self._rule.window
+        counted = np.searchsorted(begin, at, "right") - np.searchsorted(begin, at - self._rule.window, "right")
+        counted += np.searchsorted(begin[moved], at - self._rule.window, "right")
+        counted -= np.searchsorted(np.sort(again[moved]), at, "right")
         capped: F64 = np.minimum(counted, DISTINCT_CAP).astype(np.float64)
         return capped
 
@@ -141,10 +145,12 @@ def _matching(exceptions: Sequence[Exemption], summary: Summary) -> list[tuple[E
     ]
 
 
-def episodes(crossing: Values, window: int) -> Episodes:
+def episodes(crossing: Sequence[Values], window: int) -> Episodes:
     """The episodes of crossing seconds: runs with no gap over one window, cut where they grow too long."""
-    if not len(crossing):
-        return Episodes(crossing.group, crossing.second, crossing.second, crossing.value)
+    return _joined(Episodes, [_episodes(block, window) for block in crossing if len(block)])
+
+
+def _episodes(crossing: Values, window: int) -> Episodes:
     breaks = (np.diff(crossing.second) > window) | (np.diff(crossing.group) != 0)
     starts = _cut(crossing.second, np.flatnonzero(np.concatenate(([True], breaks))), longest_episode(window))
     last = np.append(starts[1:], len(crossing)) - 1
@@ -154,6 +160,14 @@ def episodes(crossing: Values, window: int) -> Episodes:
         crossing.second[last],
         np.maximum.reduceat(crossing.value, starts),
     )
+
+
+def _joined(of: type[T], blocks: Sequence[T]) -> T:
+    """Columns of blocks, one after the other."""
+    names = [field.name for field in fields(of)]  # type: ignore[arg-type]
+    if not blocks:
+        return of(*(np.zeros(0, np.float64 if name in ("peak", "value") else np.int64) for name in names))
+    return of(*(np.concatenate([getattr(one, name) for one in blocks]) for name in names))
 
 
 def _cut(second: I64, starts: Index, longest: int) -> Index:
@@ -177,10 +191,12 @@ class Maxima:
     value: F64
 
 
-def day_maxima(found: Values) -> Maxima:
+def day_maxima(found: Sequence[Values]) -> Maxima:
     """Of these values."""
+    return _joined(Maxima, [_day_maxima(block) for block in found if len(block)])
+
+
+def _day_maxima(found: Values) -> Maxima:
     day = found.second // DAY
     starts = starts_of_runs(found.group, day)
-    if not len(starts):
-        return Maxima(found.group, day, found.value)
     return Maxima(found.group[starts], day[starts], np.maximum.reduceat(found.value, starts))

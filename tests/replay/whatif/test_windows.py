@@ -48,7 +48,7 @@ def summarised(chosen: Any, batches: list[list[Event]], *, memory: int = 1 << 28
 
 def counted(summary: Summary, chosen: Any) -> list[tuple[str, int, int, int]]:
     """Who, opening, end and peak of every episode."""
-    found = episodes(values(summary, chosen).reaching(chosen.threshold), chosen.window)
+    found = episodes([v.reaching(chosen.threshold) for v in values(summary, chosen)], chosen.window)
     rows = zip(found.group.tolist(), found.opened_at.tolist(), found.last_at.tolist(), found.peak.tolist(), strict=True)
     return sorted((*summary.shown[g], opened, last, int(peak)) for g, opened, last, peak in rows)
 
