@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from detector.core.access import I64, Mask
+from detector.core.access import I64, Index, Mask
 from detector.core.peers import peer_group
 from detector.core.rule import DISTINCT_CAP, DISTINCT_MEASURES, Threshold
 from detector.core.view import IDENTITY
@@ -107,15 +107,15 @@ def _table(summary: Summary, rule: Threshold, kinds: list[tuple[str, Mask]], tra
 def _step(summary: Summary, rule: Threshold, threshold: float, found: Sequence[Values], traces: list[Trace]) -> Step:
     every = episodes(found, rule.window)
     _, of_day = np.unique(every.opened_at // DAY, return_counts=True)
-    named = _named(summary, every)
+    firsts = starts_of_runs(every.group)
     return Step(
         threshold,
         len(every),
         len(every) / summary.days,
         pages(every.opened_at) / summary.days if pays(rule) else 0.0,
         int(of_day.max(initial=0)),
-        len(np.unique(every.group)),
-        named,
+        len(firsts),
+        _named(summary, every, firsts),
         tuple(trace.caught(every, rule.granularity) for trace in traces),
     )
 
@@ -131,11 +131,12 @@ def pages(opened_at: I64) -> int:
     return int(np.minimum(together, STORM.single + 1).sum())
 
 
-def _named(summary: Summary, every: Episodes) -> tuple[Named, ...]:
-    groups, first, counts = np.unique(every.group, return_index=True, return_counts=True)
-    if not len(groups):
+def _named(summary: Summary, every: Episodes, firsts: Index) -> tuple[Named, ...]:
+    """firsts: where in the episodes each group begins."""
+    if not len(firsts):
         return ()
-    peaks = np.maximum.reduceat(every.peak, first)
+    groups, counts = every.group[firsts], np.diff(np.append(firsts, len(every)))
+    peaks = np.maximum.reduceat(every.peak, firsts)
     busiest = np.lexsort((groups, -peaks, -counts))[:NAMED]
     return tuple(
         Named(tuple(summary.shown[int(groups[at])]), int(counts[at]), float(peaks[at])) for at in busiest.tolist()

@@ -152,7 +152,7 @@ def episodes(crossing: Sequence[Values], window: int) -> Episodes:
 
 def _episodes(crossing: Values, window: int) -> Episodes:
     breaks = (np.diff(crossing.second) > window) | (np.diff(crossing.group) != 0)
-    starts = _cut(crossing.second, np.flatnonzero(np.concatenate(([True], breaks))), longest_episode(window))
+    starts = _cut(crossing, np.flatnonzero(np.concatenate(([True], breaks))), longest_episode(window))
     last = np.append(starts[1:], len(crossing)) - 1
     return Episodes(
         crossing.group[starts],
@@ -170,16 +170,21 @@ def _joined(of: type[T], blocks: Sequence[T]) -> T:
     return of(*(np.concatenate([getattr(one, name) for one in blocks]) for name in names))
 
 
-def _cut(second: I64, starts: Index, longest: int) -> Index:
-    """Where runs begin, and where those that last too long begin anew."""
+def _cut(crossing: Values, starts: Index, longest: int) -> Index:
+    """Where runs begin, and where those that last too long begin anew: of all of them the next part at a time."""
+    second = crossing.second
     ends = np.append(starts[1:], len(second))
-    more = []
-    for place in np.flatnonzero(second[ends - 1] - second[starts] >= longest).tolist():
-        start, end = int(starts[place]), int(ends[place])
-        while second[end - 1] - second[start] >= longest:
-            start += int(np.searchsorted(second[start:end], second[start] + longest))
-            more.append(start)
-    return np.sort(np.concatenate([starts, np.array(more, np.intp)])) if more else starts
+    every = [starts]
+    long = second[ends - 1] - second[starts] >= longest
+    starts, ends = starts[long], ends[long]
+    stretch = int(second.max()) - int(second.min()) + longest + 1
+    place = crossing.group * stretch + second
+    while len(starts):
+        starts = np.searchsorted(place, place[starts] + longest)
+        every.append(starts)
+        long = second[ends - 1] - second[starts] >= longest
+        starts, ends = starts[long], ends[long]
+    return np.sort(np.concatenate(every))
 
 
 @dataclass(frozen=True, slots=True)
