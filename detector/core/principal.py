@@ -18,6 +18,8 @@ import msgspec
 _ENCODE = msgspec.msgpack.Encoder().encode
 ANONYMOUS = "anonymous"
 UNKNOWN = "unknown"
+DRILL_ACCOUNT = "000000000000"
+"""The account of drills through a live daemon. AWS gives this number to nobody, so no thief can pass for a drill."""
 IDENTITY_CENTER_NAME = "AWSReservedSSO_"
 IDENTITY_CENTER_PATH = "role/aws-reserved/sso.amazonaws.com/"
 """IAM lets nobody else make a role below this path."""

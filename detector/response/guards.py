@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, Literal, NamedTuple
 
+from detector.core.principal import DRILL_ACCOUNT
 from detector.core.times import epoch
 from detector.response.documents import Networks
 from detector.response.identity import SESSION_NAME, USER_ID, Identity, Role, is_identity_center
@@ -116,6 +117,12 @@ def _protected(case: Case) -> bool:
     return bool(case.settings.own_roles.intersection(arns)) or any(
         fnmatchcase(name, pattern) for name in names for pattern in patterns
     )
+
+
+def _drilled(case: Case) -> bool:
+    """By any of its names: whoever is marked anywhere is no real session."""
+    named = (case.identity.principal.get("account"), case.identity.session, case.role and case.role.arn)
+    return any(name == DRILL_ACCOUNT or f":{DRILL_ACCOUNT}:" in str(name) for name in named if name)
 
 
 def _not_asked_for(case: Case) -> bool:
@@ -238,6 +245,13 @@ GUARDS = (
         lambda c: not c.alert_id,
         "the finding has no id: the revocation could not be taken back",
         "Plan from a finding or an alert of bucketwatch",
+        absolute=True,
+    ),
+    Guard(
+        "drill",
+        _drilled,
+        "the finding is a drill's (account 000000000000, which AWS gives to nobody)",
+        "Nothing is to be done: nobody stole anything",
         absolute=True,
     ),
     Guard("means", lambda c: c.kind.means == "none", "no policy can revoke this identity (see `why`)", STEPS, True),

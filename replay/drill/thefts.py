@@ -146,6 +146,12 @@ class Theft:
         """Every name under which a finding may speak of it."""
         return frozenset(self._names())
 
+    @cached_property
+    def roles(self) -> frozenset[str]:
+        """The roles and users whose credentials were used, as people are shown them."""
+        every = (named(msgspec.json.encode(one.who.of(int(one.turns[0])).identity))[0] for one in self.asked)
+        return frozenset(principal.role_shown for principal in every if principal is not None)
+
     def _names(self) -> Iterator[str]:
         for one in self.asked:
             yield from (one.place.bucket, one.destination or one.place.bucket)

@@ -253,7 +253,7 @@ class _Table:
         order = shuffled[np.argsort(slot.astype(np.int16), kind="stable")]  # of 16 bits: by radix, in linear time
         rows, due = rows[order], due[order]
         starts = np.flatnonzero(np.diff(due, prepend=-1))
-        for begin, end in zip(starts.tolist(), [*starts[1:].tolist(), len(due)], strict=True):
+        for begin, end in pairwise([*starts.tolist(), len(due)]):
             yield Arrival(int(due[begin]), self._batch(rows[begin:end]))
 
     def _batch(self, rows: I64) -> AccessBatch:

@@ -45,12 +45,13 @@ class Page(NamedTuple):
     theft: Theft | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Caught:
-    """What came of one theft. first: rule → the first page about it."""
+    """What came of one theft. first: rule → the first page about it. pages: how many there were."""
 
     theft: Theft
     first: dict[str, Page] = field(default_factory=dict)
+    pages: int = 0
 
     def by(self, rules: Iterable[str]) -> Page | None:
         """The first page about it by one of these rules."""
@@ -91,7 +92,9 @@ def caught(thefts: Sequence[Theft], sent: Iterable[Page]) -> list[Caught]:
     of = {id(one.theft): one for one in found}
     for page in sent:
         if page.theft is not None:
-            of[id(page.theft)].first.setdefault(page.finding.rule_id, page)
+            one = of[id(page.theft)]
+            one.first.setdefault(page.finding.rule_id, page)
+            one.pages += 1
     return found
 
 

@@ -567,3 +567,25 @@ def test_each_refusal_says_what_a_person_can_do(guard):
     """Why, and what instead."""
     assert guard.text
     assert guard.instead[0].isupper()
+
+
+DRILLED = principal(
+    account="000000000000",
+    role="arn:aws:iam::000000000000:role/Drill",
+    session="arn:aws:sts::000000000000:assumed-role/Drill/x",
+)
+
+
+@pytest.mark.parametrize("part", ["account", "role", "session"])
+def test_a_drill_is_never_revoked(part):
+    """By no rule, in no mode, and not by hand either; whichever of its names says that it is one."""
+    everywhere = replace(ENFORCE, armed=True, accounts=frozenset({ACCOUNT, "000000000000"}))
+    made = planned(everywhere, who=principal() | {part: DRILLED[part]})
+    assert not made.applicable
+    assert any("drill" in one for one in made.forbidden)
+
+
+def test_nobody_passes_for_a_drill_by_a_name():
+    """A thief chooses session names: they are no mark."""
+    made = planned(who=principal(name="000000000000"))
+    assert made.applicable, made.refusals
