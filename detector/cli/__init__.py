@@ -22,7 +22,7 @@ ABOVE = {"replay": "replay.command", "drill": "replay.drill.command", "demo": "r
 """Command → module above this package that has a function of the same name."""
 GROUPS_ABOVE = {"decoy": "replay.decoys"}
 """Group of commands → module above this package that has them as `app`."""
-ABOVE_OF_RULES = {"tune": "replay.whatif.command"}
+ABOVE_OF_RULES = {"tune": "replay.whatif.command", "diff": "replay.whatif.command"}
 """The same, of commands of `bucketwatch rules`."""
 
 app = typer.Typer(

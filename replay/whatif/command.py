@@ -78,6 +78,47 @@ def tune(
     _complain(reads, failures)
 
 
+def diff(
+    old: Annotated[Path, typer.Argument(help="A rule file or a folder of them: as it was.")],
+    new: Annotated[Path, typer.Argument(help="A rule file or a folder of them: as it is to be.")],
+    logs: Logs,
+    since: Since = "",
+    until: Until = "",
+    jobs: Jobs = 1,
+    *,
+    model: Annotated[bool, typer.Option("--model/--no-model", help="Judge baseline rules (the online model).")] = True,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    fail_on_change: Annotated[bool, typer.Option(help="Exit with status 3 if anything changed.")] = False,
+) -> None:
+    """Which findings of history a change of rules makes or unmakes, and what it does to pages a day.
+
+    Example: bucketwatch rules diff rules.before rules ./AWSLogs
+    """
+    from detector.core.rule import BaselineRule
+    from detector.rules import load_rules
+    from replay.command import admission, complain, progress_bar
+    from replay.run import Options
+    from replay.whatif.diff import difference
+    from replay.whatif.diff_shown import show, to_json
+
+    before, after = (
+        [rule for rule in load_rules(path) if model or not isinstance(rule, BaselineRule)] for path in (old, new)
+    )
+    with progress_bar(quiet=quiet or as_json) as progress:
+        found = difference(logs, before, after, Options(admission(since, until, []), jobs, progress=progress))
+    if as_json:
+        typer.echo(json.dumps(to_json(found), indent=1))
+    else:
+        from rich.console import Console
+
+        show(found, Console(highlight=False, markup=False))
+    failures = {**found.old.failures, **found.new.failures}
+    complain(failures, found.reads.unknown, found.reads.damaged, found.reads.damaged_count)
+    if fail_on_change and found.changes:
+        raise typer.Exit(3)
+
+
 def _chosen(rule: str, rules: Path | None) -> Threshold:
     """The rule of this id, or the only threshold rule in the file of this name."""
     from detector.core.rule import Threshold
