@@ -89,7 +89,9 @@ def diff(
     model: Annotated[bool, typer.Option("--model/--no-model", help="Judge baseline rules (the online model).")] = True,
     as_json: AsJson = False,
     quiet: Quiet = False,
-    fail_on_change: Annotated[bool, typer.Option(help="Exit with status 3 if anything changed.")] = False,
+    fail_on_change: Annotated[
+        bool, typer.Option("--fail-on-change", help="Exit with status 3 if anything changed.")
+    ] = False,
 ) -> None:
     """Which findings of history a change of rules makes or unmakes, and what it does to pages a day.
 
