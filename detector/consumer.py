@@ -51,6 +51,7 @@ from detector.edges import Edges
 from detector.errors import EdgeError, InputError, StateError
 from detector.hourly import Memory as HourlyMemory
 from detector.intake import Fetching, Intake
+from detector.learnt import Learnt
 from detector.logs.limits import LIMITS
 from detector.logs.limits import Limits as LogLimits
 from detector.outage import Failing
@@ -63,6 +64,7 @@ from detector.sight import Sight
 from detector.source import Delivery, Message
 from detector.spool import Entry
 from detector.storm import Memory as StormMemory
+from detector.teaching import Teaching
 
 FILES_HORIZON = 15 * 86_400
 """Seconds for which files already counted are recognised: longer than any queue keeps a message."""
@@ -110,6 +112,7 @@ class Orders:
     config: str = ""
     """Digest of the whole configuration, for the journal."""
     fetching: Fetching = field(default_factory=Fetching)
+    learnt: Learnt | None = None
     daily_digest: bool = False
     """Whether the digest of a day is sent, not only journalled."""
 
@@ -150,6 +153,7 @@ class Consumer:
             drain=self.drain,
         )
         self._archive = Archive(edges, clock=clock, tell=self._outbox.note, drain=self.drain)
+        self._teaching = Teaching(edges.verdicts, orders.learnt, note=self._outbox.note, say=say, drain=self.drain)
         self._rules = self._take(book)
         self._backlog = False
         self.daily = Daily()
@@ -180,6 +184,8 @@ class Consumer:
         self._outbox.hourly.memory = memory.hourly
         self.daily.memory = memory.daily
         self._adopt(book)
+        self._teaching.restore(parts)
+        self._teaching.begin(self.engine, book.rules, parts)
         self._note_unwatched()
         rules = {rule.id: rule.digest() for rule in self._rules.values()}
         self._outbox.casework.work(lift=False)  # what people did meanwhile, before the logs tell of it
@@ -225,6 +231,7 @@ class Consumer:
         # And, when there is time: what was counted goes into the archive, and what was revoked is looked after.
         self._archive.write()
         self._outbox.casework.work(lift=not backlog)
+        self._teaching.work(self.engine, now)
         if done:
             self.last_data = self._clock()
         self.last_turn = self._clock()
@@ -467,6 +474,7 @@ class Consumer:
         self._files.forget_before(now - FILES_HORIZON)
         self._saved_at = now
         parts = self.engine.changes() | self._files.changes() | self.sight.changes() | self._archive.changes()
+        parts |= self._teaching.changes()
         parts["source"] = self.edges.source.positions(done)
         if not self._book_saved:
             parts["rules"] = msgspec.msgpack.encode(dict(self._book.files))

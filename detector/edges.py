@@ -12,7 +12,7 @@ from detector.source import Files, Lease, Responder, Sink, Source, StateStore
 
 @dataclass(slots=True)
 class Edges:
-    """cases: the register's files. What is None is not configured."""
+    """cases: the register's files. verdicts: what people say of findings. What is None is not configured."""
 
     source: Source
     store: StateStore
@@ -23,6 +23,7 @@ class Edges:
     quarantine: Files | None = None
     archive: Files | None = None
     cases: Files | None = None
+    verdicts: Files | None = None
 
     def insist(self) -> None:
         """Before anything leaves the program. Raises LeaseLostError if another daemon may be at work by now."""

@@ -167,6 +167,12 @@ class DecoysPlace(Place):
     prefix: str = "decoys"
 
 
+class VerdictsPlace(Place):
+    """What people said of findings, as files (`bucketwatch feedback`)."""
+
+    prefix: str = "verdicts"
+
+
 class Fetch(Model):
     """Log files of S3 fetched at the same time, and the bytes fetched and not yet read (`detector.intake`)."""
 
@@ -282,6 +288,8 @@ class Settings(Model):
     accept: Accept = Accept()
     rules: SomePath | None = None
     decoys: DecoysPlace | None = None
+    learnt: SomePath | None = None
+    verdicts: VerdictsPlace | None = None
     state: Annotated[Sqlite | S3, Field(discriminator="kind")]
     alerts: tuple[Annotated[Sns | File | Stdout, Field(discriminator="kind")], ...] = (Stdout(kind="stdout"),)
     journal: JournalPlace

@@ -48,6 +48,12 @@ def replay(
         Path | None,
         typer.Option(help="Folder for what --memory has no room for.", show_default="the system's temporary folder"),
     ] = None,
+    learn: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write what baselines have learned; the daemon's `learnt` takes it up.", show_default="nothing"
+        ),
+    ] = None,
     decoys: Annotated[
         str, typer.Option(help="The registry of decoys: a folder or s3://bucket/prefix.", show_default="none")
     ] = "",
@@ -86,9 +92,12 @@ def replay(
             _limits(limit or []),
             tmp,
             rejected.take,
+            learn is not None,
         )
         result = run(paths, chosen, options)
     output.write(result, out, report=report)
+    if learn and result.learnt:
+        output.write_learnt(result.learnt, learn)
     if not quiet:
         _say(result, out)
     _leave(result, fail_on_finding=fail_on_finding)

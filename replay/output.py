@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from detector.core.access import Reject
 from detector.errors import UnreadablePathError
+from detector.learnt import Learnt, encode
 from replay.run import Result
 
 Json = dict[str, Any]
@@ -39,6 +40,18 @@ def write(result: Result, folder: Path, *, report: bool) -> None:
         from replay.report import render
 
         _write(folder / "report.html", render(result))
+
+
+def write_learnt(learnt: Learnt, path: Path) -> None:
+    """Write what baselines have learned. Raises UnreadablePathError."""
+    part = _part(path)
+    try:
+        part.write_bytes(encode(learnt))
+        part.replace(path)
+    except OSError as error:
+        raise UnreadablePathError(
+            f"cannot write here: {error.strerror}", where=str(path), remedy="name another file with --learn"
+        ) from error
 
 
 class Rejected:

@@ -25,6 +25,7 @@ from detector.core.rule import BaselineRule, Rule
 from detector.core.select import ABSENT, asked, logs_of
 from detector.core.times import iso
 from detector.core.watermark import FOREVER
+from detector.learnt import Learnt
 from detector.logs.limits import LIMITS, Limits
 from detector.watches import watches
 from replay.evidence import Behind, Pass, gather
@@ -40,6 +41,7 @@ class Options:
     """How to replay. `progress` is called with (files done, files in all, bytes done, step).
 
     memory: bytes of the engine's state held in memory. tmp: where the rest goes; None: the system's temporary folder.
+    learn: give what baselines have learned at the end.
     rejects: is given the rejected records of each batch, in the order of files; None when all comes once more.
     """
 
@@ -52,6 +54,7 @@ class Options:
     limits: Limits = LIMITS
     tmp: Path | None = None
     rejects: Callable[[list[Reject] | None], None] = lambda _: None
+    learn: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,7 @@ class Result:
     """What came of a replay.
 
     damaged: files read in part, the first of them. unknown: files that the user named and that are no known log.
-    failures: rule id → why it failed (a failed rule is never "no match").
+    failures: rule id → why it failed (a failed rule is never "no match"). learnt: what baselines know, if asked for.
     """
 
     findings: list[Finding]
@@ -67,6 +70,7 @@ class Result:
     damaged: list[FileRead]
     unknown: list[FileRead]
     failures: Mapping[str, str]
+    learnt: Learnt | None = None
 
 
 def run(paths: Sequence[str], rules: Sequence[Rule], options: Options | None = None) -> Result:
@@ -136,11 +140,21 @@ def _run(paths: Sequence[str], rules: Sequence[Rule], options: Options, scratch:
     counted = Count(chosen, options, scratch)
     reads = count(files, [counted], options)
     closed = closed_of(counted.engine)
+    learnt = _learnt(counted.engine, chosen, scratch) if options.learn else None
     findings = _with_evidence(closed, chosen, counted, files, reads, options, scratch) if closed else []
     findings.sort(key=lambda f: (f.opened_at, f.finding_id))
     summary = _summary(counted.engine, rules, options, reads, findings)
     summary |= {"wall_seconds": round(time.monotonic() - began, 3)}
-    return Result(findings, summary, reads.damaged, reads.unknown, counted.engine.failures)
+    return Result(findings, summary, reads.damaged, reads.unknown, counted.engine.failures, learnt)
+
+
+def _learnt(engine: Engine, rules: Sequence[Rule], scratch: Scratch) -> Learnt:
+    """What baselines know when all has been read."""
+    until = engine.books.last_event_time or 0
+    names = engine.learners(until)
+    scratch.save(engine.changes())
+    parts = scratch.parts(name for of_rule in names.values() for name in of_rule)
+    return Learnt({rule.id: rule.digest() for rule in rules if rule.id in names}, until, parts)
 
 
 def closed_of(engine: Engine) -> list[Finding]:

@@ -56,6 +56,13 @@ class Scratch:
             raise EdgeError(f"part {name} is cut short", where=str(self._parent or tempfile.gettempdir()))
         return found
 
+    def parts(self, names: Iterable[str]) -> dict[str, bytes]:
+        """The parts of these names that are here, whole. Raises EdgeError."""
+        try:
+            return {name: self._path(name).read_bytes() for name in sorted(self._names.intersection(names))}
+        except OSError as error:
+            raise self._error(error) from error
+
     def clear(self, but: Iterable[str]) -> None:
         """Delete all parts whose names begin with none of these."""
         kept = tuple(but)

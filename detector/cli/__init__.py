@@ -15,7 +15,7 @@ import typer
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # no linear algebra here; its threads cost 0.1 s of CPU to start
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # to look for some takes 0.03 s, and would run them
 
-from detector.cli import doctor, healthcheck, journal, respond, rules, watch
+from detector.cli import doctor, feedback, healthcheck, journal, respond, rules, watch
 from detector.errors import BucketwatchError
 
 ABOVE = {"replay": "replay.command", "drill": "replay.drill.command", "demo": "replay.demo", "init": "replay.init"}
@@ -36,6 +36,7 @@ app = typer.Typer(
 app.command()(watch.watch)
 app.command()(healthcheck.healthcheck)
 app.command()(doctor.doctor)
+app.command()(feedback.feedback)
 app.add_typer(rules.app, name="rules")
 app.add_typer(journal.app, name="journal")
 app.add_typer(respond.app, name="respond")

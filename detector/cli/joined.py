@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from detector.aws.roles import IamResponder
     from detector.chain import Journal
     from detector.edges import Edges
+    from detector.learnt import Learnt
     from detector.local.named import NamedFiles
     from detector.logs.envelope import Accept
     from detector.logs.limits import Limits
@@ -33,6 +34,7 @@ def edges(settings: Settings, lease: Lease | None) -> Edges:
         quarantine=_beside(settings.quarantine, settings.journal, "quarantine"),
         archive=_files(settings.archive) if settings.archive else None,
         cases=cases(settings) if settings.response.mode != "off" else None,
+        verdicts=verdicts(settings),
     )
 
 
@@ -69,6 +71,24 @@ def place(text: str) -> Files:
     """A folder, or `s3://bucket/prefix`, as files."""
     bucket, _, prefix = text.removeprefix("s3://").partition("/")
     return _files_at(bucket, prefix) if text.startswith("s3://") else _files_at(path=Path(text))
+
+
+def verdicts(settings: Settings) -> Files:
+    """The files of what people say of findings."""
+    return _beside(settings.verdicts, settings.journal, "verdicts")
+
+
+def learnt(settings: Settings) -> Learnt | None:
+    """What baselines learned before. Raises InputError."""
+    from detector.errors import UnreadablePathError
+    from detector.learnt import decode
+
+    if settings.learnt is None:
+        return None
+    try:
+        return decode(settings.learnt.read_bytes(), str(settings.learnt))
+    except OSError as error:
+        raise UnreadablePathError(f"cannot be read: {error.strerror}", where=str(settings.learnt)) from error
 
 
 def _of_mode(settings: Settings) -> Responder | None:

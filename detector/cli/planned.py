@@ -42,7 +42,7 @@ def planned(
     if unbounded + bool(presigned) + person > 1:
         raise InputError("these go one at a time", where="--unbounded, --presigned, --person", remedy="choose one")
     now, allowed = int(time.time()), policy(settings)
-    findings = [_sound(_found(settings, alert, from_), alert) for alert in alerts]
+    findings = [_sound(finding_of(settings, alert, from_), alert) for alert in alerts]
     more = [chained for finding in findings for chained in _chained(finding, logs or ())]
     how: dict[str, Any] = {"unbounded": unbounded, "person": person}
     if presigned:
@@ -95,7 +95,7 @@ def _told(plans: Sequence[RevocationPlan], case: str, actions: Any, wider: Seque
     return joined.to_json()
 
 
-def _found(settings: Settings, wanted: str, from_: Path | None) -> dict[str, Any]:
+def finding_of(settings: Settings, wanted: str, from_: Path | None) -> dict[str, Any]:
     """The latest word on an alert or finding."""
     from detector.errors import InputError
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from detector.cli.joined import decoys, edges, limits, make_lease, policy, source
+from detector.cli.joined import decoys, edges, learnt, limits, make_lease, policy, source
 from detector.cli.said import hear_libraries, say
 
 if TYPE_CHECKING:
@@ -154,6 +154,7 @@ def check(settings: Settings) -> None:
     from detector.rules import load_rules, shipped
 
     load_rules(settings.rules or shipped(), decoys(settings))
+    learnt(settings)
     source(settings).close()
 
 
@@ -252,6 +253,7 @@ def _orders(settings: Settings) -> Orders:
         ),
         hashlib.sha256(settings.model_dump_json().encode()).hexdigest()[:16],
         Fetching(settings.fetch.threads if isinstance(settings.source, Sqs) else 1, settings.fetch.memory),
+        learnt(settings),
         settings.daily_digest == "send",
     )
 

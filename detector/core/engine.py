@@ -26,7 +26,8 @@ from detector.core.finding import Finding
 from detector.core.ids import Ids
 from detector.core.part import Shelf, Spilling
 from detector.core.people import People
-from detector.core.rule import Rule
+from detector.core.rule import BaselineRule, Rule
+from detector.core.verdict import Verdict
 from detector.core.view import BatchView, Groupings
 from detector.core.watermark import FOREVER, NEVER, Watermark
 from detector.errors import StateError
@@ -82,6 +83,9 @@ class Watch(Holder, Protocol):
 
     def take(self, rule: Any) -> None:
         """From now on the rule is worded so, or has these exceptions; what it counts (its digest) is the same."""
+
+    def mark(self, verdict: Verdict) -> str:
+        """A person has said what a finding was; what that changes, for people."""
 
     def end(self) -> list[Finding]:
         """The rule is no more: close what is open, with the figures so far."""
@@ -152,6 +156,7 @@ class Engine:
         self._make_watch = make_watch
         self._watches = [make_watch(rule, self.people) for rule in rules]
         self._left: set[str] = set()
+        self._taught: dict[str, bytes] = {}
         self._seen = Seen("seen", preferred)
         self._copies = copies or Seen("copies")
         self._internal = Seen("internal")
@@ -249,11 +254,38 @@ class Engine:
         changed = {rule.id for rule in rules}
         return [f for w in before.values() for f in self._ended(w, "changed" if w.rule.id in changed else "removed")]
 
+    def learners(self, second: int) -> dict[str, set[str]]:
+        """Ids of the rules that learn, and the names of their parts once what lies before this second was let go of."""
+        learners = [watch for watch in self._watches if isinstance(watch.rule, BaselineRule)]
+        for watch in learners:
+            watch.forget_before(second)
+        return {watch.rule.id: watch.names() for watch in learners}
+
+    def teach(self, rule_id: str, parts: Mapping[str, bytes]) -> bool:
+        """Let a rule that has just begun go on where another engine's parts say; whether anything was taught.
+
+        The parts are in the next checkpoint, where the rule expects them.
+        """
+        for watch in self._watches:
+            if watch.rule.id == rule_id:
+                watch.restore(parts)
+                self._taught |= parts
+        return bool(parts)
+
+    def mark(self, verdict: Verdict) -> str:
+        """A person has said what a finding was; what its rule does about that, for people."""
+        for watch in self._watches:
+            if watch.rule.id == verdict.rule_id:
+                return self._guard(watch, lambda watch=watch: watch.mark(verdict), "the rule failed")  # type: ignore[misc]
+        return "there is no such rule any more"
+
     def changes(self) -> dict[str, bytes | None]:
         """Checkpoint parts that came (bytes) or went (None) since the last call."""
         self._tidy()
         parts: dict[str, bytes | None] = dict.fromkeys(self._left)  # first: a changed rule uses the same names again
         self._left = set()
+        parts |= self._taught
+        self._taught = {}
         parts["engine"] = msgspec.msgpack.encode(self._state())
         for holder in self._holders():
             parts |= holder.changes()

@@ -19,6 +19,7 @@ from detector.core.people import People
 from detector.core.principal import Principal
 from detector.core.rule import Rule
 from detector.core.select import selector_of
+from detector.core.verdict import Verdict
 from detector.core.view import BatchView, GroupKey
 from detector.core.watermark import FOREVER
 
@@ -86,6 +87,10 @@ class EpisodeWatch(ABC, Generic[R]):
     def take(self, rule: R) -> None:
         """From now on the rule is worded so; it counts what it counted."""
         self.rule = rule
+
+    def mark(self, verdict: Verdict) -> str:  # noqa: ARG002  for kinds that learn
+        """A person has said what a finding was; what that changes, for people."""
+        return "nothing: this rule learns nothing from verdicts"
 
     def end(self) -> list[Finding]:
         """The rule is no more: close what is open, with the figures so far."""
