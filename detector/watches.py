@@ -7,9 +7,11 @@ from typing import Any
 
 from detector.core.decoy import DecoyWatch
 from detector.core.engine import MakeWatch, Watch
+from detector.core.first_seen import FirstSeenWatch
 from detector.core.people import People
 from detector.core.rule import Rule
-from detector.core.threshold import ThresholdWatch
+from detector.core.sequence import SequenceWatch
+from detector.core.threshold import MatchWatch, ScopeWatch, ThresholdWatch
 
 
 def _baseline(rule: Any, people: People, **_: bool) -> Watch:
@@ -18,12 +20,20 @@ def _baseline(rule: Any, people: People, **_: bool) -> Watch:
     return BaselineWatch(rule, people)
 
 
-WATCHES: dict[str, Callable[..., Watch]] = {"threshold": ThresholdWatch, "baseline": _baseline, "decoy": DecoyWatch}
+WATCHES: dict[str, Callable[..., Watch]] = {
+    "threshold": ThresholdWatch,
+    "match": MatchWatch,
+    "scope": ScopeWatch,
+    "first_seen": FirstSeenWatch,
+    "sequence": SequenceWatch,
+    "decoy": DecoyWatch,
+    "baseline": _baseline,
+}
 """Kind → what makes its watch of (rule, people, gather=, once=)."""
 
 
 def watches(*, gather: bool = False, once: bool = False) -> MakeWatch:
-    """A maker of watches. `gather`, `once`: as in ThresholdWatch."""
+    """A maker of watches. `gather`, `once`: as in CrossingWatch."""
 
     def make(rule: Rule, people: People) -> Watch:
         return WATCHES[rule.kind](rule, people, gather=gather, once=once)

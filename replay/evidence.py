@@ -14,13 +14,13 @@ import numpy as np
 
 from detector.core.access import U64, AccessBatch, Index, Mask, Skip
 from detector.core.admit import Admission
+from detector.core.chosen import Chosen
 from detector.core.dedup import Seen
 from detector.core.engine import Engine
 from detector.core.evidence import Evidence, Redaction
 from detector.core.finding import Finding
 from detector.core.projection import OF_EVIDENCE
-from detector.core.rule import Rule
-from detector.core.select import selector_of
+from detector.core.rule import FirstSeen, Rule
 from detector.core.sighting import Sightings
 from detector.core.table import SPREAD
 from detector.core.view import BatchView
@@ -33,18 +33,19 @@ Save = Callable[[dict[str, bytes | None]], None]
 
 @dataclass(frozen=True, slots=True)
 class Behind:
-    """What the records behind a finding have in common: rule, group, and `after < time <= until`."""
+    """What the records behind a finding have in common: rule, group, and `after < time <= until`; perhaps members."""
 
     rule: Rule
     group: int
     after: int
     until: int
+    members: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, finding: Finding, rule: Rule) -> Behind:
-        grain = 60 if finding.window_seconds > 3600 else 1
+        grain = rule.granularity
         after = finding.opened_at - finding.window_seconds + grain - 1
-        return cls(rule, finding.group_id, after, finding.last_at + grain - 1)
+        return cls(rule, finding.group_id, after, finding.last_at + grain - 1, finding.members)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +77,12 @@ def matches(batch: AccessBatch, wanted: Sequence[Behind]) -> Iterator[tuple[int,
         inside = (batch.time > behind.after) & (batch.time <= behind.until)
         if inside.any():
             if behind.rule.id not in masks:
-                masks[behind.rule.id] = selector_of(behind.rule).mask(batch)
-            groups, _ = view.groups(behind.rule.group_by)
-            yield number, inside & masks[behind.rule.id] & (groups == np.uint64(behind.group))
+                masks[behind.rule.id] = Chosen(behind.rule).mask(view)
+            groups, _ = view.groups(behind.rule.grouping)
+            found = inside & masks[behind.rule.id] & (groups == np.uint64(behind.group))
+            if behind.members and isinstance(behind.rule, FirstSeen):
+                found &= np.isin(view.groups(behind.rule.pairs)[0], np.array(behind.members, np.uint64))
+            yield number, found
 
 
 def gather(

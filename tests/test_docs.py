@@ -18,18 +18,8 @@ from pydantic import BaseModel
 from detector.blindness import SENSES
 from detector.core.access import Operation
 from detector.core.example import Event, Example, Expected
-from detector.core.rule import (
-    KINDS,
-    BaselineRule,
-    DecoyRule,
-    Exemption,
-    Level,
-    Measure,
-    Reader,
-    Severity,
-    Threshold,
-    Where,
-)
+from detector.core.kinds.sequence import Step
+from detector.core.rule import KINDS, Exemption, Level, Measure, Reader, Severity, Where
 from detector.core.rulefile import read_rules
 from detector.core.suppression import Suppression
 from detector.metrics import METRICS
@@ -243,7 +233,7 @@ def test_every_kind_of_blindness_has_its_row(sense):
     assert f"| `{sense.id}` | {sense.severity} | {sense.title} |" in OPERATOR
 
 
-MODELS = (Threshold, BaselineRule, DecoyRule, Where, Exemption, Reader, Example, Event, Expected, Suppression)
+MODELS = (*KINDS.values(), Step, Where, Exemption, Reader, Example, Event, Expected, Suppression)
 WORDS = (
     *((model.__name__, field.alias or name) for model in MODELS for name, field in model.model_fields.items()),
     *(("class", operation.name) for operation in Operation),
@@ -259,16 +249,17 @@ def test_every_word_of_the_rule_language_is_in_a_table(what, word):
     """As the first cell of a row, or one of several in it; values of a field stand in the field's own row."""
     rows = [line for line in LANGUAGE.splitlines() if line.startswith("|")]
     cells = [row if what in ("severity", "kind") else row.split("|")[1] for row in rows]
-    assert any(f"`{word}`" in cell for cell in cells)
+    assert any(f"`{word}`" in cell or f"`steps.{word}`" in cell for cell in cells)
 
 
 def test_the_language_names_no_field_that_is_not():
     known = {field.alias or name for model in MODELS for name, field in model.model_fields.items()}
-    for heading in ("## Every rule", "## `threshold`", "## `baseline`", "## `decoy`", "## `where`", "## Exceptions"):
+    kinds = [f"## `{kind}`" for kind in KINDS if kind != "match"]
+    for heading in ("## Every rule", *kinds, "## `where`", "## Exceptions"):
         section = LANGUAGE.split(heading)[1].split("\n## ")[0]
         first = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
         assert first
-        assert {name for cell in first for name in re.findall(r"`(\w+)`", cell)} <= known
+        assert {name for cell in first for name in re.findall(r"`(?:steps\.)?(\w+)`", cell)} <= known
 
 
 # --- what is linked to, is there

@@ -9,18 +9,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from detector.core.episode import Tracked
-from detector.core.select import selector_of
-from detector.core.threshold import Counted, ThresholdWatch
+from detector.core.rule import DecoyRule
+from detector.core.threshold import CountingWatch
 from detector.core.times import iso
 
 
-class DecoyWatch(ThresholdWatch):
+class DecoyWatch(CountingWatch[DecoyRule]):
     """State of one decoy rule."""
-
-    def take(self, rule: Counted) -> None:
-        """From now on the rule is worded so, or knows these decoys and readers; what was taken before stays taken."""
-        super().take(rule)
-        self.selector = selector_of(rule)
 
     def explain(self, group: int, shown: Mapping[str, str], tracked: Tracked) -> dict[str, Any]:
         """As for a threshold, in words of its own."""

@@ -24,6 +24,7 @@ from detector.core.access import I64, AccessBatch, Log, Mask, Operation, Skip
 from detector.core.dedup import Seen, ranks
 from detector.core.finding import Finding
 from detector.core.ids import Ids
+from detector.core.kinds.sequence import MOST_STEPS
 from detector.core.part import Shelf, Spilling
 from detector.core.people import People
 from detector.core.rule import BaselineRule, Rule
@@ -37,7 +38,8 @@ T = TypeVar("T")
 STATE_VERSION = 4
 MEMORY = 256 << 20
 """Bytes of tallies, bounds, ids and credentials that are held in memory."""
-OF_WATCHES = frozenset({"watch", "tally", "keys", "pane", "pane-keys", "model"})
+OF_WATCHES = frozenset({"watch", "tally", "keys", "pane", "pane-keys", "model", "firsts", "since", "values"})
+OF_WATCHES |= {f"step{number}" for number in range(MOST_STEPS)}
 """Heads of the names of parts that belong to a rule."""
 KEPT = ("copies/", "seen-contested/")
 """Beginnings of the names of parts that a second run goes on using."""

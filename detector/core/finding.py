@@ -42,7 +42,10 @@ def prefix_of(key: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One finding. Times in epoch seconds. `group`: level → what a person is shown; `group_id`: its fingerprint."""
+    """One finding. Times in epoch seconds. `group`: level → what a person is shown; `group_id`: its fingerprint.
+
+    members: fingerprints of what the finding is about within its group; empty: all of it.
+    """
 
     finding_id: str
     rule_id: str
@@ -66,6 +69,7 @@ class Finding:
     late: bool = False
     alert_ids: tuple[str, ...] = ()
     details: dict[str, Any] = field(default_factory=dict)
+    members: tuple[int, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The finding as a line of `findings.jsonl`."""

@@ -15,7 +15,8 @@ from typing import Any, TypeGuard
 from detector.core.access import Log
 from detector.core.fields import DISTINCT_MEASURES
 from detector.core.operation import API_NAMES, CLASS
-from detector.core.rule import DISTINCT_CAP, OPERATIONS, Exemption, Rule, Threshold
+from detector.core.rule import DISTINCT_CAP, OPERATIONS, Exemption, Rule, Threshold, Where
+from detector.core.rule import Sequence as RuleSequence
 from detector.core.select import ABSENT, PRINCIPAL_FIELDS, glob, logs_of
 from detector.core.suppression import Suppression
 from detector.core.times import duration, iso
@@ -68,37 +69,57 @@ def lint(rule: Rule, now: int) -> Iterator[Remark]:
     yield from _exceptions(rule, now)
 
 
+Path = tuple[str | int, ...]
+
+
+def _wheres(rule: Rule) -> list[tuple[Path, Where]]:
+    """Everything that selects records, and where it stands in the rule."""
+    if isinstance(rule, RuleSequence):
+        return [(("steps", number, "where"), step.where) for number, step in enumerate(rule.steps)]
+    return [(("where",), rule.where)]
+
+
 def _misspelt(rule: Rule) -> Iterator[Remark]:
-    for name in rule.where.operation or ():
+    for path, where in _wheres(rule):
+        yield from _misspelt_in(path, where)
+
+
+def _misspelt_in(path: Path, where: Where) -> Iterator[Remark]:
+    for name in where.operation or ():
         if name in OPERATIONS or name in API_NAMES or re.search(r"[*?.]", name):
             continue
         close = difflib.get_close_matches(name, API_NAMES, 1, 0.8)
         told = f"; did you mean '{close[0]}'?" if close else ""
-        yield Remark(("where", "operation"), f"no operation of S3 is known as '{name}'{told}", error=bool(close))
+        yield Remark((*path, "operation"), f"no operation of S3 is known as '{name}'{told}", error=bool(close))
     for field, words in WORDS.items():
-        for text in getattr(rule.where, field) or ():
+        for text in getattr(where, field) or ():
             if not any(glob([text]).fullmatch(word) for word in words):
                 close = difflib.get_close_matches(text, words, 1, 0.4)
                 told = f"; did you mean '{close[0]}'?" if close else ""
-                yield Remark(("where", field), f"expected one of {', '.join(words)}, got '{text}'{told}")
+                yield Remark((*path, field), f"expected one of {', '.join(words)}, got '{text}'{told}")
 
 
 def _names(rule: Rule) -> Iterator[Remark]:
     """Texts that nothing in a log can be equal to."""
-    for text in rule.where.bucket or ():
+    for path, where in _wheres(rule):
+        yield from _names_in(path, where)
+
+
+def _names_in(path: Path, where: Where) -> Iterator[Remark]:
+    for text in where.bucket or ():
         if re.search(r"[^A-Za-z0-9._*?-]", text) or len(text.replace("*", "")) > 255:
-            yield Remark(("where", "bucket"), f"no bucket can be named so: expected such as ml-voice-*, got '{text}'")
-    for text in rule.where.account or ():
+            yield Remark((*path, "bucket"), f"no bucket can be named so: expected such as ml-voice-*, got '{text}'")
+    for text in where.account or ():
         if re.fullmatch(r"\d+", text) and len(text) != 12:
-            yield Remark(("where", "account"), f"expected the 12 digits of an account, got '{text}'")
-    for text in rule.where.session or ():
+            yield Remark((*path, "account"), f"expected the 12 digits of an account, got '{text}'")
+    for text in where.session or ():
         if ":role/" in text:
             yield Remark(
-                ("where", "session"), f"this is a role: expected arn:aws:sts::…:assumed-role/ROLE/NAME, got '{text}'"
+                (*path, "session"), f"this is a role: expected arn:aws:sts::…:assumed-role/ROLE/NAME, got '{text}'"
             )
-    for text in rule.where.key or ():
+    for text in where.key or ():
         if text.startswith(("/", "s3://")):
-            yield Remark(("where", "key"), f"keys have no bucket and no leading slash, got '{text}'", error=False)
+            yield Remark((*path, "key"), f"keys have no bucket and no leading slash, got '{text}'", error=False)
 
 
 def _uncountable(rule: Rule) -> Iterator[Remark]:
@@ -124,13 +145,17 @@ def _uncountable(rule: Rule) -> Iterator[Remark]:
 
 def _unlogged(rule: Rule) -> Iterator[Remark]:
     """What no log that the rule reads tells."""
-    logs = logs_of(rule.where)
-    asked = [name for name in type(rule.where).model_fields if getattr(rule.where, name) is not None]
+    for path, where in _wheres(rule):
+        yield from _unlogged_in(path, where, getattr(rule, "window", None))
+
+
+def _unlogged_in(path: Path, where: Where, window: int | None) -> Iterator[Remark]:
+    logs = logs_of(where)
+    asked = [name for name in type(where).model_fields if getattr(where, name) is not None]
     for name in asked:
         if all(name in ABSENT[log] for log in logs):
             told = " and ".join(log.name for log in logs)
-            yield Remark(("where", name), f"can never match: {told} never tell{'s' * (len(logs) == 1)} it")
-    window = getattr(rule, "window", None)
+            yield Remark((*path, name), f"can never match: {told} never tell{'s' * (len(logs) == 1)} it")
     served = [log for log in logs if not ABSENT[log].intersection(asked)]
     quickest = min((DELIVERY[log] for log in served), default=0)
     if window is not None and window < quickest:
@@ -152,7 +177,7 @@ def _exceptions(rule: Rule, now: int) -> Iterator[Remark]:
         if exemption.ends_at <= now:
             ended = f"the exception for {exemption.owner} ended on {exemption.until}: remove it, or renew it"
             yield Remark((*path, "until"), ended, error=False)
-        if exemption.allow_up_to < rule.threshold:
+        if exemption.allow_up_to is not None and exemption.allow_up_to < rule.threshold:
             told = (
                 f"expected more than the threshold {rule.threshold:,}, got {exemption.allow_up_to:,}: it allows nothing"
             )
@@ -200,7 +225,9 @@ def _is_of_volume(rule: Rule) -> TypeGuard[Threshold]:
 
 def _swallows(rule: Threshold, exemption: Exemption) -> bool:
     """Whether nothing is left that the rule could find of whom the exception is for."""
-    return rule.measure in DISTINCT_MEASURES and exemption.allow_up_to >= DISTINCT_CAP
+    if exemption.allow_up_to is not None:
+        return rule.measure in DISTINCT_MEASURES and exemption.allow_up_to >= DISTINCT_CAP
+    return "**" in (exemption.key or ()) and not any((exemption.bucket, exemption.network, exemption.purpose))
 
 
 def _somebody(exemption: Exemption) -> dict[str, str]:

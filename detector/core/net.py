@@ -17,6 +17,14 @@ import numpy as np
 
 from detector.core.access import AccessBatch, Column, intern
 
+PRIVATE = [
+    ipaddress.ip_network(net)
+    for net in (
+        "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16", "127.0.0.0/8", "::1/128",
+        "fc00::/7", "fe80::/10",
+    )
+]  # fmt: skip
+"""Networks whose addresses mean something within one VPC, or host, only."""
 INTERNAL = "AWS Internal"
 LONGEST_ADDRESS = 64
 NET_BITS = {4: 24, 6: 48}
@@ -56,3 +64,21 @@ def net_of_ip(address: str) -> str:
     plain = (ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None) or ip
     host_bits = plain.max_prefixlen - NET_BITS[plain.version]
     return f"{type(plain)(int(plain) >> host_bits << host_bits)}/{NET_BITS[plain.version]}"
+
+
+def public(column: Column) -> Column:
+    """A column of addresses or networks, with null in place of private ones."""
+    kept = np.array([*(not is_private(text) for text in column.values), False], np.bool_)
+    return Column(np.where(kept[column.codes], column.codes, np.int32(-1)), column.values)
+
+
+@lru_cache(maxsize=65_536)
+def is_private(text: str) -> bool:
+    """Whether this is an address or a network of nobody in particular."""
+    try:
+        net = ipaddress.ip_network(text) if len(text) <= LONGEST_ADDRESS else None
+    except ValueError:
+        return False
+    if isinstance(net, ipaddress.IPv6Network) and (mapped := net.network_address.ipv4_mapped):
+        net = ipaddress.ip_network(mapped)
+    return any(net.version == one.version and net.subnet_of(one) for one in PRIVATE) if net else False  # type: ignore[arg-type]

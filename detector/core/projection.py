@@ -29,7 +29,8 @@ def columns(rules: Sequence[Rule], *, prefer: bool = False) -> frozenset[str]:
     """The columns that these rules need. prefer: one log is preferred for some buckets."""
     wanted: set[str] = {"bucket"} if prefer else set()
     for rule in rules:
-        wanted |= asked(rule) | OF_MEASURE.get(rule.measure, set())
-        if any(name not in OPERATIONS for name in rule.where.operation or ()):
+        wanted |= asked(rule).union(*(OF_MEASURE.get(measure, ()) for measure in rule.measures))
+        wanted |= {column for exemption in rule.bound for column in exemption.columns}
+        if any(name not in OPERATIONS for where in rule.wheres for name in where.operation or ()):
             wanted |= {"api", "log_operation"}
     return COLUMNS & wanted

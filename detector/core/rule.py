@@ -25,11 +25,17 @@ from detector.core.fields import (
 )
 from detector.core.kinds.baseline import BaselineRule
 from detector.core.kinds.decoy import DecoyRule, Reader
+from detector.core.kinds.first_seen import FirstSeen
+from detector.core.kinds.match import Match
+from detector.core.kinds.scope import Scope
+from detector.core.kinds.sequence import Sequence
 from detector.core.kinds.threshold import Threshold
 from detector.core.kinds.windowed import DISTINCT_CAP, Windowed
 from detector.core.rulebase import OPERATIONS, Exemption, RuleBase, Where
 
-Rule = Annotated[Threshold | BaselineRule | DecoyRule, Field(discriminator="kind")]
+WindowedRule = Threshold | Match | Scope | FirstSeen | Sequence | DecoyRule
+"""The kinds that count in a window."""
+Rule = Annotated[WindowedRule | BaselineRule, Field(discriminator="kind")]
 
 KINDS: dict[str, type[RuleBase]] = {
     get_args(model.model_fields["kind"].annotation)[0]: model for model in get_args(get_args(Rule)[0])
@@ -38,6 +44,6 @@ KINDS: dict[str, type[RuleBase]] = {
 
 __all__ = [
     "DISTINCT_CAP", "DISTINCT_MEASURES", "KINDS", "OPERATIONS", "BaselineRule", "DecoyRule", "Duration", "Exemption",
-    "Level", "Levels", "Measure", "Model", "Peers", "Reader", "Rule", "RuleBase", "Severity", "Size", "Threshold",
-    "Where", "Windowed", "seconds", "size",
+    "FirstSeen", "Level", "Levels", "Match", "Measure", "Model", "Peers", "Reader", "Rule", "RuleBase", "Scope",
+    "Sequence", "Severity", "Size", "Threshold", "Where", "Windowed", "WindowedRule", "seconds", "size",
 ]  # fmt: skip

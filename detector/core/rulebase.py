@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime
+from ipaddress import ip_network
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
@@ -23,6 +24,10 @@ NOT_COUNTED = {
     "accept_withdrawable", "exceptions", "tests", "decoys", "readers",
 }  # fmt: skip
 """Fields of a rule that change nothing about what it counts."""
+
+
+WORDING = {"owner", "reason", "accept_blind"}
+"""Fields of an exception that change nothing about what is counted."""
 
 
 def digest(meaning: object) -> str:
@@ -73,24 +78,58 @@ class Where(Model):
 
 
 class Exemption(Model):
-    """An exception to a rule: raises its limit for some identities until a date, with owner and reason."""
+    """An exception to a rule for some identities, until a date, with owner and reason.
+
+    Either it raises their limit (`allow_up_to`), or it is bound to keys, networks or purposes: their records that fit
+    do not count.
+    """
 
     session: Texts | None = None
     role: Texts | None = None
     account: Texts | None = None
     session_name: Texts | None = None
-    allow_up_to: Annotated[Number, Field(gt=0, allow_inf_nan=False)]
+    allow_up_to: Annotated[Number, Field(gt=0, allow_inf_nan=False)] | None = None
+    bucket: Texts | None = None
+    key: Texts | None = None
+    network: Texts | None = None
+    purpose: Texts | None = None
     accept_blind: bool = False
     until: date
     owner: Annotated[str, Field(min_length=1)]
     reason: Annotated[str, Field(min_length=1)]
 
+    @field_validator("network")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for text in value or ():
+            if not text.startswith("vpce-"):
+                try:
+                    ip_network(text)
+                except ValueError as error:
+                    msg = f"expected a network such as 203.0.113.0/24 or a VPC endpoint's id, got '{text}' ({error})"
+                    raise ValueError(msg) from error
+        return value
+
     @model_validator(mode="after")
-    def _names_somebody(self) -> Exemption:
+    def _says_whom_and_what(self) -> Exemption:
         if not any((self.session, self.role, self.account, self.session_name)):
             msg = "expected session, role, account or session_name: whom the exception is for"
             raise ValueError(msg)
+        if (self.allow_up_to is None) != self.is_bound or (self.bucket and not self.is_bound):
+            msg = "expected either allow_up_to, or what it is bound to: key (perhaps in a bucket), network, purpose"
+            raise ValueError(msg)
         return self
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether it takes records out of the count, rather than raise the limit."""
+        return any((self.key, self.network, self.purpose))
+
+    @property
+    def columns(self) -> set[str]:
+        """The columns it looks at."""
+        of_network = {"source_ip", "vpc_endpoint"} if self.network else set()
+        return of_network | {name for name in ("bucket", "key", "purpose") if getattr(self, name)}
 
     @property
     def ends_at(self) -> int:
@@ -99,7 +138,11 @@ class Exemption(Model):
 
 
 class RuleBase(Model):
-    """Base of all kinds. A kind adds at least `kind`, `group_by`, `measure`, `threshold` and `reach`."""
+    """Base of all kinds. A kind adds at least `kind`, `group_by`, `measure`, `threshold` and `reach`.
+
+    levels, measures, wheres, extra_columns: what it looks at of records, if more than the fields of these names.
+    granularity: seconds a bucket of time counts in.
+    """
 
     withdrawable: ClassVar[bool] = False
     """Whether a finding opened on part of the data may turn out to be none."""
@@ -138,10 +181,49 @@ class RuleBase(Model):
         return self.stage == "live" and self.severity not in ("info", "low")
 
     @property
+    def wheres(self) -> tuple[Where, ...]:
+        """All that select records."""
+        return (self.where,)
+
+    @property
+    def grouping(self) -> tuple[str, ...]:
+        """The levels at which records are counted together."""
+        levels: tuple[str, ...] = getattr(self, "group_by")  # noqa: B009  every kind has it
+        return levels
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """Levels that records are told apart by."""
+        return self.grouping
+
+    @property
+    def granularity(self) -> int:
+        """Seconds a bucket of time counts in."""
+        return 1
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """What is counted."""
+        return (getattr(self, "measure"),)  # noqa: B009  every kind has it
+
+    @property
+    def extra_columns(self) -> frozenset[str]:
+        """Further columns it looks at."""
+        return frozenset()
+
+    @property
+    def bound(self) -> tuple[Exemption, ...]:
+        """Exceptions that take records out of the count."""
+        return tuple(one for one in getattr(self, "exceptions", ()) if one.is_bound)
+
+    @property
     def summary(self) -> str:
         """What fires it, in a line."""
         raise NotImplementedError
 
     def digest(self) -> str:
         """Identity of what the rule counts: a rule whose digest is unchanged keeps its windows over a restart."""
-        return digest(self.model_dump(mode="json", exclude=NOT_COUNTED))
+        counted = self.model_dump(mode="json", exclude=NOT_COUNTED)
+        if self.bound:
+            counted["bound"] = [one.model_dump(mode="json", exclude=WORDING) for one in self.bound]
+        return digest(counted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -129,7 +130,10 @@ def _rule_of(name: str, node: CommentedMap, problems: list[Problem]) -> Rule | N
     kind = node.get("kind")
     model = KINDS.get(kind) if isinstance(kind, str) else None
     if model is None:
-        what = "required field is missing" if kind is None else f"expected {' or '.join(KINDS)}, got {quoted(kind)}"
+        close = difflib.get_close_matches(str(kind), list(KINDS), 1)
+        hint = f"; did you mean '{close[0]}'?" if close else ""
+        wrong = f"expected one of {', '.join(KINDS)}, got {quoted(kind)}{hint}"
+        what = wrong if kind is not None else "required field is missing"
         problems.append(_at(name, node, "kind", f"kind: {what}"))
         return None
     try:

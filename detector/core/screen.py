@@ -77,6 +77,10 @@ class Screen:
         around = np.maximum(self._totals(group, bucket - 1), self._totals(group, bucket + 1))
         return group, bucket, self._totals(group, bucket) + around
 
+    def bounds(self, group: U64, bucket: I64) -> I64:
+        """As `bound`, of each of these groups in its bucket."""
+        return self._totals(group, bucket) + self._totals(group, bucket - 1)
+
     def bound(self, group: int, bucket: int) -> int:
         """No value of the group at a second of this bucket is larger."""
         both = self._totals(np.full(2, group, np.uint64), np.array((bucket - 1, bucket)))

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 
 import numpy as np
 
-from detector.core.access import OBJECT_MIX, U64, AccessBatch, Column, Log, Mask, Operation, Outcome, text_hash
+from detector.core.access import OBJECT_MIX, U64, AccessBatch, Column, Index, Log, Mask, Operation, Outcome, text_hash
 from detector.core.principal import Principal
 from detector.core.rule import OPERATIONS, DecoyRule, Rule, Where
 
+REMEMBERED = 1 << 16
+"""Principals of whom a selector remembers whether they are meant."""
 PRINCIPAL_FIELDS: dict[str, Callable[[Principal], tuple[str | None, ...]]] = {
     "session": lambda p: (p.session_shown, p.session),
     "role": lambda p: (p.role_shown, p.role),
@@ -31,10 +34,11 @@ TEXT_FIELDS = (
 
 def glob(patterns: Iterable[str], *, path: bool = False) -> re.Pattern[str]:
     """One expression for "any of these globs". `path`: `*` stays within a `/` segment."""
-    return re.compile("|".join(f"(?:{_expression(pattern, path=path)})" for pattern in patterns), re.DOTALL)
+    return re.compile("|".join(f"(?:{expression(pattern, path=path)})" for pattern in patterns), re.DOTALL)
 
 
-def _expression(pattern: str, *, path: bool) -> str:
+def expression(pattern: str, *, path: bool) -> str:
+    """A glob as an expression. `path`: `*` stays within a `/` segment."""
     star, one = ("[^/]*", "[^/]") if path else (".*", ".")
     pieces = re.split(r"(\*\*|\*|\?)", pattern)
     return "".join({"**": ".*", "*": star, "?": one}.get(piece, re.escape(piece)) for piece in pieces)
@@ -50,38 +54,64 @@ def logs_of(where: Where) -> tuple[Log, ...]:
 
 
 class Selector:
-    """The compiled `where` of a rule."""
+    """The compiled `where` of a rule: first what is told by codes alone, then texts, of the rows that are left.
+
+    coarse: equal for two selectors whose first step is the same.
+    """
 
     def __init__(self, where: Where) -> None:
-        self._operations = _operations(where.operation)
-        self._outcomes = _codes(Outcome, where.outcome) if "any" not in where.outcome else None
+        self.logs = logs_of(where)
+        self.coarse = (where.outcome, self.logs, where.operation)
+        self._classes, self._names = _operations(where.operation)
+        self._outcomes = _codes(Outcome, Outcome.__members__ if "any" in where.outcome else where.outcome)
+        self._logs = _codes(Log, [log.name for log in self.logs])
         self._principal = {
             name: glob(patterns) for name in PRINCIPAL_FIELDS if (patterns := getattr(where, name)) is not None
         }
+        self._known: dict[int, bool] = {}
         self._text = {
             name: glob(patterns, path=name == "key")
             for name in TEXT_FIELDS
             if (patterns := getattr(where, name)) is not None
         }
-        self.logs = logs_of(where)
-        self._logs = _codes(Log, [log.name for log in self.logs])
 
     def mask(self, batch: AccessBatch) -> Mask:
         """Which rows of the batch the rule counts."""
-        chosen = np.ones(len(batch), np.bool_)
-        if self._outcomes is not None:
-            chosen &= self._outcomes[batch.outcome]
-        chosen &= self._logs[batch.log]
-        if self._operations is not None:
-            classes, names = self._operations
-            chosen &= classes[batch.operation] | _any_text(batch, ("api", "log_operation"), names)
-        for name, expression in self._principal.items():
-            texts = PRINCIPAL_FIELDS[name]
-            table = [any(t is not None and expression.fullmatch(t) for t in texts(p)) for p in batch.principals]
-            chosen &= np.array([*table, False], np.bool_)[batch.who]
-        for name, expression in self._text.items():
-            chosen = _narrow(chosen, batch.text[name], expression)
+        chosen = np.zeros(len(batch), np.bool_)
+        chosen[self.narrow(batch, self.begin(batch))] = True
         return chosen
+
+    def begin(self, batch: AccessBatch) -> Index:
+        """The rows of the right operation, outcome and kind of log."""
+        chosen = self._outcomes[batch.outcome] & self._logs[batch.log]
+        if self._names is None:
+            return np.flatnonzero(chosen & self._classes[batch.operation])
+        rows = np.flatnonzero(chosen)
+        named = self._classes[batch.operation[rows]]
+        for name in ("api", "log_operation"):
+            named |= matching(batch.text[name], rows, self._names)
+        return rows[named]
+
+    def narrow(self, batch: AccessBatch, rows: Index) -> Index:
+        """Of these rows those of the right principals and texts."""
+        if self._principal and len(rows):
+            rows = rows[of_principals(batch, rows, self._is_one, self._known)]
+        for name, texts in self._text.items():
+            if len(rows):
+                rows = rows[matching(batch.text[name], rows, texts)]
+        return rows
+
+    def _is_one(self, who: Principal) -> bool:
+        return all(
+            any(text is not None and wanted.fullmatch(text) for text in PRINCIPAL_FIELDS[name](who))
+            for name, wanted in self._principal.items()
+        )
+
+
+@lru_cache(maxsize=1024)
+def selector(where: Where) -> Selector:
+    """The selector of a `where`: rules that say the same share one."""
+    return Selector(where)
 
 
 class DecoySelector(Selector):
@@ -95,23 +125,21 @@ class DecoySelector(Selector):
         places = (one.removeprefix("s3://").partition("/") for one in rule.decoys)
         self._decoys = {(bucket, key) for bucket, _, key in places}
         self._hashes = _object_hashes(self._decoys)
-        self._readers = [(Selector(reader.where), reader.ends_at) for reader in rule.readers]
+        self._readers = [(selector(reader.where), reader.ends_at) for reader in rule.readers]
 
-    def mask(self, batch: AccessBatch) -> Mask:
-        """Which rows of the batch the rule counts."""
-        chosen = super().mask(batch)
-        rows = np.flatnonzero(chosen & bool(self._decoys))
-        chosen[:] = False
+    def narrow(self, batch: AccessBatch, rows: Index) -> Index:
+        """Of these rows those that take a decoy, and are no reader's."""
+        rows = super().narrow(batch, rows) if self._decoys else rows[:0]
         if len(rows):
             objects = batch.object_hash(rows)
             near = np.minimum(np.searchsorted(self._hashes, objects), len(self._hashes) - 1)
             rows = rows[self._hashes[near] == objects]
             bucket, key = batch.text["bucket"], batch.text["key"]
-            chosen[[row for row in rows.tolist() if (bucket.text(row), key.text(row)) in self._decoys]] = True
-        if chosen.any():
-            for reader, ends_at in self._readers:
-                chosen &= ~reader.mask(batch) | (batch.time >= ends_at)
-        return chosen
+            taken = [(bucket.text(row), key.text(row)) in self._decoys for row in rows.tolist()]
+            rows = rows[np.array(taken, np.bool_)]
+        for reader, ends_at in self._readers if len(rows) else ():
+            rows = rows[~reader.mask(batch)[rows] | (batch.time[rows] >= ends_at)]
+        return rows
 
 
 def _object_hashes(objects: Iterable[tuple[str, str]]) -> U64:
@@ -121,45 +149,57 @@ def _object_hashes(objects: Iterable[tuple[str, str]]) -> U64:
     return np.array(found, np.uint64)
 
 
-def selector_of(rule: Rule) -> Selector:
-    """Which records a rule counts."""
-    return DecoySelector(rule) if isinstance(rule, DecoyRule) else Selector(rule.where)
+def selectors_of(rule: Rule) -> list[Selector]:
+    """Which records a rule looks at: what any of these chooses."""
+    if isinstance(rule, DecoyRule):
+        return [DecoySelector(rule)]
+    return [selector(where) for where in dict.fromkeys(rule.wheres)]
 
 
-def _operations(wanted: tuple[str, ...] | None) -> tuple[Mask, re.Pattern[str] | None] | None:
+def _operations(wanted: tuple[str, ...] | None) -> tuple[Mask, re.Pattern[str] | None]:
+    """Classes by code, and the expression of API names."""
     if wanted is None:
-        return None
-    classes = np.zeros(len(Operation), np.bool_)
-    for name in wanted:
-        if name in OPERATIONS:
-            classes[Operation[name]] = True
+        return np.ones(len(Operation), np.bool_), None
+    classes = _codes(Operation, [name for name in wanted if name in OPERATIONS])
     if classes[Operation.read]:
         classes[Operation.copy] = True
     names = [name for name in wanted if name not in OPERATIONS]
     return classes, glob(names) if names else None
 
 
-def _codes(kinds: type[Outcome | Log], names: Iterable[str]) -> Mask:
+def _codes(kinds: type[Outcome | Log | Operation], names: Iterable[str]) -> Mask:
     wanted = np.zeros(len(kinds), np.bool_)
     for name in names:
         wanted[kinds[name]] = True
     return wanted
 
 
-def _any_text(batch: AccessBatch, columns: Iterable[str], expression: re.Pattern[str] | None) -> Mask:
-    found = np.zeros(len(batch), np.bool_)
-    if expression is not None:
-        for name in columns:
-            found |= _narrow(np.ones(len(batch), np.bool_), batch.text[name], expression)
-    return found
+def of_principals(batch: AccessBatch, rows: Index, is_one: Callable[[Principal], bool], known: dict[int, bool]) -> Mask:
+    """Which of these rows are of such a principal. known: verdicts by fingerprint, to which new ones are added."""
+    who = batch.who[rows]
+    table = np.zeros(len(batch.principals) + 1, np.bool_)  # the last is nobody's, whose code is -1
+    met = np.zeros(len(table), np.bool_)
+    met[who] = True
+    if len(known) > REMEMBERED:
+        known.clear()
+    for code in np.flatnonzero(met[:-1]).tolist():
+        print_ = int(batch.prints[code])
+        verdict = known.get(print_)
+        if verdict is None:
+            verdict = known[print_] = is_one(batch.principals[code])
+        table[code] = verdict
+    return table[who]
 
 
-def _narrow(chosen: Mask, column: Column, expression: re.Pattern[str]) -> Mask:
-    """Of the chosen rows those whose text matches; each distinct text is compared once."""
+def matching(column: Column, rows: Index, wanted: re.Pattern[str]) -> Mask:
+    """Which of these rows have a text that matches; each distinct text is compared once."""
+    codes = column.codes[rows]
     table = np.zeros(len(column.values) + 1, np.bool_)
-    for code in np.unique(column.codes[chosen]):
-        table[code] = code >= 0 and expression.fullmatch(column.values[code]) is not None
-    return chosen & table[column.codes]
+    table[codes] = True
+    for code in np.flatnonzero(table[:-1]).tolist():
+        table[code] = wanted.fullmatch(column.values[code]) is not None
+    table[-1] = False
+    return table[codes]
 
 
 ABSENT: dict[Log, frozenset[str]] = {
@@ -177,16 +217,21 @@ MADE_OF: dict[str, frozenset[str]] = {
     "peer_group": frozenset({"role"}),
     "source_net": frozenset({"vpc_endpoint", "source_ip"}),
     "source_nets": frozenset({"vpc_endpoint", "source_ip"}),
+    "public_net": frozenset({"vpc_endpoint", "source_ip"}),
+    "public_ip": frozenset({"source_ip"}),
+    "prefix": frozenset({"bucket", "key"}),
 }
 """Level or measure that is no column itself → the columns it is made of."""
 
 
 def asked(rule: Rule) -> set[str]:
     """Columns that a rule asks for: on records without them it cannot match, or tells apart less than it says."""
-    made = {column for name in (*rule.group_by, rule.measure) for column in MADE_OF.get(name, ())}
-    plain = {level for level in rule.group_by if level not in MADE_OF}
-    wheres = [rule.where, *(reader.where for reader in getattr(rule, "readers", ()))]
-    return {name for name in Where.model_fields if any(getattr(w, name) is not None for w in wheres)} | plain | made
+    names = (*rule.levels, *rule.measures)
+    made = {column for name in names for column in MADE_OF.get(name, ())}
+    plain = {level for level in rule.levels if level not in MADE_OF}
+    wheres = [*rule.wheres, *(reader.where for reader in getattr(rule, "readers", ()))]
+    fields = {name for where in wheres for name in Where.model_fields if getattr(where, name) is not None}
+    return fields | plain | made | rule.extra_columns
 
 
 def watches_bucket(rule: Rule, pattern: str) -> bool:

@@ -6,17 +6,18 @@ or two runs of the program agree on them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from functools import lru_cache
 
 import numpy as np
 
-from detector.core.access import I32, U64, AccessBatch, Column, Index, Rows, text_hash
+from detector.core.access import I32, I64, U64, AccessBatch, Column, Index, Rows, intern, text_hash
 from detector.core.finding import prefix_of
-from detector.core.net import nets
+from detector.core.net import nets, public
 from detector.core.peers import peer_group
 from detector.core.principal import Principal, fingerprint, person
 from detector.core.rule import Levels, Peers
+from detector.core.select import Selector
 from detector.core.table import Table
 
 GroupKey = tuple[str, ...]
@@ -100,8 +101,18 @@ class BatchView:
         self._groupings = groupings or Groupings()
         self._groups: dict[GroupKey, tuple[U64, Mapping[int, GroupKey]]] = {}
         self._items: dict[str, U64] = {}
+        self._begun: dict[Hashable, Index] = {}
+        self._rows: dict[Selector, Index] = {}
         self._who: U64 | None = None
         self._nets: Column | None = None
+
+    def rows(self, chosen: Selector) -> Index:
+        """The rows that a selector chooses: once for all rules that say the same, half of the way for others."""
+        if chosen not in self._rows:
+            if chosen.coarse not in self._begun:
+                self._begun[chosen.coarse] = chosen.begin(self.batch)
+            self._rows[chosen] = chosen.narrow(self.batch, self._begun[chosen.coarse])
+        return self._rows[chosen]
 
     def groups(self, levels: GroupKey) -> tuple[U64, Mapping[int, GroupKey]]:
         """Group of every row at these levels, and the key (one text a level) of each group."""
@@ -137,6 +148,16 @@ class BatchView:
         table = np.array([*(text_hash(prefix_of(v)) for v in keys.values), 0], np.uint64)
         return np.where(keys.codes < 0, np.uint64(0), self.text_hashes("bucket") * np.uint64(31) + table[keys.codes])
 
+    def folders(self) -> Column:
+        """Bucket and prefix of every row's key, as one text; null where there is no key."""
+        bucket, key = self.batch.text["bucket"], self.batch.text["key"]
+        codes, folders = intern([prefix_of(text) for text in key.values])
+        folder = np.append(codes, np.int32(-1))[key.codes].astype(np.int64)
+        buckets = len(bucket.values) + 1
+        first, number = distinct((folder + 1) * buckets + bucket.codes + 1, (len(folders) + 1) * buckets)
+        texts = [f"{bucket.text(at) or ''}/{folders[folder[at]]}" if folder[at] >= 0 else "" for at in first.tolist()]
+        return Column(np.where(folder >= 0, number, -1).astype(np.int32), texts)
+
     def nets(self) -> Column:
         """Source network of every row."""
         if self._nets is None:
@@ -154,30 +175,54 @@ class BatchView:
         key = IDENTITY[level]
         return of_code[batch.who], Keys(of_code[codes], lambda at: (key(batch.principals[int(codes[at])]),))
 
-    def _level(self, level: str, peers: Peers) -> tuple[I32, Sequence[str]]:
-        """Codes of the rows at one level (-1 where a record has no value there) and the keys the codes stand for."""
+    def _level(self, level: str, peers: Peers) -> tuple[I32, int, Callable[[int], str]]:
+        """Codes of the rows at one level (-1 where a record has no value there), how many there are, and their keys."""
+        batch = self.batch
         if level == "peer_group":
-            return self.batch.who, [peer_group(p, peers) for p in self.batch.principals]
+            return batch.who, len(batch.principals), lambda code: peer_group(batch.principals[code], peers)
         if level in IDENTITY:
-            return self.batch.who, [IDENTITY[level](p) for p in self.batch.principals]
-        column = self.nets() if level == "source_net" else self.batch.text[level]
-        return column.codes, column.values
+            return batch.who, len(batch.principals), lambda code: IDENTITY[level](batch.principals[code])
+        column = DERIVED[level](self) if level in DERIVED else batch.text[level]
+        return column.codes, len(column.values), column.values.__getitem__
 
     def _make_groups(self, levels: GroupKey) -> tuple[U64, Mapping[int, GroupKey]]:
         peers = levels.peers if isinstance(levels, Levels) else ()
         coded = [self._level(level, peers) for level in levels]
         combined = np.zeros(len(self.batch), np.int64)
-        first = combined
+        first: Index = combined
         nowhere = np.zeros(len(self.batch), np.bool_)
-        for codes, values in coded:
+        count = 1
+        for codes, many, _ in coded:
             nowhere |= codes < 0
-            mixed = combined * (len(values) + 1) + codes + 1
-            _, first, combined = np.unique(mixed, return_index=True, return_inverse=True)
-        keys = [tuple(values[codes[row]] if values else "" for codes, values in coded) for row in first]
+            first, combined = distinct(combined * (many + 1) + codes + 1, count * (many + 1))
+            count = len(first)
+        keys = [tuple(key(int(codes[row])) if codes[row] >= 0 else "" for codes, _, key in coded) for row in first]
         prints = np.fromiter(map(_group_of, keys), np.uint64, len(keys))
         groups = prints[combined] if keys else np.zeros(0, np.uint64)
         groups[nowhere] = NO_GROUP
         return groups, dict(zip(prints.tolist(), keys, strict=True))
+
+
+def distinct(codes: I64, count: int) -> tuple[Index, I64]:
+    """Of codes below `count`: the first row of each that is there, and the rows' numbers among these."""
+    if count > 4 * len(codes) + DENSE:
+        _, first, number = np.unique(codes, return_index=True, return_inverse=True)
+        return first, number
+    row = np.full(count, -1, np.int64)
+    row[codes[::-1]] = np.arange(len(codes) - 1, -1, -1)
+    there = row >= 0
+    return row[there], (np.cumsum(there) - 1)[codes]
+
+
+DENSE = 1 << 12
+"""Codes of which a table is made without further thought."""
+DERIVED: dict[str, Callable[[BatchView], Column]] = {
+    "source_net": BatchView.nets,
+    "public_net": lambda view: public(view.nets()),
+    "public_ip": lambda view: public(view.batch.text["source_ip"]),
+    "prefix": BatchView.folders,
+}
+"""Level that is no column of a record → how it is made of others."""
 
 
 def _all(view: BatchView) -> Rows:

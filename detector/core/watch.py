@@ -12,13 +12,13 @@ from typing import Any, Generic, Protocol, TypeVar
 import msgspec
 
 from detector.core.access import Log, Mask
+from detector.core.chosen import Chosen
 from detector.core.episode import CLOSED, Ledger, Tracked
 from detector.core.finding import Finding, finding_id, group_key, principal_json
 from detector.core.part import Spilling
 from detector.core.people import People
 from detector.core.principal import Principal
 from detector.core.rule import Rule
-from detector.core.select import selector_of
 from detector.core.verdict import Verdict
 from detector.core.view import BatchView, GroupKey
 from detector.core.watermark import FOREVER
@@ -39,10 +39,15 @@ class EpisodeWatch(ABC, Generic[R]):
     def __init__(self, rule: R, people: People, stored: Sequence[Stored]) -> None:
         """`stored`: what of its state writes parts of its own; the rest is in `state` and `resume`."""
         self.rule, self.people = rule, people
-        self.selector = selector_of(rule)
+        self.chosen = Chosen(rule)
         self.ledger = Ledger(rule.id, withdrawable=rule.withdrawable)
         self.changed = True
         self._stored = stored
+
+    @property
+    def levels(self) -> GroupKey:
+        """The levels of a group, as people see them."""
+        return self.rule.group_by
 
     @abstractmethod
     def absorb(self, view: BatchView, late: Mask) -> None:
@@ -98,7 +103,7 @@ class EpisodeWatch(ABC, Generic[R]):
 
     def reads(self) -> tuple[Log, ...]:
         """Kinds of log the rule reads; it closes on the slowest of them."""
-        return self.selector.logs
+        return self.chosen.logs
 
     def learning(self) -> bool:
         """Whether it knows too little yet to find anything."""
@@ -141,9 +146,9 @@ class EpisodeWatch(ABC, Generic[R]):
     def finding(self, group: int, tracked: Tracked, state: str) -> Finding:
         """What there is to tell of an episode."""
         rule, episode, key = self.rule, tracked.episode, self.key(group)
-        levels: GroupKey = rule.group_by
+        levels = self.levels
         shown = {level: self.people.name(level, one) for level, one in zip(levels, key, strict=True)}
-        level = next((name for name in ("session", "access_key", "role", "session_name") if name in rule.group_by), "")
+        level = next((name for name in ("session", "access_key", "role", "session_name") if name in levels), "")
         fields: dict[str, Any] = {
             "finding_id": finding_id(rule.id, group_key(key), episode.opened_at),
             "rule_id": rule.id,

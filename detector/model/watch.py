@@ -22,7 +22,7 @@ from detector.core.principal import Principal
 from detector.core.rule import DISTINCT_MEASURES, BaselineRule
 from detector.core.tally import SEGMENT, Tallies
 from detector.core.times import duration, iso
-from detector.core.view import BatchView, GroupKey
+from detector.core.view import NO_GROUP, BatchView, GroupKey
 from detector.core.watch import EpisodeWatch
 from detector.core.watermark import FOREVER
 from detector.core.window import episodes, longest_episode, starts_of_runs
@@ -47,10 +47,12 @@ class BaselineWatch(EpisodeWatch[BaselineRule]):
     def absorb(self, view: BatchView, late: Mask) -> None:
         """Count the rows of a batch that the rule is about and whose pane is still open, late or not."""
         del late
-        rows = np.flatnonzero(self.selector.mask(view.batch) & (view.time >= self._sealed))
+        rows = self.chosen.rows(view)
+        rows = rows[view.time[rows] >= self._sealed]
         if not len(rows):
             return
         groups, keys = view.groups(self.rule.group_by)
+        rows = rows[groups[rows] != NO_GROUP]
         self._tallies.add(groups[rows], view.time[rows], view.who()[rows], view.items(self.rule.measure)[rows])
         self._keys.put({group: key[0] for group, key in keys.items()})
 

@@ -100,7 +100,7 @@ class HistoryWatch(ThresholdWatch):
 
     def absorb(self, view: BatchView, late: Mask) -> None:  # noqa: ARG002  as all watches
         """Keep the rows of a batch that the rule is about."""
-        rows = np.flatnonzero(self.selector.mask(view.batch))
+        rows = self.chosen.rows(view)
         groups, keys = view.groups(self.rule.group_by)
         rows = rows[groups[rows] != NO_GROUP]
         if not len(rows):

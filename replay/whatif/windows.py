@@ -15,8 +15,8 @@ from typing import TypeVar
 import numpy as np
 
 from detector.core.access import I64, Index, Mask
+from detector.core.chosen import meant
 from detector.core.rule import DISTINCT_CAP, DISTINCT_MEASURES, Exemption, Threshold
-from detector.core.threshold import exemption_matcher
 from detector.core.window import F64, longest_episode, starts_of_runs, unique_sorted
 from replay.whatif.summary import DAY, Summary
 
@@ -122,7 +122,7 @@ class _Block:
         for exemption, matches in _matching(self._rule.exceptions, self._summary):
             strangers = _within((who >= 0) & ~np.append(matches, False)[who], first, end)
             held = (known > 0) & (strangers == 0) & (second < exemption.ends_at)
-            limits[held] = np.maximum(limits[held], exemption.allow_up_to + 1)
+            limits[held] = np.maximum(limits[held], (exemption.allow_up_to or 0) + 1)
         return limits
 
     def _grained(self, second: I64) -> I64:
@@ -138,10 +138,11 @@ def _within(rows: Mask, first: Index, end: Index) -> I64:
 
 
 def _matching(exceptions: Sequence[Exemption], summary: Summary) -> list[tuple[Exemption, Mask]]:
-    """Every exception, and the principals it is for."""
+    """Every exception that raises the limit, and the principals it is for."""
     return [
-        (one, np.fromiter(map(exemption_matcher(one), summary.principals), np.bool_, len(summary.principals)))
+        (one, np.fromiter(map(meant(one), summary.principals), np.bool_, len(summary.principals)))
         for one in exceptions
+        if one.allow_up_to is not None
     ]
 
 

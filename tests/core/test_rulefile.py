@@ -114,7 +114,7 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("rules: []\nmore: 1", "r.yaml:2:1: more: unknown field; a rule file has only 'rules'"),
         ("rules:\n  - id: a\n    id: b\n", 'r.yaml:3:5: not YAML: found duplicate key "id"'),
         (one_rule(kind=""), "r.yaml:2:5: kind: required field is missing"),
-        (one_rule(kind="treshold"), "kind: expected threshold or baseline or decoy, got 'treshold'"),
+        (one_rule(kind="treshold"), "got 'treshold'; did you mean 'threshold'?"),
         (one_rule(title=""), "r.yaml:2:5: title: required field is missing"),
         (one_rule(window="9s"), "window: expected 10s to 30d, got 9s"),
         (one_rule(window="31d"), "window: expected 10s to 30d, got 2678400s"),

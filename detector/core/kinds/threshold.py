@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from detector.core.fields import Measure
 from detector.core.kinds.windowed import Windowed
 
 
@@ -11,3 +12,4 @@ class Threshold(Windowed):
     """Fires when a group's measure over a sliding window is at or above the threshold."""
 
     kind: Literal["threshold"]
+    measure: Measure

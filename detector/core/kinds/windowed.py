@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_serializer, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_serializer, field_validator
 
-from detector.core.fields import DISTINCT_MEASURES, UNITS, Duration, Level, Levels, Measure, Number, Texts, texts
+from detector.core.fields import DISTINCT_MEASURES, UNITS, Duration, Level, Levels, Number, Texts, texts
 from detector.core.rulebase import Exemption, RuleBase, digest
 from detector.core.times import duration
 
@@ -17,14 +17,11 @@ MINUTE_BUCKETS_OVER = 3600
 """Windows longer than this many seconds count in buckets of one minute."""
 
 
-class Windowed(RuleBase):
-    """Fires when a group's measure over a sliding window is at or above the threshold."""
+class Grouped(RuleBase):
+    """Base of the kinds that look at what one group does within some time."""
 
     peer_groups: Annotated[dict[str, Texts], Field(default_factory=dict)]
     group_by: Annotated[tuple[Level, ...], BeforeValidator(texts), Field(min_length=1)] = ("session",)
-    measure: Measure
-    window: Duration
-    threshold: Annotated[Number, Field(gt=0, allow_inf_nan=False)]
     exceptions: tuple[Exemption, ...] = ()
 
     @field_validator("peer_groups")
@@ -46,25 +43,11 @@ class Windowed(RuleBase):
         """The first group that fits counts, so their order is part of what the rule says."""
         return list(value.items())
 
-    @field_validator("window")
-    @classmethod
-    def _sensible_window(cls, value: int) -> int:
-        if not 10 <= value <= 30 * UNITS["d"]:
-            msg = f"expected 10s to 30d, got {value}s"
-            raise ValueError(msg)
-        if value > MINUTE_BUCKETS_OVER and value % 60:
-            msg = f"expected whole minutes over one hour, got {value}s"
-            raise ValueError(msg)
-        return value
-
     @classmethod
     def contradictions(cls, fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        """As for every rule; a threshold above the cap, levels that come twice, peer groups that nobody asks for."""
+        """As for every rule; levels that come twice, peer groups that nobody asks for."""
         yield from super().contradictions(fields)
-        measure, threshold, levels = fields.get("measure"), fields.get("threshold"), fields.get("group_by")
-        if measure in DISTINCT_MEASURES and isinstance(threshold, int | float) and threshold > DISTINCT_CAP:
-            most = f"at most {DISTINCT_CAP} for the distinct measure '{measure}'"
-            yield "threshold", f"threshold: expected {most}, got {threshold}"
+        levels = fields.get("group_by")
         if isinstance(levels, tuple) and len({str(level) for level in levels}) != len(levels):
             yield "group_by", f"group_by: expected each level once, got {', '.join(map(str, levels))}"
         by = (levels,) if isinstance(levels, str) else levels or ("session",)
@@ -74,6 +57,43 @@ class Windowed(RuleBase):
     def exceptions_digest(self) -> str:
         """Identity of the exceptions: where they changed, what has been counted is held against them anew."""
         return digest([exemption.model_dump(mode="json") for exemption in self.exceptions])
+
+
+def sensible_window(value: int) -> int:
+    """A window that can be counted in: raises ValueError for any other."""
+    if not 10 <= value <= 30 * UNITS["d"]:
+        msg = f"expected 10s to 30d, got {value}s"
+        raise ValueError(msg)
+    if value > MINUTE_BUCKETS_OVER and value % 60:
+        msg = f"expected whole minutes over one hour, got {value}s"
+        raise ValueError(msg)
+    return value
+
+
+Window = Annotated[Duration, AfterValidator(sensible_window)]
+Limit = Annotated[Number, Field(gt=0, allow_inf_nan=False)]
+
+
+class Windowed(Grouped):
+    """Base of the kinds that fire when a group's measure over a sliding window is at or above the threshold."""
+
+    measure: str
+    window: Window
+    threshold: Limit
+
+    @classmethod
+    def contradictions(cls, fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        """As for all groups; a threshold above the cap."""
+        yield from super().contradictions(fields)
+        measure, threshold = fields.get("measure"), fields.get("threshold")
+        if measure in DISTINCT_MEASURES and isinstance(threshold, int | float) and threshold > DISTINCT_CAP:
+            most = f"at most {DISTINCT_CAP} for the distinct measure '{measure}'"
+            yield "threshold", f"threshold: expected {most}, got {threshold}"
+
+    @property
+    def distinct(self) -> bool:
+        """Whether members are counted, each once, rather than amounts added up."""
+        return self.measure in DISTINCT_MEASURES
 
     @property
     def reach(self) -> int:

@@ -1,0 +1,201 @@
+"""Watches one sequence rule: what is counted of each step → seconds in which all steps are done. Pure.
+
+The steps are done in second t if there are seconds `t - within < s1 <= s2 <= … <= t` so that each step has its count
+over the records from its own second to the next one's, both included. Looked at from the end: the latest second from
+which on the last step has its count by t; the latest from which on the step before has its count by then; and so on.
+More records never undo this. Crossing seconds are those of records of the last step in which all steps are done.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from detector.core.access import I64, U64, Mask
+from detector.core.crossing import NONE, Crossing, CrossingWatch
+from detector.core.episode import Tracked
+from detector.core.kinds.sequence import Step, told
+from detector.core.part import Spilling
+from detector.core.people import People
+from detector.core.rule import DISTINCT_MEASURES, Sequence
+from detector.core.runs import concat
+from detector.core.screen import Screen
+from detector.core.select import selector
+from detector.core.tally import Tallies
+from detector.core.threshold import who
+from detector.core.times import duration, iso
+from detector.core.view import NO_GROUP, BatchView
+from detector.core.window import starts_of_runs, unique_sorted
+
+TOO_EARLY = np.int64(-(1 << 40))
+"""Second from which on a step had its count if it never had."""
+
+
+class StepState:
+    """What was counted of one step."""
+
+    def __init__(self, name: str, step: Step, within: int) -> None:
+        self.step = step
+        self.selector = selector(step.where)
+        self.distinct = step.measure in DISTINCT_MEASURES
+        self.tallies = Tallies(name, distinct=self.distinct)
+        self.bounds = Screen(within, distinct=self.distinct)
+
+    def begins(self, group: int, first: int, last: int) -> tuple[I64, I64]:
+        """The seconds with records of the step, and for each the latest from which on it had its count by then."""
+        seconds, _, items = self.tallies.rows(group, first, last)
+        if not self.distinct:
+            at = unique_sorted(seconds)
+            done = np.cumsum(np.bincount(np.searchsorted(at, seconds), items.astype(np.int64), len(at)))
+            before = np.searchsorted(np.concatenate(([0.0], done)), done - self.step.count, "right") - 1
+            return at, np.where(before >= 0, at[np.maximum(before, 0)], TOO_EARLY) if len(at) else at
+        seconds, items = seconds[items != 0], items[items != 0]
+        return unique_sorted(seconds), _distinct_begins(seconds, items, math.ceil(self.step.count))
+
+
+def _distinct_begins(seconds: I64, items: U64, count: int) -> I64:
+    """Of each distinct second the latest from which on so many distinct items were seen by then. Sorted by second."""
+    inside: dict[int, int] = {}
+    out = []
+    left, every, members = 0, seconds.tolist(), items.tolist()
+    for at, (second, item) in enumerate(zip(every, members, strict=True)):
+        inside[item] = inside.get(item, 0) + 1
+        while inside.get(members[left], 0) > 1 or len(inside) > count:
+            inside[members[left]] -= 1
+            if not inside[members[left]]:
+                del inside[members[left]]
+            left += 1
+        if at + 1 == len(every) or every[at + 1] != second:
+            out.append(every[left] if len(inside) == count else TOO_EARLY)
+    return np.array(out, np.int64)
+
+
+class SequenceWatch(CrossingWatch[Sequence]):
+    """State of one sequence rule. gather, once: as in CrossingWatch."""
+
+    def __init__(self, rule: Sequence, people: People, *, gather: bool = False, once: bool = False) -> None:
+        self._steps = [
+            StepState(f"step{number}/{rule.id}", step, rule.within) for number, step in enumerate(rule.steps)
+        ]
+        super().__init__(
+            rule, people, [step.tallies for step in self._steps], gather=gather, once=once, cap=len(rule.steps)
+        )
+
+    def absorb(self, view: BatchView, late: Mask) -> None:
+        """Count the rows of a batch, step by step."""
+        touched: list[tuple[U64, I64]] = []
+        counted = []
+        for step in self._steps:
+            rows = self.chosen.left(view.batch, view.rows(step.selector))
+            if not len(rows):
+                continue
+            groups, _ = view.groups(self.rule.grouping)
+            rows = rows[groups[rows] != NO_GROUP]
+            counted.append(rows)
+            items = view.items(step.step.measure)[rows]
+            for run in step.tallies.add(groups[rows], view.time[rows], view.who()[rows], items):
+                group, bucket, _ = step.bounds.add(run)
+                touched.append((group, bucket))
+        if touched:
+            groups, keys = view.groups(self.rule.grouping)
+            rows = np.unique(np.concatenate(counted))
+            warm, last = self._screen(*(np.concatenate(columns) for columns in zip(*touched, strict=True)))
+            if len(warm):
+                self.name_groups(warm, last, keys)
+            self.note(view, rows, groups[rows], warm, late)
+
+    def _screen(self, group: U64, bucket: I64) -> tuple[U64, I64]:
+        """Note the pairs in which all steps may be done; the groups in which all but the last may, and until when."""
+        group, bucket = np.concatenate([group, group]), np.concatenate([bucket, bucket + 1])
+        order = np.lexsort((bucket, group))
+        order = order[starts_of_runs(group[order], bucket[order])]
+        group, bucket = group[order], bucket[order]
+        may = [step.bounds.bounds(group, bucket) >= step.step.count for step in reversed(self._steps)]
+        warm = np.logical_and.reduce(may[1:])
+        crossing = warm & may[0]
+        self.consider(group[crossing], bucket[crossing])
+        starts = starts_of_runs(group[warm])
+        last = np.maximum.reduceat(bucket[warm] + 1, starts) * self.rule.within if len(starts) else bucket[:0]
+        return group[warm][starts], last
+
+    def counted(self, group: int, first: int, last: int) -> tuple[I64, U64, U64]:
+        """What was counted of a group from second `first` to `last`: seconds, credentials, items, by second."""
+        second, credentials, item = concat([step.tallies.rows(group, first, last) for step in self._steps])
+        order = np.argsort(second, kind="stable")
+        return second[order], credentials[order], item[order]
+
+    def crossing(self, group: int, bucket: int) -> Crossing:
+        """The seconds of one bucket in which all steps are done; their value is the number of steps."""
+        within, first = self.rule.within, bucket * self.rule.within
+        if any(step.bounds.bound(group, bucket) < step.step.count for step in self._steps):
+            return NONE
+        begins = [step.begins(group, first - within + 1, first + within - 1) for step in self._steps]
+        at = begins[-1][0]
+        at = at[at >= first]
+        done = at[_back(begins, at)[0] > at - within]
+        return done, np.full(len(done), float(len(self._steps)))
+
+    def forget_counted(self, oldest: int) -> bool:
+        """Let go of what was counted before; whether there was any."""
+        gone = [step.tallies.forget_before(oldest) for step in self._steps]
+        for step in self._steps:
+            step.bounds.forget_before(oldest)
+        return any(gone)
+
+    def is_warm(self, group: int, second: int) -> bool:
+        """Whether all steps but the last may be done at this second or later."""
+        bucket = second // self.rule.within
+        return any(
+            all(step.bounds.bound(group, b) >= step.step.count for step in self._steps[:-1])
+            for b in (bucket, bucket + 1)
+        )
+
+    def spilling(self) -> list[Spilling]:
+        """What of its state may leave memory."""
+        return [*(one for step in self._steps for one in (step.tallies, step.bounds)), *super().spilling()]
+
+    def resume(self, parts: Mapping[str, bytes], state: Mapping[str, Any]) -> None:
+        """Go on where a checkpoint stopped."""
+        for step in self._steps:
+            step.tallies.restore(parts, step.bounds.add)
+        super().resume(parts, state)
+
+    def reconsider(self) -> None:
+        """Exceptions of a sequence are part of what it counts: with others it begins anew."""
+
+    def explain(self, group: int, shown: Mapping[str, str], tracked: Tracked) -> dict[str, Any]:
+        """The time, evidence so far, when each step was done, and what happened in a sentence."""
+        rule, opened = self.rule, tracked.episode.opened_at
+        begins = [step.begins(group, opened - rule.within + 1, opened) for step in self._steps]
+        since = _back(begins, np.array([opened]))[:, 0].tolist()
+        until = [*since[1:], opened]
+        steps = [
+            {"step": told(step), "from": iso(first), "to": iso(int(_last(at, last)))}
+            for step, (at, _), first, last in zip(rule.steps, begins, since, until, strict=True)
+        ]
+        what = ", then ".join(f"{one['step']} (from {one['from']} to {one['to']})" for one in steps)
+        return {
+            "window_seconds": rule.within,
+            "peak_value": len(rule.steps),
+            "explanation": f"{who(shown)}: {what}, within {duration(rule.within)}.",
+            "evidence": self.evidence_of(group, tracked),
+            "details": {"sequence": steps},
+        }
+
+
+def _back(begins: list[tuple[I64, I64]], at: I64) -> Any:
+    """From each second backward, step by step: the latest second from which on each step and all after it are done."""
+    out, end = [], at
+    for seconds, since in reversed(begins):
+        place = np.searchsorted(seconds, end, "right") - 1
+        end = np.where(place >= 0, np.append(since, TOO_EARLY)[place], TOO_EARLY)
+        out.append(end)
+    return np.array(out[::-1])
+
+
+def _last(seconds: I64, until: int) -> int:
+    """The last of these seconds that is not later."""
+    return int(seconds[np.searchsorted(seconds, until, "right") - 1])

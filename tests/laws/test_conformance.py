@@ -1,0 +1,133 @@
+"""What holds for every kind of rule: order, cuts, copies, restarts and rubbish change nothing of what is found."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from detector.core.engine import Engine
+from detector.core.projection import columns
+from detector.core.rule import KINDS
+from detector.watches import watches
+from tests.kinds import KIND, NOW, Daemon, batch, hostile, replayed, shown
+
+SEEDS = range(3)
+
+
+def test_every_kind_has_an_example():
+    assert set(KIND) == set(KINDS)
+
+
+@pytest.fixture(params=KIND)
+def kind(request):
+    return request.param
+
+
+@pytest.fixture
+def case(kind):
+    """Rule, records, and what is found in them in order, in one batch."""
+    example = KIND[kind]
+    rule = example.rule(kind)
+    engine, found = replayed(rule, [sorted(example.facts)])
+    assert engine.failures == {}
+    assert found
+    return rule, example, shown(found)
+
+
+def cut(facts, seed):
+    """In batches of different sizes."""
+    chance = random.Random(seed)
+    rest = list(facts)
+    while rest:
+        size = chance.randint(1, max(2, len(facts) // 3))
+        yield rest[:size]
+        rest = rest[size:]
+
+
+def shuffled(facts, seed):
+    facts = sorted(facts)
+    random.Random(seed).shuffle(facts)
+    return facts
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_disorder(case, seed):
+    """Any order, any cuts: the same findings."""
+    rule, example, found = case
+    engine, again = replayed(rule, cut(shuffled(example.facts, seed), seed))
+    assert engine.failures == {}
+    assert shown(again) == found
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_duplicates(case, seed):
+    """Every record comes two or three times, at any time."""
+    rule, example, found = case
+    copies = example.facts + shuffled(example.facts, seed) + example.facts[::2]
+    engine, again = replayed(rule, cut(shuffled(copies, seed), seed))
+    assert engine.books.duplicates == len(copies) - len(example.facts)
+    assert shown(again) == found
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_restart(case, seed):
+    """A daemon that gets them in any order and is killed after every poll closes what replay closes, once."""
+    rule, example, found = case
+    daemon, straight = Daemon(rule), Daemon(rule)
+    for facts in cut(shuffled(example.facts, seed), seed):
+        straight.poll(facts)
+        daemon.poll(facts)
+        daemon.restart()
+    assert shown(daemon.end()) == found
+    straight.end()
+    assert [(f.state, f.alert_ids, f.to_json()) for f in daemon.told] == [
+        (f.state, f.alert_ids, f.to_json()) for f in straight.told
+    ]
+
+
+def test_last_words(case):
+    """Whatever was opened on part of the data has a last word under its alert id: closed, or withdrawn if it may be."""
+    rule, example, _ = case
+    for seed in SEEDS:
+        daemon = Daemon(rule)
+        for facts in cut(shuffled(example.facts, seed), seed):
+            daemon.poll(facts)
+        daemon.end()
+        last = {one: f.state for f in daemon.told for one in f.alert_ids}
+        assert set(last.values()) <= ({"closed", "withdrawn"} if rule.withdrawable else {"closed"})
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_hostile_values_and_empty_fields(case, seed):
+    """Rubbish of somebody else's among the records fails nothing and hides nothing."""
+    rule, example, found = case
+    engine, again = replayed(rule, cut(shuffled(example.facts, seed) + hostile(), seed))
+    assert engine.failures == {}
+    assert engine.books.balance()
+    if not example.pooled:
+        assert [f for f in shown(again) if "vil" not in str(f) and "mpty" not in str(f)] == found
+    daemon = Daemon(rule)
+    for facts in cut(sorted(example.facts), seed):
+        daemon.poll([*facts, *hostile()])
+        daemon.restart()
+    daemon.end()
+
+
+def test_columns(case):
+    """With the columns that it says it looks at, and no others, it finds the same."""
+    rule, example, found = case
+    engine = Engine([rule], watches(once=True))
+    engine.process(batch(sorted(example.facts)).cut(columns([rule])), NOW)
+    again = [f for f in engine.finish() if f.state == "closed"]
+    assert engine.failures == {}
+    assert sorted(shown(again), key=lambda f: (f["opened_at"], f["finding_id"])) == found
+
+
+def test_words(case):
+    """Every finding says who and what in a sentence; every rule says in a line what fires it."""
+    rule, _, found = case
+    assert rule.summary
+    for finding in found:
+        assert len(finding["explanation"]) > 20
+        assert all(name in finding["explanation"] for name in finding["group"].values())
