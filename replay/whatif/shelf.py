@@ -134,6 +134,7 @@ def name_of(digests: list[str], rule: Threshold, options: Options) -> str:
     meaning = {
         "program": _program(),
         "rule": rule.model_dump(mode="json", include=_history_fields(rule)),
+        "bound": [one.model_dump(mode="json") for one in rule.bound],
         "period": (admission.since, admission.until),
         "prefer": [(pattern.pattern, log.name) for pattern, log in admission.prefer],
         "limits": asdict(options.limits),
