@@ -18,11 +18,13 @@ from bench.detection.peers import Features
 from detector.core.projection import columns
 from detector.core.rule import Rule
 from detector.rules import load_rules, shipped
+from replay.drill.decoys import Decoys, standing
+from replay.drill.decoys import planned as planned_decoys
 from replay.drill.organisation import Organisation, Shape
 from replay.drill.people import DAY
 from replay.drill.thefts import KINDS
 from replay.drill.traffic import Arrival
-from replay.drill.trial import DELIVERIES, Caught, Page, arrivals, caught, pages, planted
+from replay.drill.trial import DELIVERIES, Caught, Page, arrivals, caught, pages, planted, scene
 
 FIXED = ("bulk-object-read-session", "bulk-object-read-role")
 """The one rule everybody has: 10,000 objects in five minutes."""
@@ -78,9 +80,12 @@ def run(trial: Trial) -> Result:
     rules = _rules(trial)
     features = Features(organisation.start) if trial.peers else None
     result = Result(trial)
+    stock = scene(organisation, trial.seed, trial.first_day).stock
+    rules = standing(rules, planned_decoys(stock))
     wanted = columns(rules) | {"partition", "bucket", "key", "bytes", "source_ip", "vpc_endpoint"}
     judged_from = organisation.start + trial.first_day * DAY
-    seen = _counted(arrivals(organisation, thefts, wanted), result, judged_from, features)
+    batches = arrivals(organisation, thefts, wanted, Decoys(rules, stock))
+    seen = _counted(batches, result, judged_from, features)
     sent = list(pages(seen, rules, thefts))
     for name, ids in detectors(rules).items():
         mine = [page for page in sent if page.finding.rule_id in ids]
@@ -110,14 +115,17 @@ def _rules(trial: Trial) -> list[Rule]:
 
 def detectors(rules: Sequence[Rule]) -> dict[str, set[str]]:
     """Name of a detector → the rules it is made of."""
-    plain = {rule.id for rule in rules if rule.kind != "baseline"}
+    plain = {rule.id for rule in rules if rule.kind not in ("baseline", "decoy")}
+    decoys = {rule.id for rule in rules if rule.kind == "decoy"}
     learning: dict[str, set[str]] = defaultdict(set)
     for rule in rules:
         if rule.kind == "baseline":
             learning[f"{getattr(rule, 'alert_budget', 0.001) * 1000:g}"].add(rule.id)
     named = {"fixed": set(FIXED) & plain, "rules": plain}
     named |= {f"model {budget}": ids for budget, ids in learning.items()}
-    return named | {f"all {budget}": ids | plain for budget, ids in learning.items()}
+    named |= {"decoys": decoys} if decoys else {}
+    named |= {f"all {budget}": ids | plain for budget, ids in learning.items()}
+    return named | {f"all {budget} and decoys": ids | plain | decoys for budget, ids in learning.items() if decoys}
 
 
 def _counted(

@@ -31,6 +31,9 @@ def drill(
     write: Annotated[
         Path | None, typer.Option(help="Write log files with the thefts and their labels here, and run nothing.")
     ] = None,
+    decoys: Annotated[
+        str, typer.Option(help="The registry of decoys: a folder or s3://bucket/prefix.", show_default="none")
+    ] = "",
     config: Annotated[Path | None, typer.Option(help="With --live: the daemon's configuration file.")] = None,
     wait: Annotated[int, typer.Option(min=1, max=7_200, help="With --live: seconds to wait for the alert.")] = 900,
     *,
@@ -46,6 +49,7 @@ def drill(
     Your logs are only read: the thefts are put between their records in memory, with real buckets, roles and networks.
     Example: bucketwatch drill ./AWSLogs --scorecard
     """
+    from detector.cli.joined import place
     from detector.rules import load_rules, shipped
     from replay.drill.thefts import KINDS
 
@@ -65,7 +69,8 @@ def drill(
 
         typer.echo(write_sample(stage, chosen, seed, write))
         return
-    _run(stage, load_rules(rules or shipped()), chosen, seed, out, scorecard=scorecard, as_json=as_json)
+    known = load_rules(rules or shipped(), place(decoys) if decoys else None)
+    _run(stage, known, chosen, seed, out, scorecard=scorecard, as_json=as_json)
 
 
 def _stage(paths: Sequence[str], seed: int, roles: int, days: int) -> Stage:

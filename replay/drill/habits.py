@@ -113,8 +113,8 @@ def hourly(times: I64, variant: I64 | int = 0) -> I64:
     return turns(times // HOUR * HOUR, variant)
 
 
-def _reads(who: Who, place: Place, numbers: I64, times: I64, turn: I64) -> Asked:
-    return Asked(who, "GetObject", place, np.asarray(numbers, np.int64), times, turn)
+def _reads(who: Who, place: Place, numbers: I64, times: I64, turn: I64, *, listed: bool = False) -> Asked:
+    return Asked(who, "GetObject", place, np.asarray(numbers, np.int64), times, turn, listed=listed)
 
 
 def _stores(who: Who, place: Place, first: int, times: I64, turn: I64) -> Asked:
@@ -158,7 +158,7 @@ def analyst(me: Member, day: Day) -> Iterator[Asked]:
     if day.works and day.chance(0.035):
         pulled = day.paced(day.rng.uniform(9, 16) * HOUR, day.rng.uniform(2, 8), int(day.rng.integers(1_000, 3_500)))
         place, first = me.places[day.rng.integers(len(me.places))], int(day.rng.integers(0, 30_000))
-        yield _reads(me.who, place, first + np.arange(len(pulled)), pulled, day.signed_in(pulled))
+        yield _reads(me.who, place, first + np.arange(len(pulled)), pulled, day.signed_in(pulled), listed=True)
 
 
 def scientist(me: Member, day: Day) -> Iterator[Asked]:
@@ -263,7 +263,8 @@ def batch(me: Member, day: Day) -> Iterator[Asked]:
         times = day.paced(day.rng.uniform(0, 22) * HOUR, day.rng.uniform(4, 25), count)
         nodes = day.rng.integers(0, 12, len(times)) + int(day.rng.integers(0, 1000)) * 12
         numbers = int(day.rng.integers(0, 20)) * 2_000 + np.arange(len(times))
-        yield _reads(me.who, me.places[day.rng.integers(len(me.places))], numbers, times, hourly(times, nodes))
+        place = me.places[day.rng.integers(len(me.places))]
+        yield _reads(me.who, place, numbers, times, hourly(times, nodes))
 
 
 def onprem(me: Member, day: Day) -> Iterator[Asked]:
@@ -283,10 +284,10 @@ def backup(me: Member, day: Day) -> Iterator[Asked]:
 
 
 def macie(me: Member, day: Day) -> Iterator[Asked]:
-    """A weekly look into everything, at 12 objects a second."""
+    """A weekly look into everything, at 7 objects a second."""
     if day.number % 7 == me.first % 7:
         for number, place in enumerate(me.places):
-            times = day.paced(8 * HOUR + number * 1_800, 12, 20_000)
+            times = day.paced(8 * HOUR + number * 3_000, 7, 20_000)
             yield _reads(me.who, place, np.arange(len(times)) + day.number * 2_000, times, hourly(times))
 
 

@@ -21,6 +21,7 @@ from detector.core.peers import peer_group
 from detector.core.principal import Principal
 from detector.core.times import iso
 from detector.errors import InputError
+from replay.drill.decoys import Decoys
 from replay.drill.thefts import DAY, Scene, Victim
 from replay.drill.traffic import S3, Arrival, Place, Who
 from replay.files import Files, LogPath, find
@@ -86,7 +87,7 @@ class OwnLogs:
         account = next(iter(self._homes.values()), Partition("111122223333", "")).account
         return Scene(victims, stock, account, np.random.default_rng((seed, 13)), set())
 
-    def arrivals(self, columns: frozenset[str]) -> Iterator[Arrival]:
+    def arrivals(self, columns: frozenset[str], _decoys: Decoys | None = None) -> Iterator[Arrival]:
         """The records in the order in which files of five minutes would have brought them."""
         waiting: list[Arrival] = []
         for first, files in self._files:

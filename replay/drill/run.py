@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from detector.core.projection import columns
 from detector.core.rule import Rule
 from detector.core.times import iso
+from replay.drill.decoys import Decoys
 from replay.drill.organisation import Organisation, Shape
 from replay.drill.people import DAY
 from replay.drill.thefts import Scene, Theft, plant
@@ -34,7 +35,7 @@ class Stage(Protocol):
     def scene(self, seed: int) -> Scene:
         """What a thief finds."""
 
-    def arrivals(self, columns: frozenset[str]) -> Iterator[Arrival]:
+    def arrivals(self, columns: frozenset[str], decoys: Decoys) -> Iterator[Arrival]:
         """What happens without a thief."""
 
 
@@ -50,9 +51,10 @@ class Generated:
         """What a thief finds."""
         return scene(self.organisation, seed, int(self.organisation.shape.days * QUIET))
 
-    def arrivals(self, columns: frozenset[str]) -> Iterator[Arrival]:
+    def arrivals(self, columns: frozenset[str], decoys: Decoys) -> Iterator[Arrival]:
         """What happens without a thief."""
-        return Batches(self.organisation.seed, self.home, columns).arrivals(self.organisation.days())
+        days = ([*decoys.among(asked)] for asked in self.organisation.days())
+        return Batches(self.organisation.seed, self.home, columns).arrivals(days)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +99,10 @@ def planted(stage: Stage, kinds: Iterable[str], seed: int) -> list[Theft]:
 def _with(stage: Stage, thefts: Sequence[Theft], rules: Sequence[Rule], seed: int) -> Iterator[Arrival]:
     """The stage's records and the thieves', in the order in which they come."""
     wanted = columns(rules) | {"partition"}
-    days = by_day(list(chain.from_iterable(theft.asked for theft in thefts)))
+    decoys = Decoys(rules, stage.scene(seed).stock)
+    days = by_day([*decoys.among(chain.from_iterable(theft.asked for theft in thefts))])
     stolen = Batches(seed + 1, stage.home, wanted).arrivals(days)
-    return merge(stage.arrivals(wanted), stolen, key=lambda arrival: arrival.at)
+    return merge(stage.arrivals(wanted, decoys), stolen, key=lambda arrival: arrival.at)
 
 
 def by_day(asked: Sequence[Asked]) -> Iterator[list[Asked]]:

@@ -41,6 +41,7 @@ def write_sample(stage: Stage, kinds: Sequence[str], seed: int, folder: Path) ->
             "started_at": iso(theft.started_at),
             "ended_at": iso(theft.ended_at),
             "objects": theft.objects,
+            "role": min(theft.roles),
             "roles": sorted(theft.roles),
         }
         for theft in thefts

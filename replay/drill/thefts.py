@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -201,9 +201,9 @@ def _hourly(times: I64) -> I64:
 
 
 def _take(
-    scene: Scene, who: Who, places: Sequence[Place], times: I64, turn: I64, api: str = "GetObject", **more: str
+    scene: Scene, who: Who, places: Sequence[Place], times: I64, turn: I64, api: str = "GetObject", **more: Any
 ) -> Iterator[Asked]:
-    """One object a second of `times`, place after place, each object once as long as there are any."""
+    """One object a second of `times`, place after place as listed, each object once as long as there are any."""
     sizes = np.array([scene.stock.get(place, 1000) for place in places])
     ends = np.cumsum(sizes)
     number = np.arange(len(times)) % ends[-1]
@@ -211,7 +211,8 @@ def _take(
     for code, place in enumerate(places):
         rows = np.flatnonzero(which == code)
         if len(rows):
-            yield Asked(who, api, place, number[rows] - (ends[code] - sizes[code]), times[rows], turn[rows], **more)
+            numbers = number[rows] - (ends[code] - sizes[code])
+            yield Asked(who, api, place, numbers, times[rows], turn[rows], **{"listed": True} | more)
 
 
 def _listed(who: Who, places: Iterable[Place], at: int) -> Iterator[Asked]:
@@ -319,7 +320,8 @@ def presigned_leak(scene: Scene, at: int) -> Iterator[Asked]:
 
     times = _evenly(scene, at, _between(scene, 2_000, 8_000), scene.rng.uniform(0.3, 1.5))
     turn = turns(np.full(len(times), at // HOUR * HOUR), rng.integers(0, len(seats), len(times)))
-    yield from _take(scene, Who(scene.number(), at_seat), victim.places[:1] or scene.others(victim, 1), times, turn)
+    places = victim.places[:1] or scene.others(victim, 1)
+    yield from _take(scene, Who(scene.number(), at_seat), places, times, turn, listed=False)
 
 
 @kind("insider: others' prefixes, at his usual volume, from his own desk")

@@ -10,7 +10,7 @@ Rules of this file
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from heapq import merge
 from itertools import pairwise
@@ -74,7 +74,8 @@ def turns(issued: I64, variant: I64 | int = 0) -> I64:
 class Asked:
     """Requests of one principal: for the object `numbers[i]` of the place at epoch second `times[i]`, in `turns[i]`.
 
-    error: the error code of all of them. destination: the bucket copies went to.
+    error: the error code of all of them. destination: the bucket copies went to. listed: in the order of a listing, so
+    that whoever asks meets what lies among the objects.
     """
 
     who: Who
@@ -85,6 +86,7 @@ class Asked:
     turns: I64
     error: str | None = None
     destination: str | None = None
+    listed: bool = False
 
     def calls(self, homes: Callable[[str], Partition]) -> Iterator[Calls]:
         """The same for the writer of log files, turn by turn."""
@@ -102,10 +104,7 @@ class Asked:
     def within(self, first: int, end: int) -> Asked:
         """What of it was asked for at `first <= time < end`."""
         rows = np.flatnonzero((self.times >= first) & (self.times < end))
-        return Asked(
-            self.who, self.api, self.place, self.numbers[rows], self.times[rows], self.turns[rows], self.error,
-            self.destination,
-        )  # fmt: skip
+        return replace(self, numbers=self.numbers[rows], times=self.times[rows], turns=self.turns[rows])
 
 
 class Delivery(NamedTuple):

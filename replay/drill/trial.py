@@ -22,6 +22,7 @@ from detector.core.rule import Rule
 from detector.core.watermark import Watermark
 from detector.watches import watches
 from replay.drill import habits
+from replay.drill.decoys import Decoys
 from replay.drill.organisation import Organisation
 from replay.drill.people import DAY
 from replay.drill.thefts import Scene, Theft, Victim, plant
@@ -136,8 +137,13 @@ def with_thefts(days: Iterable[Sequence[Asked]], thefts: Sequence[Theft], start:
 
 
 def arrivals(
-    organisation: Organisation, thefts: Sequence[Theft] = (), columns: frozenset[str] = COLUMNS
+    organisation: Organisation,
+    thefts: Sequence[Theft] = (),
+    columns: frozenset[str] = COLUMNS,
+    decoys: Decoys | None = None,
 ) -> Iterator[Arrival]:
     """The organisation's batches in order of delivery, thefts among them."""
-    days = with_thefts(organisation.days(), thefts, organisation.start)
+    days: Iterator[list[Asked]] = with_thefts(organisation.days(), thefts, organisation.start)
+    if decoys is not None:
+        days = ([*decoys.among(asked)] for asked in days)
     return Batches(organisation.seed, organisation.home, columns).arrivals(days)

@@ -10,9 +10,11 @@ from typer.testing import CliRunner
 
 from detector.cli import app
 from detector.core.access import COLUMNS
+from detector.decoy.registry import Decoy, Plan, encode
 from detector.errors import InputError
 from detector.logs.identity import named
 from detector.rules import load_rules, shipped
+from replay.drill.decoys import planned, standing
 from replay.drill.organisation import Shape
 from replay.drill.own import OwnLogs, identity_of
 from replay.drill.run import Generated, drill
@@ -164,3 +166,35 @@ def test_the_demo_and_the_drill_use_one_writer():
     from datetime import date
 
     assert smash_and_grab(1, day=date(2026, 5, 1), objects=1_000).theft.objects == 1_000
+
+
+class TestDecoys:
+    @pytest.fixture
+    def rules(self):
+        """The shipped rule of decoys, with three in every folder of a small organisation."""
+        stock = Generated(1, Shape(12, 3)).scene(1).stock
+        return standing([rule for rule in load_rules(shipped()) if rule.kind == "decoy"], planned(stock))
+
+    def test_who_reads_a_folder_as_listed_meets_them(self, rules):
+        """A theft of whole folders is found by the rule of decoys; the first decoy met is the alert."""
+        done = drill(Generated(1, Shape(12, 3)), rules, ["smash_and_grab", "presigned_leak"], 1)
+        smash, leak = done.caught
+        assert smash.first["decoy-taken"].sent_at - smash.theft.started_at < 900
+        assert not leak.first  # URLs leaked one by one name real objects
+
+    def test_they_lie_in_the_folders_and_are_no_object_that_is_there(self, rules):
+        stock = Generated(1, Shape(12, 3)).scene(1).stock
+        folders = {f"s3://{place.bucket}/{place.prefix}": place for place in stock}
+        for uri in rules[0].decoys[:-1]:
+            folder = uri.rpartition("/")[0] + "/"
+            if folder in folders:
+                assert uri.removeprefix(folder) not in {folders[folder].key(n).rpartition("/")[2] for n in range(50)}
+        assert sum(uri.rpartition("/")[0] + "/" in folders for uri in rules[0].decoys) == 3 * len(stock)
+
+    def test_a_registry_is_taken(self, own, tmp_path):
+        """`--decoys`: one decoy in a folder that a thief of these logs reads whole."""
+        places = OwnLogs([str(own)]).scene(1).stock
+        decoys = tuple(Decoy(place.bucket, place.key(7) + "x", 1, "0", "0", state="planted") for place in places)
+        (tmp_path / "a.json").write_bytes(encode(Plan(name="a", made_at="2026-05-01T00:00:00Z", decoys=decoys)))
+        done = drilled(own, "--kind", "drip", "--decoys", tmp_path)
+        assert "decoy-taken" in done["thefts"][0]["rules"]
