@@ -1,17 +1,20 @@
 """Suppressions: findings that page nobody until a time, with owner and reason. Part of rule files. Pure.
 
 What is suppressed is counted, journalled and told in numbers all the same; it is only not sent, and not answered.
+An announced job is one by whom (`group`) and where (`bucket`, `prefix`): it holds only while everything that a finding
+shows lies there, and not for more than a finding can show. A decoy is no part of any job, unless `rule` names its rule.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from detector.core.fields import UNITS, Model, Texts
-from detector.core.finding import Finding
+from detector.core.finding import LIST_LIMIT, Finding
 from detector.core.times import epoch
 
 
@@ -30,12 +33,17 @@ def ends_at(value: object) -> int:
 Until = Annotated[Any, BeforeValidator(ends_at), WithJsonSchema({"type": "string"})]
 
 
+NAMES = ("rule", "group", "alert", "bucket", "prefix")
+
+
 class Suppression(Model):
     """Findings that page nobody. All given fields must hold; a list means "any of"; globs are allowed."""
 
     rule: Texts | None = None
     group: Texts | None = None
     alert: Texts | None = None
+    bucket: Texts | None = None
+    prefix: Texts | None = None
     until: Until
     owner: Annotated[str, Field(min_length=1, max_length=200)]
     reason: Annotated[str, Field(min_length=1, max_length=1000)]
@@ -43,7 +51,7 @@ class Suppression(Model):
     @model_validator(mode="after")
     def _names_something(self) -> Self:
         if not any((self.rule, self.group, self.alert)):
-            raise ValueError("expected rule, group or alert: what is suppressed")
+            raise ValueError("expected rule, group or alert: what is suppressed; bucket and prefix only narrow it")
         return self
 
     def holds(self, finding: Finding, now: int) -> bool:
@@ -52,11 +60,22 @@ class Suppression(Model):
 
         ids = (finding.finding_id, *finding.alert_ids)
         named = ((self.rule, (finding.rule_id,)), (self.group, finding.group.values()), (self.alert, ids))
-        return now < self.until and all(
+        within = ((self.bucket, "buckets"), (self.prefix, "prefixes"))
+        if now >= self.until or (finding.kind == "decoy" and self.rule is None):
+            return False
+        return all(
             patterns is None or any(glob(patterns).fullmatch(text) for text in texts) for patterns, texts in named
-        )
+        ) and all(patterns is None or _all_within(patterns, finding.evidence.get(name)) for patterns, name in within)
 
     def told(self) -> dict[str, Any]:
         """As the journal says it."""
-        given = {name: list(texts) for name in ("rule", "group", "alert") if (texts := getattr(self, name))}
+        given = {name: list(texts) for name in NAMES if (texts := getattr(self, name))}
         return given | {"owner": self.owner, "reason": self.reason, "until": self.until}
+
+
+def _all_within(patterns: tuple[str, ...], shown: Sequence[str] | None) -> bool:
+    """Whether all that a finding shows fits. A full list may have left something out: then nobody knows."""
+    from detector.core.select import glob
+
+    expression = glob(patterns)
+    return bool(shown) and len(shown or ()) < LIST_LIMIT and all(expression.fullmatch(text) for text in shown or ())
