@@ -22,6 +22,7 @@ from detector.core.access import (
 )
 from detector.core.principal import Principal, print_of
 from detector.core.principals import Principals, Unread
+from detector.core.table import Table
 
 ARRAYS = (
     "time", "id", "link", "skip", "log", "operation", "outcome", "bytes", "who", "has_arn", "unresolved",
@@ -32,9 +33,9 @@ ARRAYS = (
 class BatchBuilder:
     """Collects rows, pieces of columns and rejects of many files into one batch.
 
-    columns: what is asked of the parsers (COLUMNS: all). known: a parser's memo of identities, by a keyed hash of the
-    log's text; the codes are those of `code`. first, last: epoch seconds of what was added since `begin`, None
-    if nothing was.
+    columns: what is asked of the parsers (COLUMNS: all). known: the parsers' memo of identities, by a keyed hash of the
+    log's text: twice a code that `codes_of` gave, plus one where the ARN is named, plus one.
+    first, last: epoch seconds of what was added since `begin`, None if nothing was.
     """
 
     def __init__(self, columns: frozenset[str] = COLUMNS) -> None:
@@ -108,7 +109,7 @@ class BatchBuilder:
         return batch
 
     def _clear(self) -> None:
-        self.known: dict[int, int] = {}
+        self.known = Table()
         self.rejects: list[Reject] = []
         self._rows: list[Row] = []
         self._pieces: list[AccessBatch] = []

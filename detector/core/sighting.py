@@ -128,8 +128,7 @@ class Texts:
     def _note(self, keys: U64, hour: I64) -> None:
         if len(self._lately) + len(keys) > LATELY:
             self._lately = Table()
-        slot, _ = self._lately.enter(keys)
-        self._lately.values[slot] = hour + 1  # never 0, which is the value of whoever is not there
+        self._lately.put(keys, (hour + 1).astype(np.uint64))  # never 0, which is the value of whoever is not there
 
     def _write(self, keys: U64, hour: I64, texts: list[bytes]) -> None:
         lengths = np.fromiter(map(len, texts), np.int64, len(texts))

@@ -65,6 +65,11 @@ class Table:
         slot = self.find(keys)
         return np.where(slot >= 0, self.values[slot], np.uint64(0))
 
+    def put(self, keys: U64, values: U64) -> None:
+        """Give each of these distinct keys its value."""
+        slot, _ = self.enter(keys)
+        self.values[slot] = values
+
     def _claim(self, slot: Index, keys: U64) -> tuple[Mask, Mask]:
         """Put keys into the free ones of these slots: which got theirs, and which lie there now or did before.
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 import msgspec
 import numpy as np
 
-from detector.core.access import I32
+from detector.core.access import I32, U64, Index
 from detector.core.builder import BatchBuilder
 from detector.core.principal import UNKNOWN, Principal, account_of_arn, anonymous, print_of, role_session, service
 from detector.core.principals import Unread
@@ -31,26 +31,38 @@ def people(who: Identities, into: BatchBuilder) -> I32:
     address tells it from others.
     """
     hashes = who.hashes | MARK
+    found = into.known.values_of(hashes).astype(np.int32) - 1
+    new = np.flatnonzero(found < 0)
+    if len(new):
+        found[new] = _met(who, new, hashes[new], into)
+        somebody = new[found[new] >= 0]
+        into.known.put(hashes[somebody], (found[somebody] + 1).astype(np.uint64))
+    return found
+
+
+def _met(who: Identities, chosen: Index, hashes: U64, into: BatchBuilder) -> I32:
+    """The same of those that are new to the batch. Only what is new to us is read."""
     prints = _fingerprints.of(hashes)
     new = np.flatnonzero(prints == 0)
     codes = np.empty(len(prints), np.int32)
     read: dict[int, Principal] = {}
-    for code, text in zip(new.tolist(), who.texts(new), strict=True):
+    for at, text in zip(new.tolist(), who.texts(chosen[new]), strict=True):
         one, has_arn = named(text)
         if one is None:
-            codes[code] = -1
+            codes[at] = -1
         elif has_arn:
-            read[code], prints[code] = one, print_of(one)
+            read[at], prints[at] = one, print_of(one)
         else:
-            codes[code] = into.code(one) << 1
+            codes[at] = into.code(one) << 1
     named_now = np.fromiter(read, np.intp, len(read))
     _fingerprints.remember(hashes[named_now], prints[named_now])
     known = np.flatnonzero(prints)
 
     def principals(rows: list[int]) -> list[Principal | Unread]:
-        chosen = known[rows]
-        texts = who.texts(chosen)
-        return [read.get(code) or Unread(principal, text) for code, text in zip(chosen.tolist(), texts, strict=True)]
+        at = known[rows]
+        return [
+            read.get(i) or Unread(principal, text) for i, text in zip(at.tolist(), who.texts(chosen[at]), strict=True)
+        ]
 
     codes[known] = np.array(into.codes_of(prints[known].tolist(), principals), np.int32) << 1 | 1
     return codes

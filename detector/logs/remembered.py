@@ -28,5 +28,4 @@ class Fingerprints:
         """Take note of fingerprints; no two of these hashes are alike."""
         if len(self._table) + len(hashes) > self._most:
             self._table = Table()
-        slot, _ = self._table.enter(hashes)
-        self._table.values[slot] = prints
+        self._table.put(hashes, prints)

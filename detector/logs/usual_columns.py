@@ -139,14 +139,15 @@ _fingerprints = Fingerprints()
 
 def _who(lines: UsualLines, into: BatchBuilder) -> I32:
     """Twice the code of every requester, plus one where it is an ARN."""
-    known, slices = into.known, lines.slices[WHO, lines.firsts(WHO)]
+    slices = lines.slices[WHO, lines.firsts(WHO)]
     # No identity of another log begins with a space, as these texts do. The mark keeps a hash from being 0.
     hashes = kernel.keyed_hashes(lines.data, slices) | MARK
-    keys = hashes.tolist()
-    if new := [row for row, key in enumerate(keys) if key not in known]:
-        codes = 2 * _codes(lines, slices[new], hashes[new], into) + _are_arns(lines.data, slices[new])
-        known.update(zip(hashes[new].tolist(), codes.tolist(), strict=True))
-    return np.fromiter(map(known.__getitem__, keys), np.int32, len(keys))[lines.codes(WHO)]
+    found = into.known.values_of(hashes).astype(np.int32) - 1
+    new = np.flatnonzero(found < 0)
+    if len(new):
+        found[new] = 2 * _codes(lines, slices[new], hashes[new], into) + _are_arns(lines.data, slices[new])
+        into.known.put(hashes[new], (found[new] + 1).astype(np.uint64))
+    return found[lines.codes(WHO)]
 
 
 def _codes(lines: UsualLines, slices: I32, hashes: U64, into: BatchBuilder) -> I32:
