@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 
@@ -15,9 +13,10 @@ from detector.core.builder import BatchBuilder
 from detector.core.watermark import NEVER
 from detector.logs.limits import LIMITS, Limits
 from detector.logs.read import read
-from replay.files import LogPath
+from replay.beside import in_order
+from replay.files import Files, LogPath
 
-CHUNK_FILES = 64
+CHUNK_FILES, LAST_FILES = 64, 4
 CHUNK_BYTES = 16 << 20
 LISTED = 10_000
 """Files with a fault that are told by name; more are counted."""
@@ -87,18 +86,10 @@ Progress = Callable[[int, int, int, str], None]
 Chunk = Callable[[list[LogPath]], tuple[AccessBatch, list[FileRead]]]
 
 
-def batches(files: Iterable[LogPath], read_chunk: Chunk, jobs: int = 1) -> Iterator[tuple[AccessBatch, list[FileRead]]]:
+def batches(files: Files, read_chunk: Chunk, jobs: int = 1) -> Iterator[tuple[AccessBatch, list[FileRead]]]:
     """The files' records in batches of many files, in order, with what came of each file. `jobs`: reading processes."""
-    chunks = _chunks(files)
-    if jobs == 1:
-        yield from map(read_chunk, chunks)
-        return
-    with ProcessPoolExecutor(jobs) as pool:
-        waiting = [pool.submit(read_chunk, chunk) for chunk in islice(chunks, jobs * 2)]
-        while waiting:
-            done = waiting.pop(0).result()
-            waiting += [pool.submit(read_chunk, chunk) for chunk in islice(chunks, 1)]
-            yield done
+    jobs = min(jobs, 1 + len(files) // CHUNK_FILES)  # another process has to be worth its start
+    return in_order(read_chunk, _chunks(files, jobs), jobs)
 
 
 def records(
@@ -110,13 +101,17 @@ def records(
     return builder.build(), outcomes
 
 
-def _chunks(files: Iterable[LogPath]) -> Iterator[list[LogPath]]:
+def _chunks(files: Files, jobs: int) -> Iterator[list[LogPath]]:
+    """The files in chunks; for several processes in smaller ones towards the end, so that all end at the same time."""
     chunk: list[LogPath] = []
     size = 0
-    for file in files:
+    most = CHUNK_FILES
+    for number, file in enumerate(files):
+        if jobs > 1 and not chunk:
+            most = min(max((len(files) - number) // (2 * jobs), LAST_FILES), CHUNK_FILES)
         chunk.append(file)
         size += file.size
-        if len(chunk) >= CHUNK_FILES or size >= CHUNK_BYTES:
+        if len(chunk) >= most or size >= CHUNK_BYTES:
             yield chunk
             chunk, size = [], 0
     if chunk:
