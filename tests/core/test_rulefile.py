@@ -172,3 +172,49 @@ def test_two_rules_with_one_id_are_refused_over_all_files():
     """An id names one rule; the other place is named."""
     with pytest.raises(RuleFileError, match=r"b\.yaml:2:9: two rules with one id: 'a' is already at a\.yaml:2"):
         read_rules({"a.yaml": one_rule(), "b.yaml": one_rule()})
+
+
+BASE = {"id": "a", "title": "t", "severity": "high"}
+SCOPE = BASE | {"kind": "scope", "session_name": "c-{id}", "allowed_key": "{id}/**"}
+NEW = BASE | {"kind": "first_seen", "group_by": "bucket", "what": "role"}
+STEPS = [{"where": {"operation": "list"}}, {"where": {"operation": "read"}, "measure": "objects"}]
+ORDER = BASE | {"kind": "sequence", "within": "1h", "steps": STEPS}
+FOR = {"role": "r", "until": "DATE", "owner": "o", "reason": "x"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        (SCOPE | {"session_name": None}, "session_name: expected it, or role"),
+        (SCOPE | {"allowed_key": None}, "allowed_key: expected it, or allowed_bucket"),
+        (SCOPE | {"allowed_key": "{team}/**"}, "a placeholder of every session_name or every role, got '{team}'"),
+        (SCOPE | {"session_name": ["c-{id}", "d-*"]}, "a placeholder of every session_name or every role, got '{id}'"),
+        (SCOPE | {"session_name": "{id}{team}"}, "expected plain text around a placeholder, got '{id}{team}'"),
+        (SCOPE | {"session_name": "*{id}"}, "expected plain text around a placeholder, got '*{id}'"),
+        (SCOPE | {"session_name": "c-{id"}, "expected placeholders such as {id}, got 'c-{id'"),
+        (SCOPE | {"allowed_key": "{Id}/**"}, "expected placeholders such as {id}, got '{Id}/**'"),
+        (BASE | {"kind": "match", "threshold": 5}, "threshold: expected 1, got 5"),
+        (NEW | {"what": "bucket"}, "what: expected something that is not in group_by, got bucket"),
+        (NEW | {"forget": "36h"}, "forget: expected whole days, got 129600s"),
+        (NEW | {"learn": "100d"}, "learn: expected no more than forget"),
+        (NEW | {"measure": "roles"}, "measure: expected it together with new_within"),
+        (NEW | {"new_within": "1d"}, "measure: expected it together with new_within"),
+        (NEW | {"threshold": 100_001}, "threshold: expected at most 100000, got 100001"),
+        (NEW | {"respond": "revoke"}, "may be withdrawn"),
+        (ORDER | {"steps": STEPS[:1]}, "steps: "),
+        (ORDER | {"where": {"operation": "read"}}, "where: expected it in the steps"),
+        (ORDER | {"steps": [*STEPS, STEPS[1] | {"count": 100_001}]}, "steps.count: expected at most 100000"),
+        (ORDER | {"exceptions": [FOR | {"allow_up_to": 5}]}, "a sequence has no limit to raise"),
+        (SCOPE | {"exceptions": [FOR]}, "expected either allow_up_to, or what it is bound to"),
+        (SCOPE | {"exceptions": [FOR | {"allow_up_to": 5, "key": "k"}]}, "expected either allow_up_to, or"),
+        (SCOPE | {"exceptions": [FOR | {"bucket": "b"}]}, "expected either allow_up_to, or what it is bound to"),
+        (SCOPE | {"exceptions": [FOR | {"network": "10.0.0.1/8"}]}, "expected a network such as 203.0.113.0/24"),
+    ],
+    ids=str,
+)
+def test_mistakes_in_the_other_kinds(fields, told):
+    """What a rule of each kind cannot mean, said in its words."""
+    import json
+
+    text = json.dumps({"rules": [{name: one for name, one in fields.items() if one is not None}]})
+    assert any(told in line for line in problems(text.replace('"DATE"', "2027-01-31"))), problems(text)
