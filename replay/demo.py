@@ -52,15 +52,18 @@ class Terminal:
 
     def send(self, alert: Mapping[str, Any]) -> None:
         """Show one alert."""
+        from detector.core.times import duration
         from detector.response.plain import printable
 
         self.alerts.append(dict(alert))
         title, peak = alert["title"], f"{alert['peak_value']:,} {alert['measure']}"
+        within = duration(alert["window_seconds"])
         if alert["state"] == "opened":
             who = printable(next(iter(alert["group"].values())))
             self.console.print(f"  ALERT  {alert['sent_at'][11:19]}  {title}", style="bold red", markup=False)
             self.console.print(
-                f"           {who}\n           {peak} in 5 minutes, since {alert['opened_at'][11:19]}", markup=False
+                f"           {who}\n           {peak} in {within}, since {alert['opened_at'][11:19]}",
+                markup=False,
             )
         else:
             self.console.print(f"  {alert['state']} {alert['sent_at'][11:19]}  {title}: peak {peak}", markup=False)
@@ -175,13 +178,17 @@ def _report(folder: Path, terminal: Terminal, console: Console) -> None:
     from replay import output
     from replay.run import run as replay_run
 
-    result = replay_run([str(folder / "logs")], load_rules(shipped()))
+    rules = load_rules(shipped())
+    result = replay_run([str(folder / "logs")], rules)
     output.write(result, folder, report=True)
+    paging = {rule.id for rule in rules if rule.pages}
     closed = {alert["finding_id"] for alert in terminal.alerts if alert["state"] == "closed"}
-    same = closed == {f.finding_id for f in result.findings}
+    found = {f.finding_id for f in result.findings if f.rule_id in paging}
+    quiet, same = len(result.findings) - len(found), closed == found
     console.print(
-        f"\nReplay of the same {result.summary['files']} files: {len(result.findings)} findings, "
-        f"{'the same ones' if same else 'NOT the same as the daemon'}.\n"
+        f"\nReplay of the same {result.summary['files']} files: {len(found)} findings, "
+        f"{'the same ones' if same else 'NOT the same as the daemon'}"
+        f"{f'; and {quiet} of rules that page nobody' if quiet else ''}.\n"
         f"Report: {folder / 'report.html'}\nAlerts: {folder / 'alerts.jsonl'}\nJournal: {folder / 'journal.jsonl'}"
     )
     if not same:

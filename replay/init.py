@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
@@ -42,7 +43,8 @@ def init(
     from detector.core.rule import Size
     from detector.errors import InputError
 
-    there = [path for path in (out / "bucketwatch.yaml", *(out / "rules" / n for n in WRITTEN)) if path.exists()]
+    names = ("learnt.yaml", *shipped_files())
+    there = [path for path in (out / "bucketwatch.yaml", *(out / "rules" / n for n in names)) if path.exists()]
     if there and not force:
         listed = ", ".join(map(str, there))
         raise InputError("is there already", where=listed, remedy="choose another --out, or overwrite with --force")
@@ -54,9 +56,6 @@ def init(
         learn(paths, out)
     else:
         from_aws(out, days, size)
-
-
-WRITTEN = ("learnt.yaml", "shipped.yaml")
 
 
 def learn(paths: list[str], out: Path, around: Surroundings | None = None) -> None:
@@ -73,7 +72,9 @@ def learn(paths: list[str], out: Path, around: Surroundings | None = None) -> No
     rules.mkdir(parents=True, exist_ok=True)
     (out / "bucketwatch.yaml").write_text(config_of(found, around), "utf-8")
     (rules / "learnt.yaml").write_text(rules_of(found, levels), "utf-8")
-    (rules / "shipped.yaml").write_text(shipped_of(), "utf-8")
+    for name, text in shipped_files().items():
+        (rules / name).parent.mkdir(exist_ok=True)
+        (rules / name).write_text(text, "utf-8")
     tell(found, levels, _digest(paths, rules), out)
 
 
@@ -258,17 +259,21 @@ def _rule(name: str, one: Level, until: date) -> list[str]:
     return lines
 
 
-def shipped_of() -> str:
-    """The shipped rules in one file; those of volume staged."""
+def shipped_files() -> dict[str, str]:
+    """The shipped rule files and lists, by name; what judges volume is staged. Examples are in a folder."""
     from detector.rules import rule_files, shipped
 
-    lines = ["# The shipped rules; those that judge volume are staged.", "rules:"]
-    for name, text in sorted(rule_files(shipped()).items()):
-        body = text.partition("\nrules:\n")[2].rstrip("\n").split("\n")
-        if "bulk" in Path(name).name:
-            body = [line + "\n    stage: staged" * line.startswith("    kind:") for line in body]
-        lines += [*body, ""]
-    return "\n".join(lines).rstrip("\n") + "\n"
+    found = rule_files(shipped()) | rule_files(shipped() / "examples")
+    return {Path(name).relative_to(shipped()).as_posix(): _staged(text) for name, text in sorted(found.items())}
+
+
+def _staged(text: str) -> str:
+    """A rule file whose thresholds and baselines page nobody yet."""
+    head, *rules = re.split(r"(?=^  - id: )", text, flags=re.MULTILINE)
+    judging = re.compile(r"^    kind: (?:threshold|baseline)$", re.MULTILINE)
+    return head + "".join(
+        rule if "\n    stage:" in rule else judging.sub(r"\g<0>\n    stage: staged", rule) for rule in rules
+    )
 
 
 def _digest(paths: list[str], rules: Path) -> tuple[list[str], list[Finding], dict[str, str]]:

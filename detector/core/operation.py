@@ -42,6 +42,7 @@ _NAMES: dict[Operation, str] = {
         PutBucketEncryption DeleteBucketEncryption
         PutBucketLifecycle PutBucketLifecycleConfiguration DeleteBucketLifecycle DeleteBucketLifecycleConfiguration
         PutBucketLogging DeleteBucketLogging PutBucketVersioning
+        CreateJob UpdateJobPriority UpdateJobStatus
         PutBucketReplication PutBucketReplicationConfiguration DeleteBucketReplication
         PutBucketPublicAccessBlock DeleteBucketPublicAccessBlock PutPublicAccessBlock DeletePublicAccessBlock
         PutAccountPublicAccessBlock DeleteAccountPublicAccessBlock

@@ -29,10 +29,11 @@ def test_a_newcomer_sees_a_theft_being_caught(tmp_path):
         assert expected in shown
     alerts = [json.loads(line) for line in (tmp_path / "alerts.jsonl").read_text().splitlines()]
     states = {rule: [a["state"] for a in alerts if a["rule_id"] == rule] for rule in {a["rule_id"] for a in alerts}}
-    assert set(states) == {"bulk-object-read-session", "bulk-object-read-role"}
+    assert set(states) == {"bulk-object-read-session", "bulk-object-read-session-1h", "bulk-object-read-role"}
     assert all(s[0] == "opened" and s[-1] == "closed" for s in states.values())
-    (plan,) = [a["plan"] for a in alerts if a["state"] == "opened" and "session" in a["group"]]
-    condition = plan["actions"][0]["document"]["Statement"][0]["Condition"]
-    assert condition["StringEquals"]["aws:userid"].endswith(":contractor-02")
+    plans = [a["plan"] for a in alerts if a["state"] == "opened" and "session" in a["group"]]
+    users = [p["actions"][0]["document"]["Statement"][0]["Condition"]["StringEquals"]["aws:userid"] for p in plans]
+    assert len(users) == 2
+    assert all(user.endswith(":contractor-02") for user in users)
     assert (tmp_path / "report.html").read_text().startswith("<!doctype html>")
     assert verify(tmp_path / "journal.jsonl") == []
