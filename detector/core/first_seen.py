@@ -58,7 +58,7 @@ class FirstSeenWatch(CountingWatch[FirstSeen]):
         if not len(rows):
             return
         groups, names = view.groups(self.rule.group_by)
-        new = self._meet(view.time[rows], pairs[rows], groups[rows])
+        new = self._meet(view.time[rows], pairs[rows], groups[rows], late[rows])
         if self.rule.new_within is not None:
             self.count(view, rows, pairs[rows], keys, late)
         elif len(new):
@@ -127,13 +127,15 @@ class FirstSeenWatch(CountingWatch[FirstSeen]):
         when = f"from {iso(episode.opened_at)} to {iso(episode.last_at)}"
         return f"{who(shown)}: {rule.what} that was not seen in {rule.forget // DAY} days before: {many}; {when}."
 
-    def _meet(self, seconds: I64, pairs: U64, groups: U64) -> Index:
+    def _meet(self, seconds: I64, pairs: U64, groups: U64, late: Mask) -> Index:
         """Take note of sightings; the places of those that look new. What is no longer new is looked at again."""
         self._first = min(self._first or int(seconds.min()), int(seconds.min()))
         self._last = max(self._last, int(seconds.max()))
         met = self._pairs.meet(pairs, seconds, watch=not self.once)
         since = self._groups.meet(groups[met.fresh], seconds[met.fresh], watch=not self.once)
         self.changed |= bool(len(met.fresh))
+        counted = groups if self.rule.new_within is None else pairs
+        self._late.update(counted[met.changed[late[met.changed]]].tolist())
         if self.rule.new_within is None:
             self._again(groups[met.changed], met.at, 0)
             self._again(groups[met.fresh][since.changed], since.at, self.rule.learn)

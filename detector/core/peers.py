@@ -29,11 +29,15 @@ _MANY_CHUNKS = 5
 
 def peer_group(who: Principal, declared: Peers = ()) -> str:
     """The first declared group that a role is of, else the stem of its name; what has no name is a group of its own."""
-    texts = tuple(text for text in PRINCIPAL_FIELDS["role"](who) if text)
+    return _of_role(PRINCIPAL_FIELDS["role"](who), who.role_shown, declared)
+
+
+@lru_cache(maxsize=1 << 15)
+def _of_role(texts: tuple[str | None, ...], shown: str, declared: Peers) -> str:
     for name, patterns in declared:
-        if any(_globs(patterns).fullmatch(text) for text in texts):
+        if any(text and _globs(patterns).fullmatch(text) for text in texts):
             return name
-    return _by_name(who.role_shown)
+    return _by_name(shown)
 
 
 @lru_cache(maxsize=1024)

@@ -6,13 +6,16 @@ import random
 
 import pytest
 
-from detector.core.engine import Engine
+from detector.core.engine import OF_WATCHES, Engine
 from detector.core.projection import columns
 from detector.core.rule import KINDS
 from detector.watches import watches
+from replay.scratch import Scratch
 from tests.kinds import KIND, NOW, Daemon, batch, hostile, replayed, shown
 
 SEEDS = range(3)
+TINY = 4000
+"""Bytes: less than anything ever needs."""
 
 
 def test_every_kind_has_an_example():
@@ -84,6 +87,42 @@ def test_restart(case, seed):
     assert [(f.state, f.alert_ids, f.to_json()) for f in daemon.told] == [
         (f.state, f.alert_ids, f.to_json()) for f in straight.told
     ]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_memory(case, seed, tmp_path):
+    """With room for next to nothing, all else on disk: the same findings."""
+    rule, example, found = case
+    with Scratch(tmp_path) as scratch:
+        engine = Engine([rule], watches(once=True), best_copies=True, memory=TINY, shelf=scratch)
+        for facts in cut(shuffled(example.facts, seed), seed):
+            engine.process(batch(facts), NOW)
+            engine.spill(scratch.save)
+        again = [f for f in engine.finish() if f.state == "closed"]
+    assert engine.failures == {}
+    assert sorted(shown(again), key=lambda f: (f["opened_at"], f["finding_id"])) == found
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_reload(case, seed):
+    """The same rule again, worded otherwise, after any poll: it goes on."""
+    rule, example, found = case
+    daemon = Daemon(rule)
+    for number, facts in enumerate(cut(shuffled(example.facts, seed), seed)):
+        daemon.poll(facts)
+        assert daemon.engine.adopt([rule.model_copy(update={"description": str(number)})]) == []
+    assert shown(daemon.end()) == found
+
+
+def test_removal(case):
+    """A rule that is no more closes what is open, and leaves nothing in the checkpoint."""
+    rule, example, _ = case
+    daemon = Daemon(rule)
+    daemon.poll(sorted(example.facts))
+    ended = daemon.engine.adopt([])
+    assert {f.state for f in ended} <= {"closed"}
+    daemon.poll([])
+    assert not [name for name in daemon.parts if name.partition("/")[0] in OF_WATCHES]
 
 
 def test_last_words(case):

@@ -8,8 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from detector.core.access import Log
+from detector.core.engine import Engine
 from detector.core.rule import KINDS, Rule
-from tests.kinds import DAY, T0, Daemon, Fact, replayed, shown
+from detector.core.watermark import Watermark
+from detector.watches import watches
+from tests.kinds import DAY, T0, Daemon, Fact, batch, replayed, shown
 
 Episode = tuple[str, int, int, int]
 """Group, opened_at, last_at, peak."""
@@ -194,6 +198,24 @@ def test_an_earlier_record_takes_a_finding_back():
     assert daemon.end() == []
 
 
+def test_a_late_record_takes_back_what_was_closed():
+    """Below the watermark, after the last word: withdrawn, and it says late."""
+    chosen = rule("first_seen", group_by="bucket", what="role", learn="1d", window="1m")
+    engine = Engine([chosen], watches(gather=True), watermark=Watermark(dict.fromkeys(Log, 0)))
+
+    def poll(*facts: Fact) -> list[tuple[str, bool, tuple[str, ...]]]:
+        now = T0 + 3 * DAY + 7200
+        engine.process(batch(facts), now)
+        return [(f.state, f.late, f.alert_ids) for f in engine.judge() + engine.advance(now, backlog=False)]
+
+    assert poll(Fact(T0, role="Old")) == []
+    ((opened, _, ids),) = poll(Fact(T0 + 3 * DAY, role="New"))
+    assert opened == "opened"
+    assert poll(Fact(T0 + 3 * DAY + 3600, role="Old")) == [("closed", False, ids)]
+    assert poll(Fact(T0 + 3600, role="New")) == [("withdrawn", True, ids)]
+    assert poll(Fact(T0 + 3601, role="New")) == []
+
+
 def test_private_addresses_are_never_new():
     """Neither as networks nor as addresses; public ones and VPC endpoints are."""
     for what, new in (("source_net", ["198.51.100.0/24"]), ("source_ip", ["198.51.100.9"])):
@@ -205,12 +227,6 @@ def test_private_addresses_are_never_new():
 
 def test_what_was_let_go_is_known_all_the_same():
     """Days behind the horizon leave memory down to the last sighting of each; nothing old is new for that."""
-    from detector.core.access import Log
-    from detector.core.engine import Engine
-    from detector.core.watermark import Watermark
-    from detector.watches import watches
-    from tests.kinds import batch
-
     chosen = rule("first_seen", group_by="bucket", what="role", learn="1d", forget="10d", window="1m")
     engine = Engine([chosen], watches(gather=True), watermark=Watermark(dict.fromkeys(Log, 0)), horizon=DAY)
     told, store = [], dict[str, bytes]()
