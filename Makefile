@@ -32,7 +32,7 @@ export NODE_EXTRA_CA_CERTS ?= $(firstword $(wildcard /etc/ssl/certs/ca-certifica
 endif
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint bench bench-detection soak lock clean python
+.PHONY: help demo test lint bench bench-detection soak tables lock clean python
 
 help:
 	@echo "make demo    watch a theft being caught: sets everything up, then runs for under a minute"
@@ -41,6 +41,7 @@ help:
 	@echo "make bench   measure speed beside its peers, up to an hour; less with BENCH='--records 100000 --lines 100000'"
 	@echo "make bench-detection   what is caught, at what price: under an hour; BENCH=--quick for a few minutes"
 	@echo "make soak    look for faults for MINUTES=30: fuzzing, mutants, laws with new examples, kills"
+	@echo "make tables  write the tables of rules/README.md anew after a change in the rules' models"
 	@echo "make lock    write uv.lock anew after a change in pyproject.toml"
 	@echo "make clean   remove .venv, .tools and all caches in this folder"
 	@echo "PYTHON=…     the Python to use ($(OLDEST) to $(NEWEST)); now: $(or $(PYTHON),none found)"
@@ -70,6 +71,9 @@ bench-detection: .venv/.test
 MINUTES := 30
 soak: .soak/.venv/.synced
 	.soak/.venv/bin/python -m soak --minutes $(MINUTES) $(SOAK)
+
+tables: .venv/.test
+	$(BIN)/python -m tests.tables
 
 lock: $(UV)
 	$(UV) lock --python "$(PYTHON)"

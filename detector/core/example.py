@@ -136,18 +136,26 @@ class Expected(Model):
     """A finding that a test expects: when it opens, and what else is said of it."""
 
     opened: When
+    """when it opens"""
     last: When | None = None
+    """its last crossing second"""
     peak: Annotated[int, Field(ge=0)] | None = None
+    """its largest value"""
     group: Text | None = None
+    """a name of its group, or the end of one after a `/`, `:` or `@`; globs allowed"""
 
 
 class Example(Model):
     """One test of a rule: what happens, and what the rule finds in it."""
 
     name: Annotated[str, Field(min_length=1, max_length=200)]
+    """one line for people"""
     start: When = Field(START, validate_default=True)
+    """when it begins"""
     events: Annotated[tuple[Event, ...], Field(min_length=1, max_length=1000)]
+    """a list of what happens"""
     findings: Annotated[tuple[Expected, ...], Field(max_length=1000)]
+    """a list of all that is found, `[]` for nothing"""
 
     @model_validator(mode="after")
     def _bounded(self) -> Self:

@@ -85,18 +85,31 @@ class Exemption(Model):
     """
 
     session: Texts | None = None
+    """for whom: as in `where`"""
     role: Texts | None = None
+    """for whom: as in `where`"""
     account: Texts | None = None
+    """for whom: as in `where`"""
     session_name: Texts | None = None
+    """for whom: as in `where`"""
     allow_up_to: Annotated[Number, Field(gt=0, allow_inf_nan=False)] | None = None
+    """fires only above this"""
     bucket: Texts | None = None
+    """globs of buckets, with one of the others"""
     key: Texts | None = None
+    """globs of keys; `bucket` may narrow them"""
     network: Texts | None = None
+    """networks (`203.0.113.0/24`) and ids of VPC endpoints; a private network means nothing outside its VPC"""
     purpose: Texts | None = None
+    """purposes in the application's audit log, globs allowed"""
     accept_blind: bool = False
+    """`true`: that no rule about volumes is left for them is meant"""
     until: date
+    """the last day it holds (a date, UTC)"""
     owner: Annotated[str, Field(min_length=1)]
+    """who answers for it"""
     reason: Annotated[str, Field(min_length=1)]
+    """why"""
 
     @field_validator("network")
     @classmethod
@@ -148,17 +161,29 @@ class RuleBase(Model):
     """Whether a finding opened on part of the data may turn out to be none."""
 
     id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
+    """a-z, 0-9 and `-`, at most 64; no two rules share one; findings and alerts carry it"""
     title: Annotated[str, Field(min_length=1, max_length=200)]
+    """one line for people, at most 200 characters"""
     severity: Severity
+    """{words}; `info` and `low` never page"""
     where: Where = Where()
+    """which records count, see below; without it all successful ones"""
     respond: Annotated[tuple[Literal["alert", "revoke"], ...], BeforeValidator(texts)] = ("alert",)
+    """a list of `alert` and `revoke`; `revoke` is for threshold rules, others have to say `accept_withdrawable`"""
     accept_withdrawable: bool = False
+    """`true`: revoke also for a kind of finding that may be withdrawn when all data is known"""
     stage: Literal["live", "staged"] = "live"
+    """{words}: a staged rule is evaluated and journalled, never pages, never revokes"""
     description: str = ""
+    """what it means and what it does not"""
     runbook: str = ""
+    """what to do about it; it is in the alert"""
     references: Annotated[tuple[str, ...], BeforeValidator(texts)] = ()
+    """a text or a list: techniques, tickets, pages; they are in the alert"""
     blind_spot: str = ""
+    """what the rule cannot see; it is in the alert"""
     tests: tuple[Example, ...] = ()
+    """what happens, and what the rule finds in it, see below"""
 
     @classmethod
     def contradictions(cls, fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -40,13 +40,21 @@ class Suppression(Model):
     """Findings that page nobody. All given fields must hold; a list means "any of"; globs are allowed."""
 
     rule: Texts | None = None
+    """ids of rules"""
     group: Texts | None = None
+    """names in the finding's group"""
     alert: Texts | None = None
+    """ids of alerts or findings"""
     bucket: Texts | None = None
+    """narrows it: holds only while all buckets that the finding shows are such; not for one that shows 20 or none"""
     prefix: Texts | None = None
+    """narrows it: holds only while all folders of keys that it shows are such; not for one that shows 20 or none"""
     until: Until
+    """a time, or the last day it holds (UTC)"""
     owner: Annotated[str, Field(min_length=1, max_length=200)]
+    """who answers for it"""
     reason: Annotated[str, Field(min_length=1, max_length=1000)]
+    """why"""
 
     @model_validator(mode="after")
     def _names_something(self) -> Self:

@@ -20,10 +20,15 @@ class BaselineRule(RuleBase):
 
     kind: Literal["baseline"]
     group_by: Annotated[tuple[Literal["role"], ...], BeforeValidator(texts)] = ("role",)
+    """`role`"""
     measure: Literal["requests", "objects", "bytes"] = "objects"
+    """`objects`, `requests` or `bytes`"""
     threshold: Annotated[Number, Field(gt=0, le=12)] = 3.0
+    """decades of rarity, up to 12: 3 means one role-day in 1,000 looks like this"""
     cooldown: Duration = 3600
+    """a duration: unusual panes at most so far apart are one finding"""
     learn_role_days: Annotated[int, Field(ge=1)] = 20
+    """role-days the organisation needs before anything can fire"""
 
     @property
     def reach(self) -> int:

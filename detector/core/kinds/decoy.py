@@ -64,11 +64,17 @@ class DecoyRule(Windowed):
 
     kind: Literal["decoy"]
     where: Annotated[Where, Field(validate_default=True)] = Where()
+    """which records count, see below"""
     measure: Measure = "objects"
+    """as for `threshold`"""
     window: Duration = UNITS["h"]
+    """touches at most so far apart are one finding"""
     threshold: Annotated[Number, Field(gt=0, allow_inf_nan=False)] = 1
+    """fires at or above it"""
     decoys: tuple[Annotated[str, Field(pattern=r"^s3://[a-z0-9.-]{3,63}/[\s\S]{1,1024}$")], ...] = ()
+    """further decoys, `s3://bucket/key` each, beside those of the registry"""
     readers: tuple[Reader, ...] = ()
+    """who may take them, see below"""
 
     @field_validator("where")
     @classmethod

@@ -32,12 +32,20 @@ class FirstSeen(Windowed):
 
     kind: Literal["first_seen"]
     what: What
+    """what may be new to a group: a level, or `prefix` (bucket and key up to its last `/`), `user_agent`,
+    `destination`, `region`"""
     learn: Duration = 7 * UNITS["d"]
+    """a duration: silent until the group itself has been seen for so long"""
     forget: Duration = 90 * UNITS["d"]
+    """whole days: what was not seen on so many days is new again; at least `learn`"""
     new_within: Duration | None = None
+    """a duration: count what each value does while it has been new for no longer"""
     measure: Literal["values"] | Measure = "values"
+    """with `new_within`, what is counted of a value; without, `values`: the new values of a group"""
     window: Window = 3600
+    """a duration, as of thresholds; always counted in seconds"""
     threshold: Limit = 1
+    """fires at or above it"""
 
     @classmethod
     def contradictions(cls, fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -12,8 +12,11 @@ class Match(Windowed):
 
     kind: Literal["match"]
     measure: Literal["requests"] = "requests"
+    """what is counted"""
     window: Window = 3600
+    """a duration, 10s to 30d; over one hour, whole minutes"""
     threshold: Literal[1] = 1
+    """fires at or above it; for distinct measures at most 100,000"""
 
     @property
     def summary(self) -> str:

@@ -24,12 +24,19 @@ class Scope(Windowed):
 
     kind: Literal["scope"]
     session_name: Texts | None = None
+    """patterns of session names with placeholders; it or `role` is required"""
     role: Texts | None = None
+    """patterns of the role's ARN or id with placeholders; with both, both have to fit"""
     allowed_key: Texts | None = None
+    """globs of keys, in which placeholders stand for what was captured; it or `allowed_bucket` is required"""
     allowed_bucket: Texts | None = None
+    """globs of buckets, likewise; with both, both have to fit"""
     measure: Measure = "requests"
+    """what is counted of the records out of scope"""
     window: Window = 3600
+    """a duration, as of thresholds"""
     threshold: Limit = 1
+    """fires at or above it"""
 
     @classmethod
     def contradictions(cls, fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -19,8 +19,11 @@ class Step(Model):
     """One step: so much of `measure`, over the records that `where` selects."""
 
     where: Where
+    """which records count for the step"""
     measure: Measure = "requests"
+    """what is counted of them: {words}"""
     count: Limit = 1
+    """how much of it completes the step"""
 
 
 class Sequence(Grouped):
@@ -28,7 +31,9 @@ class Sequence(Grouped):
 
     kind: Literal["sequence"]
     steps: Annotated[tuple[Step, ...], Field(min_length=2, max_length=MOST_STEPS)]
+    """2 to 8 steps, in order; each has a `where` of its own, and the rule has none"""
     within: Window
+    """a duration, as `window`: all steps in so short a time"""
     measure: ClassVar[str] = "steps"
 
     @classmethod

@@ -13,3 +13,4 @@ class Threshold(Windowed):
 
     kind: Literal["threshold"]
     measure: Measure
+    """what is counted"""

@@ -21,8 +21,11 @@ class Grouped(RuleBase):
     """Base of the kinds that look at what one group does within some time."""
 
     peer_groups: Annotated[dict[str, Texts], Field(default_factory=dict)]
+    """names of groups, and the roles in each, see below; only with the level `peer_group`"""
     group_by: Annotated[tuple[Level, ...], BeforeValidator(texts), Field(min_length=1)] = ("session",)
+    """a level, or a list of them: whose records are counted together"""
     exceptions: tuple[Exemption, ...] = ()
+    """raise the limit for somebody, see below"""
 
     @field_validator("peer_groups")
     @classmethod
@@ -78,8 +81,11 @@ class Windowed(Grouped):
     """Base of the kinds that fire when a group's measure over a sliding window is at or above the threshold."""
 
     measure: str
+    """what is counted"""
     window: Window
+    """a duration, 10s to 30d; over one hour, whole minutes"""
     threshold: Limit
+    """fires at or above it; for distinct measures at most 100,000"""
 
     @classmethod
     def contradictions(cls, fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
