@@ -13,6 +13,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from detector.core.document import document_key, explain, fields_at, load_yaml, locate, plain, quoted
 from detector.core.rule import KINDS, Model, Rule
+from detector.core.sigma import is_sigma, read_sigma
 from detector.core.suppression import Suppression
 from detector.errors import Problem, RuleFileError
 
@@ -55,16 +56,19 @@ def read_written(files: Mapping[str, str]) -> Written:
     found: list[Located] = []
     suppressions: list[tuple[Suppression, Problem]] = []
     where: dict[str, str] = {}
+    in_sigma = {name: text for name, text in files.items() if is_sigma(text)}
     for name, text in files.items():
-        document = _document(name, text, problems)
-        for node, rule in _rules_of(name, document, problems):
-            if rule.id in where:
-                problems.append(
-                    _at(name, node, "id", f"two rules with one id: '{rule.id}' is already at {where[rule.id]}")
-                )
-            where.setdefault(rule.id, f"{name}:{_line(node)}")
-            found.append(Located(rule, name, node))
-        suppressions += _suppressions_of(name, document, problems)
+        if name not in in_sigma:
+            document = _document(name, text, problems)
+            found += [Located(rule, name, node) for node, rule in _rules_of(name, document, problems)]
+            suppressions += _suppressions_of(name, document, problems)
+    if in_sigma:
+        found += [Located(rule, name, node) for name, node, rule in read_sigma(in_sigma, problems)]
+    for one in found:
+        if one.rule.id in where:
+            told = f"two rules with one id: '{one.rule.id}' is already at {where[one.rule.id]}"
+            problems.append(_at(one.file, one.node, "id", told))
+        where.setdefault(one.rule.id, f"{one.file}:{_line(one.node)}")
     if problems:
         raise RuleFileError(problems)
     return Written(sorted(found, key=lambda located: located.rule.id), suppressions)

@@ -13,6 +13,7 @@ from functools import lru_cache
 import numpy as np
 
 from detector.core.access import OBJECT_MIX, U64, AccessBatch, Column, Index, Log, Mask, Operation, Outcome, text_hash
+from detector.core.kinds.sigma import SigmaRule
 from detector.core.principal import Principal
 from detector.core.rule import OPERATIONS, DecoyRule, Rule, Where
 
@@ -153,6 +154,10 @@ def selectors_of(rule: Rule) -> list[Selector]:
     """Which records a rule looks at: what any of these chooses."""
     if isinstance(rule, DecoyRule):
         return [DecoySelector(rule)]
+    if isinstance(rule, SigmaRule):
+        from detector.core.sigma_mask import SigmaSelector  # its engine for expressions is there only with Sigma
+
+        return [SigmaSelector(rule)]
     return [selector(where) for where in dict.fromkeys(rule.wheres)]
 
 
