@@ -75,6 +75,11 @@ class Files:
         self._ends.append(len(self._names))
         self._sizes.append(file.size)
 
+    @property
+    def size(self) -> int:
+        """Bytes of all."""
+        return sum(self._sizes)
+
     def only(self, numbers: Index) -> Files:
         """The files of these numbers."""
         return Files(self[number] for number in numbers.tolist())

@@ -86,11 +86,10 @@ Progress = Callable[[int, int, int, str], None]
 Chunk = Callable[[list[LogPath]], tuple[AccessBatch, list[FileRead]]]
 
 
-def batches(
-    files: Files | list[LogPath], read_chunk: Chunk, jobs: int = 1
-) -> Iterator[tuple[AccessBatch, list[FileRead]]]:
+def batches(files: Files, read_chunk: Chunk, jobs: int = 1) -> Iterator[tuple[AccessBatch, list[FileRead]]]:
     """The files' records in batches of many files, in order, with what came of each file. `jobs`: reading processes."""
-    jobs = min(jobs, 1 + len(files) // CHUNK_FILES)  # another process has to be worth its start
+    chunks = 1 + max(len(files) // CHUNK_FILES, files.size // CHUNK_BYTES)
+    jobs = min(jobs, chunks)  # another process has to be worth its start
     return in_order(read_chunk, _chunks(files, jobs), jobs)
 
 
@@ -103,7 +102,7 @@ def records(
     return builder.build(), outcomes
 
 
-def _chunks(files: Files | list[LogPath], jobs: int) -> Iterator[list[LogPath]]:
+def _chunks(files: Files, jobs: int) -> Iterator[list[LogPath]]:
     """The files in chunks; for several processes in smaller ones towards the end, so that all end at the same time."""
     chunk: list[LogPath] = []
     size = 0

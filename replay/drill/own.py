@@ -95,7 +95,7 @@ class OwnLogs:
             ready = [arrival for arrival in waiting if arrival.at <= first]
             yield from ready
             waiting = waiting[len(ready) :]
-            for batch, _ in batches(files, partial(records, columns=columns)):
+            for batch, _ in batches(Files(files), partial(records, columns=columns)):
                 waiting += _slices(batch)
         yield from sorted(waiting, key=lambda arrival: arrival.at)
 
