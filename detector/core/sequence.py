@@ -101,7 +101,9 @@ class SequenceWatch(CrossingWatch[Sequence]):
                 touched.append((group, bucket))
         if touched:
             groups, keys = view.groups(self.rule.grouping)
-            rows = np.unique(np.concatenate(counted))
+            of_any = np.zeros(len(view.batch), np.bool_)
+            of_any[np.concatenate(counted)] = True
+            rows = np.flatnonzero(of_any)
             warm, last = self._screen(*(np.concatenate(columns) for columns in zip(*touched, strict=True)))
             if len(warm):
                 self.name_groups(warm, last, keys)
