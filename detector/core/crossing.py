@@ -185,6 +185,10 @@ class CrossingWatch(EpisodeWatch[W]):
         """Remember the keys of these distinct groups. last: the second each was seen last."""
         self._keys.put(groups, last // HOUR, lambda new: [_ENCODE(keys[group]) for group in groups[new].tolist()])
 
+    def is_named(self, group: int) -> bool:
+        """Whether its key is known. A group that never came near its threshold has none, and has not crossed it."""
+        return group in self._keys.of(np.array([group], np.uint64))
+
     def key(self, group: int) -> GroupKey:
         """One text a level."""
         return tuple(_DECODE(self._keys.of(np.array([group], np.uint64))[group]))

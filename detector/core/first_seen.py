@@ -76,6 +76,8 @@ class FirstSeenWatch(CountingWatch[FirstSeen]):
         if self.rule.new_within is None:
             kept = self._learnt(group, seconds)
             kept[kept] = self._pairs.are_new(items[kept], seconds[kept])
+        elif not self.is_named(group):  # looked at again, when others had raised the bound of its place
+            kept = np.zeros(len(seconds), np.bool_)
         else:
             news = self._pairs.news(group)
             news = news[self._learnt(fingerprint(self.key(group)[:-1]), news)]

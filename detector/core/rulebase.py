@@ -55,6 +55,7 @@ class Where(Model):
     account: Texts | None = None
     session_name: Texts | None = None
     principal_type: Texts | None = None
+    issued_to: Texts | None = None
     source_ip: Texts | None = None
     user_agent: Texts | None = None
     region: Texts | None = None

@@ -19,12 +19,15 @@ from detector.core.rule import OPERATIONS, DecoyRule, Rule, Where
 
 REMEMBERED = 1 << 16
 """Principals of whom a selector remembers whether they are meant."""
+NOBODY = "nobody"
+"""For whom credentials were made of which AWS does not say it: people's, keys of users, and of some machines."""
 PRINCIPAL_FIELDS: dict[str, Callable[[Principal], tuple[str | None, ...]]] = {
     "session": lambda p: (p.session_shown, p.session),
     "role": lambda p: (p.role_shown, p.role),
     "account": lambda p: (p.account,),
     "session_name": lambda p: (p.session_name,),
     "principal_type": lambda p: (p.type,),
+    "issued_to": lambda p: (p.issued_to or NOBODY,),
 }
 """Field of a `where` → the texts of a principal it is compared with."""
 
@@ -209,9 +212,19 @@ def matching(column: Column, rows: Index, wanted: re.Pattern[str]) -> Mask:
 
 ABSENT: dict[Log, frozenset[str]] = {
     Log.cloudtrail: frozenset(),
-    Log.server_access: frozenset({"vpc_endpoint", "access_key", "destination", "source_identity"}),
+    Log.server_access: frozenset({"vpc_endpoint", "access_key", "destination", "source_identity", "issued_to"}),
     Log.access_audit: frozenset(
-        {"region", "vpc_endpoint", "access_point", "access_key", "destination", "auth", "tls", "source_identity"}
+        {
+            "region",
+            "vpc_endpoint",
+            "access_point",
+            "access_key",
+            "destination",
+            "auth",
+            "tls",
+            "source_identity",
+            "issued_to",
+        }
     ),
 }
 """Columns that a kind of log never fills."""

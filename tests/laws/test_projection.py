@@ -38,7 +38,8 @@ def rows(seed):
 
 WHERES = {
     "operation": "GetObject", "outcome": "any", "bucket": "a", "key": "**/c", "session": "*/a", "role": "*",
-    "account": "1*", "session_name": "b", "principal_type": "A*", "source_ip": "10.*", "user_agent": "a", "region": "a",
+    "account": "1*", "session_name": "b", "principal_type": "A*",
+    "issued_to": "nobody", "source_ip": "10.*", "user_agent": "a", "region": "a",
     "vpc_endpoint": "b*", "access_point": "a", "destination": "b*", "auth": "header", "tls": "a", "log": "cloudtrail",
 }  # fmt: skip
 LOOKS = [
