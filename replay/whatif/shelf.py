@@ -25,6 +25,7 @@ import numpy as np
 from detector.core.admit import Admission
 from detector.core.principal import Principal
 from detector.core.rule import Threshold
+from detector.core.rulebase import NOT_COUNTED
 from detector.errors import UnreadablePathError
 from replay.files import Files
 from replay.run import Options
@@ -32,6 +33,8 @@ from replay.whatif.summary import Summary
 
 MAGIC = b"bucketwatch history 1\n"
 ALIGNED = 8
+NOT_OF_HISTORY = {"id", "kind", "threshold", "window"}
+"""Fields of a rule that change nothing about its summary, beside those that change nothing about what it counts."""
 COLUMNS = ("starts", "second", "who", "item", "again")
 
 
@@ -133,7 +136,7 @@ def name_of(digests: list[str], rule: Threshold, options: Options) -> str:
     admission: Admission = options.admission
     meaning = {
         "program": _program(),
-        "rule": rule.model_dump(mode="json", include=_history_fields(rule)),
+        "rule": rule.model_dump(mode="json", exclude=NOT_COUNTED | NOT_OF_HISTORY),
         "bound": [one.model_dump(mode="json") for one in rule.bound],
         "period": (admission.since, admission.until),
         "prefer": [(pattern.pattern, log.name) for pattern, log in admission.prefer],
@@ -141,11 +144,6 @@ def name_of(digests: list[str], rule: Threshold, options: Options) -> str:
         "files": sorted(digests),
     }
     return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()
-
-
-def _history_fields(rule: Threshold) -> set[str]:
-    """The fields that say what is counted, and of whom."""
-    return {"where", "group_by", "peer_groups", "measure"} & set(type(rule).model_fields)
 
 
 def digests_of(files: Files) -> list[str] | None:

@@ -400,3 +400,16 @@ def test_the_rules_shown_load():
     assert shown
     (rule,) = loaded(shown[1])
     assert rule.measure == "buckets"
+
+
+def test_history_that_is_kept_for_one_detection_is_not_taken_for_another():
+    """`rules tune` keeps what a rule counts by a name that says what that is."""
+    from replay.run import Options
+    from replay.whatif.shelf import name_of
+
+    names = {
+        name_of([], loaded(document({"reads": {"eventName": call}, "condition": "reads"}, title=title))[0], Options())
+        for call in ("GetObject", "PutObject")
+        for title in ("a", "b")
+    }
+    assert len(names) == 2

@@ -140,3 +140,13 @@ def test_memory_makes_no_difference(events):
     chosen = rule("objects", 60, 2)
     roomy, tight = (summarised(chosen, [events[i::4] for i in range(4)], memory=m) for m in (1 << 28, 1))
     assert counted(roomy, chosen) == counted(tight, chosen)
+
+
+@given(
+    events=events_, window=st.sampled_from([10, 3660]), threshold=st.integers(1, 4), key=st.sampled_from(["k1", "k*"])
+)
+def test_exceptions_that_are_bound_to_keys_count_as_in_a_replay(events, window, threshold, key):
+    """What they take out of the count is taken out of the summary."""
+    bound = {"session_name": "a", "key": key, "until": date(2026, 5, 1), "owner": "o", "reason": "r"}
+    chosen = rule("requests", window, threshold, exceptions=(bound,))
+    assert counted(summarised(chosen, [events]), chosen) == replayed(chosen, events)
