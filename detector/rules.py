@@ -26,6 +26,8 @@ OF_REGISTRY = "decoys:"
 """Beginning of the names under which a rulebook keeps the texts of the registry."""
 
 SUFFIXES = (".yaml", ".yml")
+LIST = ".txt"
+"""Ending of lists of addresses, which rules may name."""
 
 
 def shipped() -> Path:
@@ -36,7 +38,7 @@ def shipped() -> Path:
 
 
 def rule_files(path: Path) -> dict[str, str]:
-    """Name → text of a rule file, or of all rule files in a folder (not below it). Raises InputError."""
+    """Name → text of a rule file, or of all in a folder (not below it), and of lists they name. Raises InputError."""
     if not path.exists():
         raise UnreadablePathError("no such file or folder", where=str(path), remedy="name a rule file or a folder")
     files = (
@@ -46,7 +48,16 @@ def rule_files(path: Path) -> dict[str, str]:
     )
     if not files:
         raise InputError("no rule files (*.yaml) here", where=str(path), remedy=f"the shipped ones are in {shipped()}")
-    return {str(file): _text(file) for file in files}
+    texts = {str(file): _text(file) for file in files}
+    return texts | {str(file): _text(file) for file in _lists_beside(texts)}
+
+
+def _lists_beside(texts: Mapping[str, str]) -> list[Path]:
+    """The lists that these rule files may name and that stand beside them."""
+    from detector.core.rulefile import named_lists
+
+    named = {Path(name).with_name(one) for name, text in texts.items() for one in named_lists(text)}
+    return sorted(file for file in named if file.is_file())
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,12 +175,12 @@ class RuleFiles:
     def _stamp(self) -> tuple[tuple[str, int, int, int], ...]:
         """What tells of a change without reading: every file's modification time, size and number."""
         try:
-            files = sorted(self.path.iterdir()) if self.path.is_dir() else [self.path]
+            files = sorted((self.path if self.path.is_dir() else self.path.parent).iterdir())
         except OSError:
             return ()
-        return tuple(
-            stamp for file in files if file.suffix in SUFFIXES or file == self.path for stamp in _stamp_of(file)
-        )
+        rules = files if self.path.is_dir() else [self.path]
+        read = [file for file in rules if file.suffix in SUFFIXES or file == self.path]
+        return tuple(stamp for file in [*read, *(f for f in files if f.suffix == LIST)] for stamp in _stamp_of(file))
 
 
 def _stamp_of(file: Path) -> list[tuple[str, int, int, int]]:

@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from detector.blindness import SENSES
 from detector.core.access import Operation
 from detector.core.example import Event, Example, Expected
+from detector.core.fields import Change
 from detector.core.kinds.sequence import Step
 from detector.core.rule import KINDS, Exemption, Level, Measure, Reader, Severity, Where
 from detector.core.rulefile import read_rules
@@ -243,6 +244,7 @@ WORDS = (
     *(("level", name) for name in get_args(Level)),
     *(("severity", name) for name in get_args(Severity)),
     *(("kind", name) for name in KINDS),
+    *(("change", name) for name in get_args(Change)),
 )
 
 

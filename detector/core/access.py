@@ -264,6 +264,10 @@ class Row(NamedTuple):
     purpose: str | None = None
     log_operation: str | None = None
     sample_id: str | None = None
+    error_code: str | None = None
+    bucket_account: str | None = None
+    destination_account: str | None = None
+    change: str | None = None
     status: int = -1
     signed_at: int = -1
     signed_for: int = -1
@@ -274,7 +278,8 @@ NUMBER_COLUMNS = ("status", "signed_at", "signed_for")
 
 TEXT_COLUMNS = Row._fields[Row._fields.index("api") : Row._fields.index("status")]
 """Text columns of a row, named as in the access-record Parquet; `log_operation` is the access log's own spelling,
-`sample_id` the application's own name of an object.
+`sample_id` the application's own name of an object; `bucket_account`, `destination_account`: who owns the bucket;
+`change`: what a change of settings does, words with spaces between.
 """
 
 COLUMNS = frozenset({*TEXT_COLUMNS, *NUMBER_COLUMNS, "bytes", "partition"})

@@ -77,9 +77,13 @@ class Event(Model):
     operation: Text = "GetObject"
     outcome: Literal["success", "denied", "error"] = "success"
     bucket: Text | None = "ml-voice"
+    bucket_account: Text | None = ACCOUNT
     key: Text | None = "raw/{n}.wav"
     bytes: Annotated[int, Field(ge=0, le=MAX_BYTES)] = 4096
     destination: Text | None = None
+    destination_account: Text | None = None
+    change: Text | None = None
+    error_code: Text | None = None
     source_ip: Text | None = "198.51.100.7"
     user_agent: Text | None = "aws-cli/2.15"
     auth: Text | None = "header"

@@ -18,6 +18,13 @@ Level = Literal[
 Measure = Literal[
     "requests", "objects", "bytes", "prefixes", "source_ips", "source_nets", "buckets", "sessions", "roles"
 ]
+Change = Literal[
+    "public_policy", "foreign_policy", "policy_removed", "public_acl", "foreign_acl", "public_access_allowed",
+    "acls_enabled", "encryption_weakened", "versioning_suspended", "mfa_delete_off", "lifecycle_deletes",
+    "lifecycle_removed", "logging_off", "replication", "replication_foreign", "lock_weakened", "trail_stopped",
+    "trail_narrowed", "data_events_off", "reads_not_logged", "open_access_point", "foreign_access_point",
+]  # fmt: skip
+"""What a change of settings does: `detector.logs.changes` finds it in a record."""
 Severity = Literal["info", "low", "medium", "high", "critical"]
 
 

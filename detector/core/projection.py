@@ -31,6 +31,7 @@ def columns(rules: Sequence[Rule], *, prefer: bool = False) -> frozenset[str]:
     for rule in rules:
         wanted |= asked(rule).union(*(OF_MEASURE.get(measure, ()) for measure in rule.measures))
         wanted |= {column for exemption in rule.bound for column in exemption.columns}
-        if any(name not in OPERATIONS for where in rule.wheres for name in where.operation or ()):
+        operations = [one.operation or () for where in rule.wheres for one in (where, where.unless) if one]
+        if any(name not in OPERATIONS for names in operations for name in names):
             wanted |= {"api", "log_operation"}
     return COLUMNS & wanted

@@ -31,7 +31,8 @@ from detector.core.kinds.scope import Scope
 from detector.core.kinds.sequence import Sequence
 from detector.core.kinds.threshold import Threshold
 from detector.core.kinds.windowed import DISTINCT_CAP, Windowed
-from detector.core.rulebase import OPERATIONS, Exemption, RuleBase, Where
+from detector.core.rulebase import Exemption, RuleBase
+from detector.core.where import OPERATIONS, Conditions, Retention, Where
 
 WindowedRule = Threshold | Match | Scope | FirstSeen | Sequence | DecoyRule
 """The kinds that count in a window."""
@@ -43,7 +44,8 @@ KINDS: dict[str, type[RuleBase]] = {
 """Word for `kind` in a rule → the model of that kind."""
 
 __all__ = [
-    "DISTINCT_CAP", "DISTINCT_MEASURES", "KINDS", "OPERATIONS", "BaselineRule", "DecoyRule", "Duration", "Exemption",
-    "FirstSeen", "Level", "Levels", "Match", "Measure", "Model", "Peers", "Reader", "Rule", "RuleBase", "Scope",
-    "Sequence", "Severity", "Size", "Threshold", "Where", "Windowed", "WindowedRule", "seconds", "size",
+    "DISTINCT_CAP", "DISTINCT_MEASURES", "KINDS", "OPERATIONS", "BaselineRule", "Conditions", "DecoyRule", "Duration",
+    "Exemption", "FirstSeen", "Level", "Levels", "Match", "Measure", "Model", "Peers", "Reader", "Retention", "Rule",
+    "RuleBase", "Scope", "Sequence", "Severity", "Size", "Threshold", "Where", "Windowed", "WindowedRule", "seconds",
+    "size",
 ]  # fmt: skip

@@ -14,11 +14,10 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from detector.core.access import Operation
 from detector.core.example import Example
 from detector.core.fields import UNITS, Model, Number, Severity, Texts, texts
+from detector.core.where import Where
 
-OPERATIONS = tuple(op.name for op in Operation)
 NOT_COUNTED = {
     "title", "description", "runbook", "references", "blind_spot", "severity", "stage", "respond",
     "accept_withdrawable", "exceptions", "tests", "decoys", "readers",
@@ -38,44 +37,6 @@ def digest(meaning: object) -> str:
 def end_of(day: date) -> int:
     """Epoch seconds of the end of a day, UTC."""
     return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) + UNITS["d"]
-
-
-class Where(Model):
-    """Which records count. All given fields must hold; a list means "any of"; globs where text is compared.
-
-    In `key`, `*` stays within one `/` segment and `**` crosses; in every other field `*` matches anything.
-    """
-
-    operation: Texts | None = None
-    outcome: Annotated[tuple[Literal["success", "denied", "error", "any"], ...], BeforeValidator(texts)] = ("success",)
-    bucket: Texts | None = None
-    key: Texts | None = None
-    session: Texts | None = None
-    role: Texts | None = None
-    account: Texts | None = None
-    session_name: Texts | None = None
-    principal_type: Texts | None = None
-    issued_to: Texts | None = None
-    source_ip: Texts | None = None
-    user_agent: Texts | None = None
-    region: Texts | None = None
-    vpc_endpoint: Texts | None = None
-    access_point: Texts | None = None
-    destination: Texts | None = None
-    auth: Texts | None = None
-    tls: Texts | None = None
-    log: (
-        Annotated[tuple[Literal["cloudtrail", "server_access", "access_audit"], ...], BeforeValidator(texts)] | None
-    ) = None
-
-    @field_validator("operation")
-    @classmethod
-    def _known_operation(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        for name in value or ():
-            if name.islower() and name not in OPERATIONS:
-                msg = f"expected a class ({', '.join(OPERATIONS)}) or an API name such as GetObject, got '{name}'"
-                raise ValueError(msg)
-        return value
 
 
 class Exemption(Model):
@@ -249,7 +210,7 @@ class RuleBase(Model):
 
     def digest(self) -> str:
         """Identity of what the rule counts: a rule whose digest is unchanged keeps its windows over a restart."""
-        counted = self.model_dump(mode="json", exclude=NOT_COUNTED)
+        counted = self.model_dump(mode="json", exclude=NOT_COUNTED, exclude_none=True)
         if self.bound:
             counted["bound"] = [one.model_dump(mode="json", exclude=WORDING) for one in self.bound]
         return digest(counted)

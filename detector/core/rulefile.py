@@ -11,10 +11,12 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
+from detector.core.addresses import AddressList, read_list
 from detector.core.document import document_key, explain, fields_at, load_yaml, locate, plain, quoted
 from detector.core.rule import KINDS, Model, Rule
 from detector.core.sigma import is_sigma, read_sigma
 from detector.core.suppression import Suppression
+from detector.core.where import BESIDE, LIST_NAME, OF_LISTS
 from detector.errors import Problem, RuleFileError
 
 
@@ -56,11 +58,13 @@ def read_written(files: Mapping[str, str]) -> Written:
     found: list[Located] = []
     suppressions: list[tuple[Suppression, Problem]] = []
     where: dict[str, str] = {}
-    in_sigma = {name: text for name, text in files.items() if is_sigma(text)}
+    lists = {name: text for name, text in files.items() if name.endswith(OF_LISTS)}
+    in_sigma = {name: text for name, text in files.items() if name not in lists and is_sigma(text)}
     for name, text in files.items():
-        if name not in in_sigma:
+        if name not in in_sigma and name not in lists:
             document = _document(name, text, problems)
-            found += [Located(rule, name, node) for node, rule in _rules_of(name, document, problems)]
+            beside = _Beside(name[: name.rfind("/") + 1], lists, problems)
+            found += [Located(rule, name, node) for node, rule in _rules_of(name, document, problems, beside)]
             suppressions += _suppressions_of(name, document, problems)
     if in_sigma:
         found += [Located(rule, name, node) for name, node, rule in read_sigma(in_sigma, problems)]
@@ -72,6 +76,27 @@ def read_written(files: Mapping[str, str]) -> Written:
     if problems:
         raise RuleFileError(problems)
     return Written(sorted(found, key=lambda located: located.rule.id), suppressions)
+
+
+def named_lists(text: str) -> set[str]:
+    """Every word of a rule file that may be the name of a list: at least those that its rules name."""
+    return {found[0] for found in LIST_NAME.finditer(text)}
+
+
+class _Beside:
+    """The lists beside the rule files of a folder; each is read once, when a rule names it."""
+
+    def __init__(self, folder: str, files: Mapping[str, str], problems: list[Problem]) -> None:
+        self._folder, self._files, self._problems = folder, files, problems
+        self._read: dict[str, AddressList] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return self._folder + name in self._files
+
+    def __getitem__(self, name: str) -> AddressList:
+        if name not in self._read:
+            self._read[name] = read_list(self._folder + name, self._files[self._folder + name], self._problems)
+        return self._read[name]
 
 
 LISTS = {"rules": "rule (id, title, ...)", "suppress": "suppression (rule, until, owner, ...)"}
@@ -123,14 +148,16 @@ def _suppressions_of(
             problems.extend(_problem(name, node, one, Suppression) for one in error.errors(include_url=False))
 
 
-def _rules_of(name: str, document: CommentedMap, problems: list[Problem]) -> Iterable[tuple[Any, Rule]]:
+def _rules_of(
+    name: str, document: CommentedMap, problems: list[Problem], beside: _Beside
+) -> Iterable[tuple[Any, Rule]]:
     for node in _nodes(name, document, "rules", problems):
-        rule = _rule_of(name, node, problems)
+        rule = _rule_of(name, node, problems, beside)
         if rule is not None:
             yield node, rule
 
 
-def _rule_of(name: str, node: CommentedMap, problems: list[Problem]) -> Rule | None:
+def _rule_of(name: str, node: CommentedMap, problems: list[Problem], beside: _Beside) -> Rule | None:
     kind = node.get("kind")
     model = KINDS.get(kind) if isinstance(kind, str) else None
     if model is None:
@@ -141,7 +168,7 @@ def _rule_of(name: str, node: CommentedMap, problems: list[Problem]) -> Rule | N
         problems.append(_at(name, node, "kind", f"kind: {what}"))
         return None
     try:
-        return model.model_validate(plain(node))  # type: ignore[return-value]
+        return model.model_validate(plain(node), context={BESIDE: beside})  # type: ignore[return-value]
     except ValidationError as error:
         details = _first_causes(error.errors(include_url=False))
         problems.extend(_problem(name, node, detail, model) for detail in details)

@@ -128,6 +128,7 @@ def row_of(line: str) -> Row | str:
         tls=right.tls,
         version_id=right.version_id,
         log_operation=left.operation,
+        error_code=text(left.error),
         status=-1 if left.status == "-" else int(left.status),
         signed_at=signed_at,
         signed_for=signed_for,

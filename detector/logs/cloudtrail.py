@@ -44,12 +44,13 @@ from detector.core.builder import BatchBuilder
 from detector.core.operation import classify
 from detector.core.principals import Principals
 from detector.logs import documents
+from detector.logs.changes import change
 from detector.logs.documents import BROKEN, UNCLOSED, UNDECODABLE, Trouble
 from detector.logs.identity import account, decoded, nobody, people
 from detector.logs.limits import LIMITS, Limits
 from detector.logs.members import Decoded, Members, seconds
-from detector.logs.place import PLACE_COLUMNS, bucket_name, context_arn, copy_source, places
-from detector.logs.record import LINK, WHOLE, Shape, shape
+from detector.logs.place import PLACE_COLUMNS, accounts, bucket_name, context_arn, copy_source, places
+from detector.logs.record import LINK, SETTINGS, WHOLE, Shape, shape
 
 S3_SOURCES = frozenset(
     {"s3.amazonaws.com", "s3express.amazonaws.com", "s3-outposts.amazonaws.com", "s3-object-lambda.amazonaws.com"}
@@ -62,6 +63,9 @@ SKIPPED_TYPES = {
     "AwsServiceEvent": Skip.service_event,
 }
 INTERNAL = "AWS Internal"
+
+
+OWNERS = ("bucket_account", "destination_account")
 
 
 def parse(data: bytes, name: str, into: BatchBuilder, limits: Limits = LIMITS) -> bool:
@@ -157,6 +161,8 @@ def _columns(members: Members, time: I64, asked: Shape, into: BatchBuilder) -> A
     skip = np.where((skip == Skip.no) & ~_about_access(members, operation), np.int8(Skip.not_s3), skip)
     people = _people(members, into)
     texts, unresolved_ = _places(members, operation, asked)
+    if not columns.isdisjoint(OWNERS):
+        texts |= accounts(members, operation)
     renamed = _renamed(members, skip)
     for name in TEXT_COLUMNS:
         if name in columns and name not in texts:
@@ -329,8 +335,8 @@ def _places(members: Members, operation: I8, asked: Shape) -> tuple[dict[str, Co
 
 def _text(name: str, members: Members, operation: I8) -> Column:
     """A text column that is one member of the record, or little more."""
-    if name == "kms_key":
-        return _kms_keys(members, operation)
+    if name in _MADE:
+        return _MADE[name](members, operation)
     if name not in _MEMBER:
         return Column.null(len(members))
     column = members.column(_MEMBER[name])
@@ -354,6 +360,7 @@ _MEMBER = {
     "tls": "tlsVersion",
     "sse": "SSEApplied",
     "version_id": "versionId",
+    "error_code": "errorCode",
 }
 """Text column → the member it is; columns that CloudTrail never fills are null, the others are made elsewhere."""
 
@@ -372,12 +379,28 @@ def _number(name: str, members: Members) -> I64:
 
 
 def _kms_keys(members: Members, operation: I8) -> Column:
-    named, used = members.column("keyId").texts(), members.column("sse_key").texts()
-    texts = [one or other for one, other in zip(named, used, strict=True)]
+    """The key that was named, of S3 the one that it says it used."""
+    columns = [members.column(name).texts() for name in ("keyId", "used_key", "sse_key")]
+    texts = [one or used or asked for one, used, asked in zip(*columns, strict=True)]
     for row in np.flatnonzero(operation == Operation.decrypt).tolist():
         texts[row] = texts[row] or _kms_key(members.record(row))
     return Column.of(texts)
 
+
+def _changes(members: Members, operation: I8) -> Column:
+    """What changes of settings do, and writes that set an access control list."""
+    rows = {row for name in SETTINGS for row in members.given(name)}
+    texts: list[str | None] = [None] * len(members)
+    for row in sorted(rows.union(np.flatnonzero(operation == Operation.control).tolist())):
+        record = members.record(row)
+        given = msgspec.to_builtins(record.requestParameters) if record.requestParameters else {}
+        owner = next((one.accountId for one in record.resources or () if one.accountId), record.recipientAccountId)
+        texts[row] = change(record.eventName, {name: one for name, one in given.items() if one is not None}, owner)
+    return Column.of(texts)
+
+
+_MADE: dict[str, Callable[[Members, I8], Column]] = {"kms_key": _kms_keys, "change": _changes}
+"""Text column → what makes it of several members."""
 
 _AUTH = {"AuthHeader": "header", "QueryString": "query"}
 

@@ -9,7 +9,8 @@ from urllib.parse import unquote_plus
 
 import numpy as np
 
-from detector.core.access import ALL_DIFFERENT, I8, Column, Operation
+from detector.core.access import ALL_DIFFERENT, I8, Column, Mask, Operation
+from detector.logs.changes import replicated_to
 from detector.logs.members import Members
 from detector.logs.record import Parameters, Resource
 
@@ -18,11 +19,14 @@ BUCKET_RESOURCES = frozenset({"AWS::S3::Bucket", "AWS::S3Express::DirectoryBucke
 ALIASES = ("-s3alias", "--ol-s3", "--xa-s3", ".mrap")
 """How names end that stand for an access point; no bucket may be called so."""
 
+REPLICATION = "ReplicationConfiguration"
 _NO_PARAMETERS = Parameters()
 
 
 Place = tuple[str | None, str | None, str | None, str | None]
-"""bucket, key, destination (bucket a copy went to), access point (its ARN or alias); null where it is not shown."""
+"""bucket, key, destination (bucket that a copy went to, or that a replication is to go to), access point (its ARN or
+alias); null where it is not shown.
+"""
 
 PLACE_COLUMNS = ("bucket", "key", "destination", "access_point")
 
@@ -59,7 +63,51 @@ def place(record: Any, operation: int) -> Place:
         return *split_arn(made_for), None, None
     if operation == Operation.copy:
         return *copy_source(parameters.copy_source or ""), _addressed(resources, parameters)[0], None
-    return _addressed(resources, parameters)
+    bucket, key, _, point = _addressed(resources, parameters)
+    replication = getattr(parameters, "ReplicationConfiguration", None)
+    target = replicated_to({REPLICATION: replication})[0] if replication else None
+    return bucket, key, (split_arn(target)[0] or target) if target else None, point
+
+
+def accounts(members: Members, operation: I8) -> dict[str, Column]:
+    """The accounts that own the bucket and the destination of each record. members: of a shape with resources.
+
+    Of a copy the record names the owner of the destination only.
+    """
+    owner = _owners(members)
+    copies = operation == Operation.copy
+    texts = [text if copy else None for text, copy in zip(owner.texts(), copies, strict=True)] if copies.any() else None
+    destination = Column.of(texts) if texts else Column.null(len(members))
+    if rows := members.given(REPLICATION):
+        texts = destination.texts()
+        for row in rows:
+            parameters = members.record(row).requestParameters
+            texts[row] = replicated_to({REPLICATION: parameters.ReplicationConfiguration})[1]
+        destination = Column.of(texts)
+    owner = Column(np.where(copies, np.int32(-1), owner.codes), owner.values)
+    return {"bucket_account": owner, "destination_account": destination}
+
+
+def _owners(members: Members) -> Column:
+    """The account of the bucket among the resources: nearly always the last of one or two."""
+    second, first = members.column("resources.1.accountId"), members.column("resources.0.accountId")
+    in_second, in_first = (_buckets(members.column(f"resources.{at}.type")) for at in (1, 0))
+    codes = np.where(
+        in_second, second.codes, np.where(in_first & (first.codes >= 0), first.codes + len(second.values), -1)
+    )
+    owner = Column(codes.astype(np.int32), [*second.values, *first.values])
+    odd = np.flatnonzero(members.lengths("resources") > 2).tolist()
+    if odd:
+        texts = owner.texts()
+        for row in odd:
+            resources = members.record(row).resources
+            texts[row] = next((one.accountId for one in resources if one.type in BUCKET_RESOURCES), None)
+        owner = Column.of(texts)
+    return owner
+
+
+def _buckets(types: Column) -> Mask:
+    return np.array([*(text in BUCKET_RESOURCES for text in types.values), False], np.bool_)[types.codes]
 
 
 def _addressed(resources: Iterable[Resource], parameters: Any) -> Place:

@@ -66,6 +66,8 @@ class Context(msgspec.Struct, gc=False):
 
 
 class Parameters(msgspec.Struct, gc=False):
+    """Those of type Any are settings, of whatever form (`changes.py`)."""
+
     bucketName: str | None = None
     key: str | None = None
     copy_source: str | None = msgspec.field(default=None, name="x-amz-copy-source")
@@ -75,6 +77,41 @@ class Parameters(msgspec.Struct, gc=False):
     keyId: str | None = None
     sse_key: str | None = msgspec.field(default=None, name="x-amz-server-side-encryption-aws-kms-key-id")
     encryptionContext: Context | None = None
+    acl: Any = msgspec.field(default=None, name="x-amz-acl")
+    grant_read: Any = msgspec.field(default=None, name="x-amz-grant-read")
+    grant_read_acp: Any = msgspec.field(default=None, name="x-amz-grant-read-acp")
+    grant_write: Any = msgspec.field(default=None, name="x-amz-grant-write")
+    grant_write_acp: Any = msgspec.field(default=None, name="x-amz-grant-write-acp")
+    grant_all: Any = msgspec.field(default=None, name="x-amz-grant-full-control")
+    accessControlList: Any = None
+    AccessControlPolicy: Any = None
+    bucketPolicy: Any = None
+    policy: Any = None
+    PublicAccessBlockConfiguration: Any = None
+    OwnershipControls: Any = None
+    ServerSideEncryptionConfiguration: Any = None
+    VersioningConfiguration: Any = None
+    LifecycleConfiguration: Any = None
+    BucketLoggingStatus: Any = None
+    ReplicationConfiguration: Any = None
+    ObjectLockConfiguration: Any = None
+    LegalHold: Any = None
+    bypass: Any = msgspec.field(default=None, name="x-amz-bypass-governance-retention")
+    CreateAccessPointRequest: Any = None
+    isMultiRegionTrail: Any = None
+    includeGlobalServiceEvents: Any = None
+    isOrganizationTrail: Any = None
+    enableLogFileValidation: Any = None
+    eventSelectors: Any = None
+    advancedEventSelectors: Any = None
+
+
+SETTINGS = frozenset(one.name for one in msgspec.structs.fields(Parameters) if one.type is Any)
+"""Parameters of calls that change settings."""
+
+
+class Answer(msgspec.Struct, gc=False):
+    used_key: str | None = msgspec.field(default=None, name="x-amz-server-side-encryption-aws-kms-key-id")
 
 
 class Additional(msgspec.Struct, gc=False):
@@ -110,6 +147,7 @@ class Record(msgspec.Struct, gc=False):
     userAgent: str | None = None
     errorCode: str | None = None
     requestParameters: Parameters | None = None
+    responseElements: Answer | None = None
     additionalEventData: Additional | None = None
     requestID: str | None = None
     eventID: str | None = None
@@ -140,7 +178,10 @@ LINK = "link"
 FOR_COLUMN = {
     "bucket": {"resources", "key"},
     "key": {"resources", "key"},
-    "destination": {"resources", "key"},
+    "destination": {"resources", "key", "ReplicationConfiguration"},
+    "bucket_account": {"resources", "key"},
+    "destination_account": {"resources", "key", "ReplicationConfiguration"},
+    "change": SETTINGS | {"resources", "recipientAccountId"},
     "access_point": {"resources", "key"},
     "bytes": {"additionalEventData", "bytesTransferredOut"},
     LINK: {"additionalEventData", "id2"},
@@ -152,7 +193,7 @@ FOR_COLUMN = {
     "vpc_endpoint": {"vpcEndpointId"},
     "tls": {"tlsDetails"},
     "sse": {"additionalEventData", "SSEApplied"},
-    "kms_key": {"resources", "keyId", "sse_key"},
+    "kms_key": {"resources", "keyId", "sse_key", "responseElements", "used_key"},
     "version_id": {"versionId"},
     "signed_at": {"signed_at"},
     "signed_for": {"signed_for"},
@@ -181,7 +222,12 @@ class Shape:
 def shape(columns: frozenset[str]) -> Shape:
     """The shape that these columns need."""
     members = ALWAYS.union(*(FOR_COLUMN.get(column, ()) for column in columns))
-    parts = {"userIdentity": msgspec.Raw, "requestParameters": Parameters, "additionalEventData": Additional}
+    parts = {
+        "userIdentity": msgspec.Raw,
+        "requestParameters": Parameters,
+        "responseElements": Answer,
+        "additionalEventData": Additional,
+    }
     cut = {name: _cut(part, members) if part is not msgspec.Raw else part for name, part in parts.items()}
     record = _cut(Record, members, cut)
     array: Any = list[record]  # type: ignore[valid-type]  # a type made at run time

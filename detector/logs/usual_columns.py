@@ -75,6 +75,7 @@ def columns(lines: UsualLines, into: BatchBuilder) -> AccessBatch:
         "event_id": lambda: _column("event_id", _spelled(lines)),
         "request_id": lambda: _column("request_id", lines.texts(REQUEST_ID)),
         "log_operation": lambda: logged,
+        "error_code": lambda: _errors(result),
     }
     numbers: dict[str, Callable[[], I64]] = {"status": lambda: _statuses(result)}
     if asked & _FROM_THE_RIGHT:
@@ -191,6 +192,10 @@ def _outcomes(result: Column) -> I8:
 def _statuses(result: Column) -> I64:
     found = [text.split(" ")[0] for text in result.values]
     return np.array([-1 if status == "-" else int(status) for status in found], np.int64)[result.codes]
+
+
+def _errors(result: Column) -> Column:
+    return Column.of([text(words.split(" ")[1]) for words in result.values]).take(result.codes.astype(np.intp))
 
 
 def _sizes(sent: I64) -> I64:

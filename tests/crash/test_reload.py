@@ -7,7 +7,7 @@ import pytest
 
 from detector.errors import InputError
 from detector.journal import verify
-from detector.rules import SETTLED, RuleFiles
+from detector.rules import SETTLED, RuleFiles, read_book
 from tests.crash.test_consumer_crash import NOW, RULE, Crash, Fuse, World, books, drain, thief
 
 ANOTHER = """
@@ -240,3 +240,27 @@ def test_a_folder_that_is_swapped_by_a_link_is_read_anew(tmp_path):
     assert files.changed() is None
     clock.now += SETTLED
     assert len(files.changed().rules) == 2
+
+
+def test_a_list_of_addresses_is_read_anew_when_it_changes(tmp_path):
+    """A feed that is renewed beside a rule file: its rule counts with the new list, as after any change of a rule."""
+    clock = Clock()
+    path, listed = tmp_path / "rules.yaml", tmp_path / "bad.txt"
+    path.write_text(RULE.replace("where: {", "where: {source_ip_in: bad.txt, "))
+    listed.write_text("203.0.113.0/24\n")
+    (tmp_path / "notes.txt").write_text("no list, and no rule names it")
+    files = RuleFiles(path, clock)
+    (before,) = files.read().rules
+    listed.write_text("203.0.113.0/24\n198.51.100.7\n")
+    clock.now = 1.1
+    assert files.changed() is None
+    clock.now += SETTLED
+    book = files.changed()
+    assert book.rules[0].digest() != before.digest()
+    assert set(book.files) == {str(path), str(listed)}
+    assert read_book(book.files).rules == book.rules
+    listed.unlink()
+    clock.now += 1.1
+    assert files.changed() is None
+    clock.now += SETTLED
+    assert "found no 'bad.txt'" in str(files.changed().problems[0])

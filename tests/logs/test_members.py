@@ -20,7 +20,7 @@ from detector.core.times import epoch, iso
 from detector.logs import documents, kernel
 from detector.logs.documents import UNDECODABLE, members
 from detector.logs.members import Decoded, Sliced, sliced
-from detector.logs.record import WHOLE, shape
+from detector.logs.record import SETTINGS, WHOLE, shape
 from tests.real_logs import REAL_LOGS, needs_real_logs
 from tests.records import assumed_role, copy_object, file_of, iam_user, kms_decrypt, numbered, record, taken
 
@@ -31,6 +31,9 @@ pytestmark = pytest.mark.skipif(
 NARROW = shape(frozenset())
 DEEP, LONG = 500, 1 << 24
 COLUMN = [name for name, kind in kernel.plan(WHOLE.struct).types.items() if kind == str | None]
+
+
+OF_OTHER_TYPES = ("signed_for", "s3_arn", *sorted(SETTINGS))
 
 
 def by_kernel(data, asked=WHOLE, form=kernel.FILE, nesting=DEEP, longest=LONG):
@@ -56,8 +59,8 @@ def answers(found, asked=WHOLE):
         "times": found.times().tolist(),
         "identified": found.identified(),
         "hashes": found.hashes().tolist() if found.identified() else [],
-        "values": {name: found.values(name) for name in ("signed_for", "s3_arn") if name in plan.types},
-        "given": {name: list(found.given(name)) for name in ("signed_for", "s3_arn") if name in plan.types},
+        "values": {name: found.values(name) for name in OF_OTHER_TYPES if name in plan.types},
+        "given": {name: list(found.given(name)) for name in OF_OTHER_TYPES if name in plan.types},
         "numbers": {n: repr(found.numbers(n).tolist()) for n in ("bytesTransferredOut",) if n in plan.types},
         "lengths": found.lengths("resources").tolist() if "resources" in plan.types else [],
         "begins": found.begins("sourceIPAddress", "AWS Internal").tolist(),
@@ -107,6 +110,9 @@ PARAMETERS = st.fixed_dictionaries(
         "encryptionContext": st.fixed_dictionaries(
             {}, optional={"aws:s3:arn": st.one_of(TEXT, st.lists(TEXT, max_size=2))}
         ),
+        "x-amz-acl": VALUE,
+        "bucketPolicy": VALUE,
+        "VersioningConfiguration": VALUE,
         "other": VALUE,
     },
 )
@@ -130,7 +136,10 @@ RECORD = st.fixed_dictionaries(
         "resources": st.one_of(st.none(), st.lists(RESOURCE, max_size=3)),
         "addendum": st.one_of(st.none(), st.fixed_dictionaries({}, optional={"originalEventID": TEXT})),
         "errorCode": st.one_of(st.none(), TEXT),
-        "responseElements": VALUE,
+        "responseElements": st.one_of(
+            st.none(), st.fixed_dictionaries({}, optional={"x-amz-server-side-encryption-aws-kms-key-id": TEXT})
+        ),
+        "serviceEventDetails": VALUE,
     },
 )  # fmt: skip
 SPACED = st.sampled_from([(",", ":"), (", ", ": "), (" ,\n", "\t:\r\n ")])
@@ -238,7 +247,7 @@ def test_every_place_of_a_record_that_is_spelled_alike_is_looked_at():
 def test_records_of_many_texts_are_read_alike():
     """As many as are noted of a record, and one more, and many more."""
     for count in [*range(200, 260), 1_000]:
-        both(file_of([record(responseElements=[f"{n}-{row}" for n in range(count)]) for row in range(3)]))
+        both(file_of([record(serviceEventDetails=[f"{n}-{row}" for n in range(count)]) for row in range(3)]))
 
 
 @pytest.mark.parametrize(

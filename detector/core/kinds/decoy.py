@@ -14,7 +14,8 @@ from pydantic import Field, field_validator, model_validator
 
 from detector.core.fields import UNITS, Duration, Measure, Model, Number, Texts
 from detector.core.kinds.windowed import Windowed
-from detector.core.rulebase import Where, end_of
+from detector.core.rulebase import end_of
+from detector.core.where import Where
 
 TOUCHES = ("read", "restore")
 """What takes a decoy, if the rule does not say: `read` is `copy`, too."""

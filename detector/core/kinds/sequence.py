@@ -9,8 +9,8 @@ from pydantic import Field
 
 from detector.core.fields import DISTINCT_MEASURES, Measure, Model
 from detector.core.kinds.windowed import DISTINCT_CAP, Grouped, Limit, Window
-from detector.core.rulebase import Where
 from detector.core.times import duration
+from detector.core.where import Where
 
 MOST_STEPS = 8
 
