@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from typing import Any
@@ -29,7 +29,7 @@ class Chosen:
     def rows(self, view: BatchView) -> Index:
         """Those of a batch, in order. Of a rule with several `where` all that any of them chooses."""
         every = [view.rows(one) for one in self._selectors]
-        return self.left(view.batch, every[0] if len(every) == 1 else np.unique(np.concatenate(every)))
+        return self.left(view.batch, every[0] if len(every) == 1 else in_order(every, len(view.batch)))
 
     def left(self, batch: AccessBatch, rows: Index) -> Index:
         """Of rows that a `where` has chosen those that count."""
@@ -43,6 +43,14 @@ class Chosen:
         found = np.zeros(len(view.batch), np.bool_)
         found[self.rows(view)] = True
         return found
+
+
+def in_order(every: Sequence[Index], count: int) -> Index:
+    """Rows of a batch of so many that are in any of these, in order."""
+    found = np.zeros(count, np.bool_)
+    for rows in every:
+        found[rows] = True
+    return np.flatnonzero(found)
 
 
 class Excepted:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from detector.core.access import I64, U64, Mask
+from detector.core.chosen import in_order
 from detector.core.crossing import NONE, Crossing, CrossingWatch
 from detector.core.episode import Tracked
 from detector.core.kinds.sequence import Step, told
@@ -101,9 +102,7 @@ class SequenceWatch(CrossingWatch[Sequence]):
                 touched.append((group, bucket))
         if touched:
             groups, keys = view.groups(self.rule.grouping)
-            of_any = np.zeros(len(view.batch), np.bool_)
-            of_any[np.concatenate(counted)] = True
-            rows = np.flatnonzero(of_any)
+            rows = in_order(counted, len(view.batch))
             warm, last = self._screen(*(np.concatenate(columns) for columns in zip(*touched, strict=True)))
             if len(warm):
                 self.name_groups(warm, last, keys)
