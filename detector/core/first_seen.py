@@ -75,7 +75,8 @@ class FirstSeenWatch(CountingWatch[FirstSeen]):
         seconds, credentials, items = super().counted(group, first, last)
         if self.rule.new_within is None:
             kept = self._learnt(group, seconds)
-            kept[kept] = self._pairs.are_new(items[kept], seconds[kept])
+            if kept.any():
+                kept[kept] = self._pairs.are_new(items[kept], seconds[kept])
         elif not self.is_named(group):  # looked at again, when others had raised the bound of its place
             kept = np.zeros(len(seconds), np.bool_)
         else:

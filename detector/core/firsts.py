@@ -21,6 +21,8 @@ from detector.core.window import by_value, starts_of_runs
 DAY = 86_400
 LATELY = 1 << 19
 """Keys and days that are known to be in; more are forgotten, and looked up once more when they are met."""
+ASKED = 1 << 14
+"""Keys whose days are kept at hand while groups are judged."""
 NEVER = np.int64(1 << 62)
 
 
@@ -52,6 +54,8 @@ class Firsts:
         self.rows = Segments(name, earliest)
         self._forget = forget
         self._lately = Table()
+        self._asked: dict[int, I64] = {}
+        self._forgotten = 0
 
     def meet(self, keys: U64, seconds: I64, *, watch: bool) -> Met:
         """Take note of these sightings. watch: tell also what is no longer new because of them."""
@@ -68,6 +72,7 @@ class Firsts:
             so_far, before = self.first_on(day, key), self.before(day, key)
             better = second < so_far
             if better.any():
+                self._asked.clear()
                 self.rows.append(day, (key[better], second[better]))
                 if watch:
                     after = np.where(so_far < NEVER, so_far, self._next(day, key))
@@ -91,10 +96,14 @@ class Firsts:
         return found
 
     def of(self, key: int) -> I64:
-        """The first seconds of a key, day by day, in order."""
-        found = [part.span(key, key)[1] for part in self.rows.all_parts()]
-        seconds = np.sort(np.concatenate([np.zeros(0, np.int64), *found]))
-        return seconds[starts_of_runs(seconds // DAY)]
+        """The first seconds of a key, day by day, in order; the same group is asked for again and again."""
+        if key not in self._asked:
+            if len(self._asked) >= ASKED:
+                self._asked.clear()
+            found = [part.span(key, key)[1] for part in self.rows.all_parts()]
+            seconds = np.sort(np.concatenate([np.zeros(0, np.int64), *found]))
+            self._asked[key] = seconds[starts_of_runs(seconds // DAY)]
+        return self._asked[key]
 
     def news(self, key: int) -> I64:
         """The seconds in which a key is new."""
@@ -121,6 +130,10 @@ class Firsts:
 
     def forget_before(self, day: int, *, thin: bool) -> None:
         """Let go of what does not matter to days from this one on. thin: of each key's days before, keep the last."""
+        if day == self._forgotten:
+            return
+        self._forgotten = day
+        self._asked.clear()
         self.rows.drop_before(day - self._forget)
         last = np.zeros(0, np.uint64)
         for other in reversed(self._among(day - self._forget, day - 1)) if thin else ():
