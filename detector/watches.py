@@ -14,10 +14,10 @@ from detector.core.sequence import SequenceWatch
 from detector.core.threshold import MatchWatch, ScopeWatch, ThresholdWatch
 
 
-def _baseline(rule: Any, people: People, **_: bool) -> Watch:
+def _baseline(rule: Any, people: People, **how: bool) -> Watch:
     from detector.model.watch import BaselineWatch
 
-    return BaselineWatch(rule, people)
+    return BaselineWatch(rule, people, **how)
 
 
 WATCHES: dict[str, Callable[..., Watch]] = {

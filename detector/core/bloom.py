@@ -54,6 +54,17 @@ class Bloom:
         seen: Mask = self._words[(ids >> self._shift).astype(np.intp)] & bits == bits
         return seen
 
+    def snapshot(self) -> tuple[int, bytes]:
+        """Plain data for a checkpoint."""
+        return self.added, self._words.tobytes()
+
+    @classmethod
+    def restore(cls, state: tuple[int, bytes]) -> Bloom:
+        """The filter a snapshot describes."""
+        bloom = cls(len(state[1]) // 8)
+        bloom.added, bloom._words = state[0], np.frombuffer(state[1], np.uint64).copy()
+        return bloom
+
     def clear(self, first: int, last: int) -> None:
         """Empty it of the ids from `first` to `last`: bounds of whole words."""
         self._words[first >> int(self._shift) : (last >> int(self._shift)) + 1] = 0

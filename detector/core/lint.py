@@ -137,10 +137,8 @@ def _uncountable(rule: Rule) -> Iterator[Remark]:
     if classes and classes <= NO_KEY and rule.where.key:
         yield Remark(("where", "key"), f"can never match: {', '.join(sorted(classes))} names no object")
     for level in by:
-        if measure in ONE_EACH.get(level, ()) and rule.threshold > 1:
-            yield Remark(
-                ("threshold",), f"can never fire: one {level} has only one of {measure}, got {rule.threshold:,}"
-            )
+        if measure in ONE_EACH.get(level, ()) and (rule.threshold or 0) > 1:
+            yield Remark(("threshold",), f"can never fire: one {level} has only one of {measure}, got {rule.threshold}")
 
 
 def _unlogged(rule: Rule) -> Iterator[Remark]:

@@ -18,6 +18,7 @@ OF_MEASURE = {
     "bytes": {"bytes"},
     "source_ips": {"source_ip"},
     "buckets": {"bucket"},
+    "score": {"bucket", "key", "bytes", "source_ip", "vpc_endpoint", "destination", "status"},
 }
 """Measure → the columns it counts, beside what `select.asked` says of it; the others count rows or principals."""
 

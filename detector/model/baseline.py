@@ -1,218 +1,493 @@
 """`Baseline`: one rule's online model of what is usual for every role. Pure: panes in, judgements out.
 
-1. Panes come sealed, in (pane, role) order, active panes only; each is scored first and learned after.
-2. Roles share a pool (for the young) and a tail (for everybody); nothing else is shared.
-3. The tail learns a day when it is over: a theft is never measured against itself.
-4. State is plain numbers; after `restore` every score is the same to the last bit.
+1. Panes come sealed, in order, each once; in a pane roles are looked at in the order of their keys. Each is scored
+   first and learned after. `glance` scores open panes and learns nothing.
+2. A role's score in a day depends on itself, its peer group, and what everybody knew at the last UTC midnight.
+3. A score only rises within a pane: a channel's value is the largest its window reached in it so far. So the pane's
+   score is its largest score, the day's maximum is what the line is solved for, and what is alerted on is just that.
+4. An episode is told once: when it is over, what led to it counts no more.
+5. On the UTC day a role is first seen all is new to it: that day fills its memory, and teaches no level.
+6. State is plain numbers; after `restore` every score is the same to the last bit.
 
-Importing this module imports River: do so only where a baseline rule is loaded. `Judgement` is cheap to import.
+Importing this module imports River: do so only where a baseline rule is loaded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
-from typing import Any, cast
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
 import msgspec
-from river.base import AnomalyDetector
+import numpy as np
 
-from detector.errors import StateError
-from detector.model.calibration import CALM, Tail, TailState
+from detector.core.access import I64, U64, Index
+from detector.core.finding import LIST_LIMIT
+from detector.core.part import Spilling
+from detector.core.principal import fingerprint
+from detector.core.window import F64, longest_episode
+from detector.model.calibration import Line, LineState
+from detector.model.channels import CHANNELS, COUNTERS, DAY, PANE, SLID, SUB_PANE, SUB_PANES, WINDOWS, Counter
 from detector.model.codec import seal, unseal, unusable
-from detector.model.detector import ALPHA, POOL_ALPHA, Moments, RateResidual
-from detector.model.judgement import Judgement
+from detector.model.detector import WIDTH, Rarity, judge
+from detector.model.history import History
+from detector.model.judgement import Judgement, reasons
+from detector.model.levels import Levels
+from detector.model.novelty import Counted, Novelty, Rows, Who
+from detector.model.pools import YOUNG, DayOf, Learned, Pools
+from detector.model.roles import NEVER, Identity, Pieces, Role, Row
+from detector.model.tail import CALM, TailState
 
-DAY = 86_400
+MAGIC, VERSION = b"BWbl", 2
+
 FORGET_AFTER = 28 * DAY
-MAGIC, VERSION = b"BWbl", 1
-_NEVER = -(1 << 62)
-
-Features = dict[Hashable, Any]
-Make = Callable[[], AnomalyDetector]
-
-
-@dataclass(slots=True)
-class _Role:
-    """One role's detector, how many panes it judged, its last pane, its latest episode; and these as last saved."""
-
-    detector: AnomalyDetector
-    panes: int = 0
-    last: int = _NEVER
-    opened: int = _NEVER
-    above: int = _NEVER
-    saved: msgspec.Raw | None = None
-
-    def packed(self) -> msgspec.Raw:
-        """As it stands in a snapshot. Most roles are what they were at the last one, and are not packed anew."""
-        if self.saved is None:
-            state = _rate_residual(self.detector).state()
-            row = (state, self.panes, self.last, self.opened, self.above)
-            self.saved = msgspec.Raw(msgspec.msgpack.encode(row))
-        return self.saved
+DRIFT, FEW = 0.1, 3
+"""Where a larger share of all principals is alerted on in one day, it is the organisation that changed: that day is
+learned. Otherwise who was alerted on teaches neither tails nor line, so that no theft hides the next one."""
+_SLID = {counter: at for at, counter in enumerate(SLID)}
+_WINDOW = {window: at for at, window in enumerate(WINDOWS)}
+_CHANNEL_SLID = np.array([_SLID.get(c.counter, 0) if c.window == PANE else -1 for c in CHANNELS])
+_CHANNEL_WINDOW = np.array([_WINDOW.get(c.window, 0) for c in CHANNELS])
+_CHANNEL_COUNTER = np.array([int(c.counter) for c in CHANNELS])
+_IS_SLID = np.array([c.window == PANE for c in CHANNELS])
 
 
-class _State(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
-    measure: str
-    alpha: float
-    now: tuple[int, str]
-    tail: TailState
-    pool: Moments
-    today: dict[str, float]
-    roles: dict[str, tuple[Moments, int, int, int, int]]
+class _Common(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    """What every sealed pane changes. slid: the sub-panes of the last one that hold something."""
+
+    slots: int
+    day: int
+    now: int
+    slid_at: int
+    slid_slots: list[int]
+    slid: list[list[int]]
+
+
+class _Midnight(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    """What every midnight changes."""
+
+    width: int
+    tails: list[tuple[str, str, TailState]]
+    levels: list[tuple[str, str, list[float], list[float]]]
+    novelty: list[tuple[str, list[float]]]
+    line: LineState
+
+
+class _Told(NamedTuple):
+    """The rows behind a pane's counts, for whoever asks where they lay."""
+
+    rows: Rows
+    new: Index
+
+    def prefixes(self, role: int) -> tuple[tuple[int, int], ...]:
+        """Prefixes of a role's new keys, the most first."""
+        return _most(self.rows.prefix[self.new[self.rows.role[self.new] == role]])
+
+    def nets(self, role: int) -> tuple[tuple[int, int], ...]:
+        """Networks a role came from, the most first."""
+        return _most(self.rows.net[self.rows.role == role])
+
+
+class Pane(NamedTuple):
+    """What a pane (or the open panes so far) counted: by role, in the order of their keys."""
+
+    slots: Index
+    cells: I64
+    """(roles, sub-panes, counters)"""
+    counted: Counted
 
 
 class Baseline:
     """What is usual for every role, and how rare this pane is.
 
     Args:
-        measure: `requests`, `objects` or `bytes`.
-        threshold: score, in decades of role-days, at which a pane is above.
-        cooldown_seconds: panes above, at most this far apart, are one episode of their role and one alert. An episode
-            is cut 24 hours (or one cooldown, if longer) after it opened, as everywhere in bucketwatch.
-        alpha: weight of one active pane in a role's level.
-        warmup_panes: active panes a role needs before it can page.
-        quiet_until: role-days the organisation needs before anything can page.
-        calm: score below which days are not told apart (`calibration.CALM`); 0 where scores are no scales.
-        make: makes the detector of a new role, any River anomaly detector; what is no `RateResidual` cannot be saved.
-            None makes a `RateResidual` on the pool of all roles.
+        name: heads the names of its checkpoint parts.
+        share: principals a day that may be alerted on without a theft.
+        cooldown: seconds; crossings at most this far apart are one episode of their role and one alert.
+        learn_role_days: principal-days to see before anything can page.
+        memory: bytes of Bloom filters for keys beyond each role's first.
+        threshold: a line of one's own, in place of the one solved for `share`.
     """
 
     def __init__(
         self,
-        measure: str,
-        threshold: float,
-        cooldown_seconds: int,
+        name: str,
         *,
-        alpha: float = ALPHA,
-        warmup_panes: int = 12,
-        quiet_until: int = 20,
-        calm: float = CALM,
-        make: Make | None = None,
+        share: float,
+        cooldown: int,
+        learn_role_days: int,
+        memory: int,
+        threshold: float | None = None,
     ) -> None:
-        self.measure, self.threshold, self.cooldown_seconds = measure, threshold, cooldown_seconds
-        self.alpha, self.warmup_panes = alpha, warmup_panes
-        self._make = make or self._make_rate_residual
-        self._pool = RateResidual(measure, POOL_ALPHA, clip=5.0)
-        self._tail = Tail(quiet_until, calm)
-        self._roles: dict[str, _Role] = {}
-        self._today: dict[str, float] = {}
-        self._now: tuple[int, str] = (_NEVER, "")
+        self.name, self.cooldown, self.learn_role_days, self.threshold = name, cooldown, learn_role_days, threshold
+        self.novelty = Novelty(name, memory)
+        self.history = History(f"{name}-history")
+        self.pools = Pools()
+        self.calibration = Line(share)
+        self.roles: dict[int, Role] = {}
+        self.pieces = Pieces(f"{name}-roles")
+        self.levels = Levels()
+        self._slots = 0
+        self._day = NEVER
+        self._now = NEVER
+        self._changed = self._turned = False
+        self._slid: tuple[int, Index, I64] = (
+            NEVER,
+            np.zeros(0, np.intp),
+            np.zeros((0, SUB_PANES, len(SLID)), np.int64),
+        )
 
-    def __len__(self) -> int:
-        """Roles in memory."""
-        return len(self._roles)
+    def configure(
+        self, *, share: float, cooldown: int, learn_role_days: int, memory: int, threshold: float | None
+    ) -> None:
+        """From now on these settings hold; what was learned stands."""
+        self.cooldown, self.learn_role_days, self.threshold = cooldown, learn_role_days, threshold
+        self.novelty.keys.room = memory
+        self.calibration.ask(share)
 
-    def observe(self, pane: int, role: str, features: Mapping[str, float]) -> Judgement:
-        """Judge one sealed, active pane of one role, then learn from it.
+    def spilling(self) -> list[Spilling]:
+        """What of its state may leave memory."""
+        return [*self.novelty.holders(), self.history.rows]
 
-        Args:
-            pane: epoch second at which the pane begins.
-            role: key of the role.
-            features: `requests`, `objects` and `bytes` of this role in this pane.
+    def names(self) -> set[str]:
+        """Names of its parts in the checkpoint."""
+        own = {self.name, f"{self.name}-pools"}
+        return own.union(self.pieces.names(), self.novelty.names(), self.history.rows.names())
 
-        Raises:
-            ValueError: the pane is not after the one before it in (pane, role) order.
-        """
-        self._advance(pane, role)
-        known = self._roles.get(role)
-        if known is None:
-            known = self._roles[role] = _Role(self._make())
-        x = cast("Features", features)
-        known.saved = None
-        z = known.detector.score_one(x)
-        judgement = self._judge(pane, role, known, x, z)
-        self._learn(pane, role, known, x, z)
-        return judgement
+    def changes(self) -> dict[str, bytes | None]:
+        """Parts of a checkpoint that came or went since the last call."""
+        if not self._changed:
+            return {}
+        parts = self.novelty.changes() | self.history.rows.changes() | self.pieces.changes(self.roles, self._row)
+        at, slots, cells = self._slid
+        role, sub, counter = np.nonzero(cells)
+        sparse = [column.tolist() for column in (role, sub, counter, cells[role, sub, counter])]
+        common = _Common(self._slots, self._day, self._now, at, slots.tolist(), sparse)
+        parts[self.name] = seal(MAGIC, VERSION, msgspec.msgpack.encode(common))
+        if self._turned:
+            midnight = _Midnight(WIDTH, *self.pools.state(), self.calibration.state())
+            parts[f"{self.name}-pools"] = seal(MAGIC, VERSION, msgspec.msgpack.encode(midnight))
+        self._changed = self._turned = False
+        return parts
+
+    def restore(self, parts: Mapping[str, bytes]) -> None:
+        """Go on where a checkpoint stopped. `StateError`, and nothing of use, when a part is damaged."""
+        if self.name not in parts:
+            return
+        common = _opened(parts[self.name], _Common)
+        self._slots, self._day, self._now = common.slots, common.day, common.now
+        if f"{self.name}-pools" in parts:
+            midnight = _opened(parts[f"{self.name}-pools"], _Midnight)
+            if midnight.width != WIDTH:
+                raise unusable(f"expected {WIDTH} channels, got {midnight.width}")
+            self.pools.load(midnight.tails, midnight.levels, midnight.novelty)
+            self.calibration.load(midnight.line)
+        rows = list(self.pieces.restore(parts))
+        for row in rows:
+            self.roles[row.print] = self._unpacked(row)
+        self.novelty.restore(parts, [(row.slot, row.prefixes) for row in rows])
+        self.history.restore(parts, self._now // PANE, [(row.slot, row.since) for row in rows])
+        cells = np.zeros((len(common.slid_slots), SUB_PANES, len(SLID)), np.int64)
+        role, sub, counter, count = common.slid
+        cells[role, sub, counter] = count
+        self._slid = common.slid_at, np.array(common.slid_slots, np.intp), cells
+        self._changed = self._turned = False
+
+    def _row(self, one: int, role: Role) -> Row:
+        return Row(
+            one, (role.who.key, role.who.group, role.who.kind), role.slot, role.first, role.last, role.opened,
+            role.above, role.score, role.alerted,
+            self.levels.maxima[role.slot].tolist(), role.news, self.history.since(role.slot),
+            self.novelty.prefixes(role.slot), self.levels.state(role.slot),
+        )  # fmt: skip
+
+    def _unpacked(self, row: Row) -> Role:
+        who = Identity(*row.who)
+        self.levels.load(row.slot, row.moments)
+        self.levels.maxima[row.slot] = row.maxima
+        self.levels.lean(row.slot, self.pools.level(who.group, who.kind))
+        return Role(
+            who, row.slot, row.first, row.last, row.opened, row.above, row.score, row.alerted, row.news,
+        )  # fmt: skip
+
+    @property
+    def line(self) -> float:
+        """The score from which on a principal is alerted on."""
+        return self.threshold if self.threshold is not None else self.calibration.level
 
     @property
     def learnt(self) -> int:
-        """Role-days the tail has learnt from."""
-        return self._tail.days
+        """Principal-days it has learned from."""
+        return self.pools.role_days
 
-    def snapshot(self) -> bytes:
-        """The whole state. `StateError` when a detector from `make` has no plain-number state to save."""
-        roles: Any = {name: role.packed() for name, role in self._roles.items()}
-        state = _State(self.measure, self.alpha, self._now, self._tail.state(), self._pool.state(), self._today, roles)
-        return seal(MAGIC, VERSION, msgspec.msgpack.encode(state))
+    @property
+    def learning(self) -> bool:
+        """Whether it knows too little to page."""
+        return self.learnt < self.learn_role_days
 
-    def restore(self, sealed: bytes) -> None:
-        """Take up a snapshot; `StateError`, and nothing changed, when it is damaged or not of this version and rule."""
-        state = self._decode(unseal(MAGIC, VERSION, sealed))
-        roles = {name: self._restored(*saved) for name, saved in state.roles.items()}
-        self._roles, self._today, self._now = roles, state.today, state.now
-        self._pool.load(state.pool)
-        self._tail.load(state.tail)
+    def seal(self, pane: int, rows: Rows, prints: U64, who: Mapping[int, Identity]) -> list[Judgement]:
+        """Judge one sealed pane, and learn it.
 
-    def _advance(self, pane: int, role: str) -> None:
-        """Move to this pane; where a day ends, teach it to the tail and forget roles that are long gone."""
-        if (pane, role) <= self._now:
-            raise ValueError(f"expected a pane after {self._now}, got {(pane, role)}: panes are judged once, in order")
-        if pane // DAY > self._now[0] // DAY:
-            for maximum in sorted(self._today.values()):
-                self._tail.add(maximum)
-            self._today.clear()
-            self._roles = {name: r for name, r in self._roles.items() if pane - r.last <= FORGET_AFTER}
-        self._now = (pane, role)
+        Args:
+            pane: epoch second at which it begins.
+            rows: its records by second; `role` is an index into `prints`.
+            prints: fingerprint of each role, in the order of their keys.
+            who: who they are; needed of those that are new.
+        """
+        if pane <= self._now:
+            raise ValueError(f"expected a pane after {self._now}, got {pane}: panes are sealed once, in order")
+        self._turn(pane)
+        roles = [self._role(one, pane, who) for one in prints.tolist()]
+        for role in roles:
+            if role.over(pane + PANE, self.cooldown):
+                self.history.clear(role.slot)
+                role.opened = role.above = NEVER
+        counted = self._count(rows, prints, roles, pane)
+        self.history.move_to(pane // PANE)
+        before, sums = self._before(pane, counted.slots), self.history.sums(counted.slots)
+        usual = self.levels.usual(counted.slots)
+        told = _Told(rows, counted.counted.new_rows)
+        found = self._judged(roles, counted, before, sums, usual, pane, told, today=True)
+        by_print = dict(zip(prints.tolist(), roles, strict=True))
+        for judgement in found:
+            by_print[judgement.role].alerted = True
+            self._note(by_print[judgement.role], judgement.crossings)
+        held = sums + counted.cells.sum(axis=1)[:, None, :]
+        values = _values(_peaks(counted.cells, before)[:, -1], held)
+        settled = np.array([role.first // DAY < pane // DAY for role in roles], np.bool_)
+        mean, scale = usual
+        self.levels.learn(counted.slots[settled], values[settled], mean[settled], scale[settled])
+        for role in roles:
+            role.last = pane
+        self._learn(pane, roles, counted)
+        self.pieces.changed.update(prints.tolist())
+        self._changed = True
+        return found
 
-    def _judge(self, pane: int, role: str, known: _Role, x: Features, z: float) -> Judgement:
-        learning = self._tail.quiet or known.panes < self.warmup_panes
-        score = 0.0 if learning else self._tail.decades(z)
-        above = not learning and score >= self.threshold
-        return Judgement(
-            pane=pane,
-            role=role,
-            measure=self.measure,
-            seen=float(x.get(self.measure, 0.0)),
-            expected=known.detector.expected() if isinstance(known.detector, RateResidual) else None,
-            z=z,
-            score=score,
-            above=above,
-            crossing=above and self._opens(pane, known),
-            learning=learning,
-        )
+    def glance(self, first: int, rows: Rows, prints: U64, who: Mapping[int, Identity]) -> list[Judgement]:
+        """Judge the open panes from `first` on by what is there so far of these roles; learn nothing."""
+        if self.learning or not len(rows.second):
+            return []
+        roles = [self._known(one, first, who) for one in prints.tolist()]
+        panes = (int(rows.second.max()) - first) // PANE + 1
+        every = self._count(rows, prints, roles, first, panes)
+        before, usual = self._before(first, every.slots), self.levels.usual(every.slots)
+        totals = every.cells.reshape(len(roles), panes, SUB_PANES, COUNTERS).sum(axis=2)
+        found: list[Judgement] = []
+        told = _Told(rows, every.counted.new_rows)
+        for number in range(panes):
+            one = every._replace(cells=every.cells[:, number * SUB_PANES : (number + 1) * SUB_PANES])
+            start = first + number * PANE
+            held = self.history.sums_at(every.slots, start // PANE)
+            for which, window in enumerate(WINDOWS):
+                held[:, which] += totals[:, max(0, number + 1 - window // PANE) : number].sum(axis=1)
+            found += self._judged(roles, one, before, held, usual, start, told)
+            before = one.cells[:, :, SLID]
+        return found
 
-    def _opens(self, pane: int, known: _Role) -> bool:
-        """Note a pane above; True when it opens an episode."""
-        apart = pane - known.above > self.cooldown_seconds
-        cut = pane - known.opened >= max(DAY, self.cooldown_seconds)
-        known.above = pane
-        if apart or cut:
-            known.opened = pane
-        return apart or cut
+    # --- a pane's counts ---------------------------------------------------------------------------------------------
 
-    def _learn(self, pane: int, role: str, known: _Role, x: Features, z: float) -> None:
-        if known.panes >= self.warmup_panes:  # the tail is made of what can page, and only of that
-            self._today[role] = max(z, self._today.get(role, 0.0))
-        known.detector.learn_one(x)
-        self._pool.learn_one(x)
-        known.panes += 1
-        known.last = pane
+    def _count(self, rows: Rows, prints: U64, roles: Sequence[Role], start: int, panes: int = 1) -> Pane:
+        slots = np.array([role.slot for role in roles], np.intp)
+        groups = np.array([_group_print(role.who.group) for role in roles], np.uint64)
+        counted = self.novelty.count(rows, Who(prints, slots, groups), start)
+        subs = panes * SUB_PANES
+        cells = np.zeros((len(roles), subs, COUNTERS), np.int64)
+        for counter, event in counted.events.items():
+            if len(event.role):
+                added = _added(event.role * subs + event.sub, event.weight, len(roles) * subs)
+                cells[:, :, counter] = added.reshape(len(roles), subs)
+        return Pane(slots, cells, counted)
 
-    def _make_rate_residual(self) -> RateResidual:
-        return RateResidual(self.measure, self.alpha, pool=self._pool)
+    def _before(self, pane: int, slots: Index) -> I64:
+        """The sub-panes of the pane before this one, of these roles: (roles, sub-panes, slid counters)."""
+        at, known, cells = self._slid
+        out = np.zeros((len(slots), SUB_PANES, len(SLID)), np.int64)
+        if at == pane - PANE and len(known):
+            place = np.minimum(np.searchsorted(known, slots), len(known) - 1)
+            hit = known[place] == slots
+            out[hit] = cells[place[hit]]
+        return out
 
-    def _decode(self, body: bytes) -> _State:
-        try:
-            state = msgspec.msgpack.decode(body, type=_State)
-        except msgspec.MsgspecError as error:
-            raise unusable(str(error)) from error
-        if (state.measure, state.alpha) != (self.measure, self.alpha):
-            raise unusable(
-                f"expected measure {self.measure!r} and alpha {self.alpha}, got {state.measure!r} and {state.alpha}"
-            )
-        return state
+    # --- judging -----------------------------------------------------------------------------------------------------
 
-    def _restored(self, moments: Moments, panes: int, last: int, opened: int, above: int) -> _Role:
-        detector = _rate_residual(self._make())
-        detector.load(moments)
-        return _Role(detector, panes, last, opened, above)
+    def _judged(
+        self,
+        roles: Sequence[Role],
+        pane: Pane,
+        before: I64,
+        sums: I64,
+        usual: tuple[F64, F64],
+        start: int,
+        told: _Told,
+        *,
+        today: bool = False,
+    ) -> list[Judgement]:
+        """Judge a pane's roles. today: note the day's largest z and score."""
+        totals = pane.cells.sum(axis=1)
+        x = _fresh(_values(_peaks(pane.cells, before)[:, -1], sums + totals[:, None, :]), totals)
+        z = _scales(x, *usual)
+        if today:
+            self.levels.maxima[pane.slots] = np.maximum(self.levels.maxima[pane.slots], z)
+        if not self.pools.known:
+            return []
+        found = []
+        for at in np.flatnonzero(z.max(axis=1) >= CALM).tolist():
+            role, mean = roles[at], usual[0][at].tolist()
+            rarity = self.pools.rarity(role.who.group, role.who.kind, start - role.first)
+            values = x[at].tolist()
+            judged = judge(values, z[at].tolist(), mean, rarity)
+            if today and not self.learning:
+                role.score = max(role.score, judged.score)
+            if not self.learning and judged.score >= self.line:
+                mine = usual[0][at], usual[1][at]
+                crossings = self._crossings(rarity, pane.cells[at], before[at], sums[at], mine, start)
+                why = reasons(judged.channels, judged.decades, values, [max(0.0, one) for one in mean])
+                found.append(
+                    Judgement(
+                        start, fingerprint((role.who.key,)), role.who.key, self.line, judged.score, crossings, why,
+                        judged.stake, told.prefixes(at), told.nets(at),
+                    )
+                )  # fmt: skip
+        return found
+
+    def _crossings(
+        self, rarity: Rarity, cells: I64, before: I64, sums: I64, usual: tuple[F64, F64], start: int
+    ) -> tuple[tuple[int, float], ...]:
+        """The first and the last second of the pane at which the score is at or above the line."""
+        totals = np.cumsum(cells, axis=0)
+        x = _fresh(_values(_peaks(cells[None], before[None])[0], sums + totals[:, None, :]), totals)
+        z, mean = _scales(x, *usual), usual[0].tolist()
+        scored: list[tuple[int, float]] = []
+        for sub in np.flatnonzero(cells.any(axis=1)).tolist():
+            score = judge(x[sub].tolist(), z[sub].tolist(), mean, rarity).score
+            if score >= self.line:
+                scored.append((start + (sub + 1) * SUB_PANE - 1, score))
+        return (scored[0], scored[-1]) if len(scored) > 1 else tuple(scored)
+
+    def _note(self, role: Role, crossings: tuple[tuple[int, float], ...]) -> None:
+        """Take note of an episode: what belongs to the one that was, or opens one."""
+        for second, _ in crossings:
+            apart = role.above == NEVER or second - role.above > self.cooldown
+            if apart or second >= role.opened + longest_episode(self.cooldown):
+                role.opened = second
+            role.above = second
+
+    # --- learning ----------------------------------------------------------------------------------------------------
+
+    def _learn(self, pane: int, roles: Sequence[Role], counted: Pane) -> None:
+        totals = counted.cells.sum(axis=1)
+        for role, news in zip(roles, totals[:, [Counter.new, Counter.rare, Counter.foreign]].tolist(), strict=True):
+            role.news = [a + b for a, b in zip(role.news, news, strict=True)]
+        self.history.add(counted.slots, totals)
+        self.novelty.learn(counted.counted.learnt, pane // DAY)
+        order = np.argsort(counted.slots)
+        self._slid = pane, counted.slots[order], counted.cells[order][:, :, SLID]
+        self._now = pane
+
+    def _turn(self, pane: int) -> None:
+        """At a new day, learn the one that is over."""
+        day = pane // DAY
+        if self._day not in (day, NEVER):
+            self._midnight(self._day, day)
+        self._day = day
+
+    def _midnight(self, day: int, today: int) -> None:
+        ordered = sorted(self.roles.items(), key=lambda item: item[1].who.key)
+        active = [role for _, role in ordered if role.last >= day * DAY]
+        pooled, drift = self.pools.known, False
+        if pooled:
+            alerts = sum(role.alerted for role in active)
+            drift = alerts > max(FEW, DRIFT * len(self.roles))
+            scores = [role.score for role in active if role.score > 0 and (drift or not role.alerted)]
+            if not self.learning:
+                self.calibration.add(day, len(self.roles), 0 if drift else alerts, scores)
+        days = [
+            DayOf(role.who.group, role.who.kind, (day + 1) * DAY - role.first < YOUNG, self.levels.maxima[role.slot])
+            for role in active
+            if pooled and (drift or not role.alerted)
+        ]
+        slots = np.array([role.slot for role in active], np.intp)
+        own = zip(*self.levels.own(slots), strict=True)
+        learned = [Learned(role.who.group, role.who.kind, *one) for role, one in zip(active, own, strict=True)]
+        news: dict[str, list[int]] = {}
+        for role in active:
+            group = role.who.group
+            news[group] = [a + b for a, b in zip(news.get(group, [0, 0, 0]), role.news, strict=True)]
+        self.pools.midnight(day, learned, days, news)
+        self.novelty.midnight(day)
+        for role in active:
+            role.news, role.score, role.alerted = [0, 0, 0], 0.0, False
+        self.levels.maxima[slots] = 0.0
+        for _, role in ordered:
+            self.levels.lean(role.slot, self.pools.level(role.who.group, role.who.kind))
+        gone = {one for one, role in ordered if today * DAY - role.last > FORGET_AFTER}
+        if gone:
+            self.novelty.forget({self.roles.pop(one).slot for one in sorted(gone)})
+        self.pieces.gone |= gone
+        self.pieces.changed = (self.pieces.changed | {one for one, role in ordered if role.last >= day * DAY}) - gone
+        self._turned = True
+
+    def _role(self, one: int, pane: int, who: Mapping[int, Identity]) -> Role:
+        role = self.roles.get(one)
+        if role is None:
+            role = self.roles[one] = self._known(one, pane, who)
+            self._slots += 1
+        return role
+
+    def _known(self, one: int, pane: int, who: Mapping[int, Identity]) -> Role:
+        """The role, or what it would be if it were new."""
+        role = self.roles.get(one)
+        if role is None:
+            identity = who[one]
+            role = Role(identity, self._slots, pane)
+            self.levels.reserve(self._slots + 1)
+            self.levels.clear(self._slots)
+            self.levels.lean(self._slots, self.pools.level(identity.group, identity.kind))
+        return role
 
 
-def _rate_residual(detector: AnomalyDetector) -> RateResidual:
-    if not isinstance(detector, RateResidual):
-        raise StateError(
-            f"a baseline of {type(detector).__name__} cannot be saved, only one of RateResidual",
-            remedy="use the built-in baseline, or run this rule in replay only, where nothing is saved",
-        )
-    return detector
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+def _opened(part: bytes, type_: type[S]) -> S:
+    try:
+        return msgspec.msgpack.decode(unseal(MAGIC, VERSION, part), type=type_)
+    except msgspec.MsgspecError as error:
+        raise unusable(str(error)) from error
+
+
+def _most(hashes: U64) -> tuple[tuple[int, int], ...]:
+    unique, counts = np.unique(hashes[hashes != 0], return_counts=True)
+    order = np.argsort(-counts, kind="stable")[:LIST_LIMIT]
+    return tuple(zip(unique[order].tolist(), counts[order].tolist(), strict=True))
+
+
+def _peaks(cells: I64, before: I64) -> I64:
+    """The largest five-minute sums so far at the end of every sub-pane: (roles, sub-panes, slid counters)."""
+    running = np.cumsum(np.concatenate([before, cells[:, :, SLID]], axis=1), axis=1)
+    return np.maximum.accumulate(running[:, SUB_PANES:] - running[:, :SUB_PANES], axis=1)
+
+
+def _values(peaks: I64, held: I64) -> F64:
+    """log(1 + value) of every channel. peaks: (n, slid counters); held: (n, windows, counters)."""
+    values = np.where(_IS_SLID, peaks[:, np.maximum(_CHANNEL_SLID, 0)], held[:, _CHANNEL_WINDOW, _CHANNEL_COUNTER])
+    return np.log1p(values)
+
+
+def _fresh(values: F64, totals: I64) -> F64:
+    """A pane that adds nothing to a window says nothing of it. totals: (n, counters) of the pane so far."""
+    return np.where(totals[:, _CHANNEL_COUNTER] > 0, values, 0.0)
+
+
+def _scales(x: F64, mean: F64, scale: F64) -> F64:
+    return np.where((x > mean) & (x > 0.0), (x - mean) / scale, 0.0)
+
+
+def _added(at: Index | I64, weight: I64 | None, size: int) -> I64:
+    if weight is None:
+        return np.bincount(at, minlength=size).astype(np.int64)
+    return np.bincount(at, weight.astype(np.float64), minlength=size).astype(np.int64)
+
+
+def _group_print(group: str) -> int:
+    return fingerprint(("peer_group", group))

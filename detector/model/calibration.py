@@ -1,96 +1,92 @@
-"""`Tail`: how rare a score is, learned without labels from the worst pane of every role-day. Pure.
+"""The alert line: the score that as many principals a day reach as the rule asks for, without labels. Pure.
 
-A rule is judged by pages a day, so rarity is asked of whole role-days: p decades means that one role-day in 10**p has a
-pane at least as unusual. Calibrating by pane instead is wrong by orders of magnitude (panes of a day hang together).
+Solved at every UTC midnight from the daily maxima of the scores that are alerted on. Nobody says which alerts were
+thefts: of those there were as many as were asked for are taken to be none, and stand above all others; what was more
+says nothing. So a wave of thefts does not lift the line above the next one.
 """
 
 from __future__ import annotations
 
 import math
-from bisect import bisect_left, insort
+from bisect import insort
 
-CALM = 3.0
-"""A role-day whose worst pane stayed below 3 scales counts as 3: in a very steady organisation a small step would
-otherwise be the rarest thing ever seen, which is true and of no use."""
+KEPT_SHARE = 0.2
+"""Of a day's scores the largest fifth is kept."""
+DAYS = 28
+HIGH, HIGHER = 0.01, 0.002
+"""Shares of principal-days between which the tail's slope is measured."""
+SLOPES = 0.8, 4.0
+SHIPPED_SLOPE = 2.0
+"""Score that makes a decade of principal-days rarer: at least and at most, and where nothing is known."""
+SHIPPED_HIGH = 6.0
+"""The score of one principal-day in 100 where nothing is known."""
+LEAN = 200.0
+"""Principal-days at which what was seen weighs as much as what we ship."""
 
-KEEP = 512
-REACH = 2.5
-"""Decades that are claimed at most beyond the data."""
-
-STEP = 0.5
-"""Decades by which one role-day may push the edge of the data: a theft shall not hide the next one of its size."""
-
-_SCALE_OF_CALM = 12
-"""The exponential beyond the data never falls faster than a factor of e in calm/12 (a quarter of a scale)."""
-
-TailState = tuple[int, list[float]]
-"""Role-days seen, and the largest of their maxima in ascending order: the whole state."""
+LineState = list[tuple[int, int, int, list[float]]]
 
 
-class Tail:
-    """The largest daily maxima of a score over all roles.
+class Line:
+    """Daily maxima of scores. `share`: of the principals, how many a day may be alerted on without a theft."""
 
-    Args:
-        quiet_until: role-days to see before anything is called rare at all.
-        calm: the score below which role-days are not told apart.
-        keep: how many maxima are kept; rarity below the smallest of them is only estimated.
-    """
+    def __init__(self, share: float) -> None:
+        self.share = share
+        self._days: dict[int, tuple[int, int, list[float]]] = {}
+        self.level = self._solve()
 
-    def __init__(self, quiet_until: int = 20, calm: float = CALM, keep: int = KEEP) -> None:
-        self.quiet_until = quiet_until
-        self.calm = calm
-        self.keep = keep
-        self._days = 0
-        self._top: list[float] = []
-        self._decade = self._fit()
+    def add(self, day: int, principals: int, alerts: int, scores: list[float]) -> None:
+        """Take in a day: principals known, those alerted on, and the scores above 0 of all others that were active."""
+        kept: list[float] = []
+        for score in scores:
+            insort(kept, -score)
+        self._days[day] = principals, alerts, [-s for s in kept[: max(1, int(KEPT_SHARE * principals))]]
+        self._days = {one: rows for one, rows in self._days.items() if one > day - DAYS}
+        self.level = self._solve()
+
+    def ask(self, share: float) -> None:
+        """Solve for another share."""
+        self.share = share
+        self.level = self._solve()
+
+    def drop(self, day: int, score: float) -> None:
+        """This principal-day was a theft: it says nothing about what is usual."""
+        if day in self._days:
+            scores = self._days[day][2]
+            if score in scores:
+                scores.remove(score)
+                self.level = self._solve()
 
     @property
-    def quiet(self) -> bool:
-        return self._days < max(1, self.quiet_until)
+    def principal_days(self) -> int:
+        """Principal-days it was solved from."""
+        return sum(principals for principals, *_ in self._days.values())
 
-    @property
-    def days(self) -> int:
-        """Role-days seen."""
-        return self._days
+    def state(self) -> LineState:
+        """The whole state, as plain numbers."""
+        return [(day, *row) for day, row in sorted(self._days.items())]
 
-    def add(self, maximum: float) -> None:
-        """Take in the worst pane of one role-day."""
-        value = max(self.calm, maximum)
-        if not self.quiet:
-            value = min(value, self._top[-1] + STEP * self._decade)
-        insort(self._top, value)
-        del self._top[: -self.keep]
-        self._days += 1
-        self._decade = self._fit()
+    def load(self, state: LineState) -> None:
+        """Take up a `state()`."""
+        self._days = {day: (principals, alerts, list(scores)) for day, principals, alerts, scores in state}
+        self.level = self._solve()
 
-    def decades(self, z: float) -> float:
-        """-log10 of the share of role-days with a pane at least as large as z; 0 while quiet and below `calm`."""
-        if self.quiet or z < self.calm:
-            return 0.0
-        if z > self._top[-1]:
-            return self._rarity(0) + min(REACH, (z - self._top[-1]) / self._decade)
-        if z < self._top[0]:
-            return self._rarity(len(self._top)) * z / self._top[0]
-        return self._rarity(len(self._top) - bisect_left(self._top, z))
+    def _solve(self) -> float:
+        count = self.principal_days
+        scores = sorted((s for *_, rows in self._days.values() for s in rows), reverse=True)
+        above = min(sum(alerts for _, alerts, _ in self._days.values()), self.share * count)
+        high, higher = (_at(scores, share * count - above) for share in (HIGH, HIGHER))
+        slope = min(max((higher - high) / math.log10(HIGH / HIGHER), SLOPES[0]), SLOPES[1])
+        known = count / (count + LEAN)
+        high = SHIPPED_HIGH + known * (high - SHIPPED_HIGH)
+        slope = SHIPPED_SLOPE + known * (slope - SHIPPED_SLOPE)
+        return high + slope * math.log10(HIGH / self.share)
 
-    def state(self) -> TailState:
-        return self._days, list(self._top)
 
-    def load(self, state: TailState) -> None:
-        days, top = state
-        self._days, self._top = days, list(top)
-        self._decade = self._fit()
-
-    def _rarity(self, rank: int) -> float:
-        """Decades of a value that `rank` of the role-days reached."""
-        return -math.log10((rank + 0.5) / (self._days + 1)) if rank < self._days else 0.0
-
-    def _fit(self) -> float:
-        """How much score makes one decade beyond the data: the mean excess of the largest tenth (5 to 50 of them)."""
-        count = min(max(self._days // 10, 5), 50, len(self._top) - 1)
-        least = max(self.calm / _SCALE_OF_CALM, 1e-6)
-        if count < 1:
-            return least * math.log(10)
-        largest = self._top[-count:]
-        excess = sum(largest) / count - self._top[-count - 1]
-        return max(least, excess) * math.log(10)
+def _at(descending: list[float], rank: float) -> float:
+    """The value at a rank, which may lie between two; 0 past the end."""
+    if not descending:
+        return 0.0
+    place = max(0.0, rank - 0.5)
+    below = int(place)
+    one, other = (descending[at] if at < len(descending) else 0.0 for at in (below, below + 1))
+    return one + (place - below) * (other - one)

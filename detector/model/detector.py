@@ -1,7 +1,10 @@
-"""`RateResidual`: how far one pane of one role lies above what is usual for it. A River anomaly detector. Pure.
+"""`RoleDetector`: how unusual one pane of one role is, given its past and its peers'. A River anomaly detector. Pure.
 
-x' = log(1 + value); an exponentially weighted mean and variance of x', shrunk towards a pool while the role is young;
-z = max(0, (x' - m) / sqrt(v + NOISE)). Only an excess counts: reading less than usual is no theft.
+Per channel an exponentially weighted mean and mean square of x = log(1 + value), made of `river.stats`, shrunk towards
+the role's peers while it is young: z = max(0, (x - m) / sqrt(v + NOISE)). Only an excess counts: reading less than
+usual is no theft. What is learned is clipped, so that a theft cannot teach its own baseline.
+
+Then each family's best channel in decades of rarity (`Rarity`), and of these the three best as one score.
 
 Importing this module imports `river.stats` (about 0.3 s of CPU where numpy is loaded): import it only when a baseline
 rule is loaded. `river.anomaly` costs ten times that and is not needed: the base class lives in `river.base`.
@@ -10,118 +13,186 @@ rule is loaded. `river.anomaly` costs ten times that and is not needed: the base
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable
-from typing import Any
+from collections.abc import Hashable, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from river.base import AnomalyDetector
 from river.stats import EWMean
 
-ALPHA = 0.02
-"""Weight of one active pane in a role's mean and variance: a memory of 50 panes, about four active hours, so that the
-level follows the rhythm of the day instead of counting it as noise. On simulated organisations a burst of 50 times the
-usual then passed 3 decades in 12 of 12 roles, and in 10 of 12 at the .002 of detection.md, which is meant for many
-channels over weeks. Means are corrected for their short history, so a young role waits for nothing."""
+from detector.model.channels import CHANNELS, FAMILIES, FAMILY_OF, NEW_KEYS
 
-CLIP = 2.0
+ALPHA = 0.002
+"""Weight of one active pane in a role's mean and variance: a memory of 500 active panes."""
+CLIP = 4.0
 """Scales above the level that a pane can teach at most. A pane held at the clip multiplies the variance by about
-1 + alpha (clip^2 - 1), and so moves the clip itself: over an hour of theft 23-fold at clip 4 and alpha .02, twofold at
-clip 2 (1.4-fold at the clip 4 and alpha .002 of detection.md). Measured: of an hour at 50 times the usual, 92 % of the
-panes stay above 3 decades at clip 2, 30 % at clip 4."""
-
-POOL_ALPHA = 0.0002
-"""The pool sees every role's panes: a longer memory, so that it does not follow the hour of the day."""
-
+1 + alpha (clip^2 - 1), 1.03, and so moves the clip itself: over an hour of theft 1.4-fold."""
+PRIOR = 30.0
+"""Panes of its own a role needs until its level weighs as much as its peers'."""
 NOISE = 0.04
 """Variance nobody's steadiness goes below: a factor of 1.2 is never news, and a constant stream cannot explode."""
+SHARES = (1.0, 0.7, 0.5)
+"""What the best three families count in the score."""
+STAKE = 0.5
+"""What each decade of objects beyond the usual adds to the score: it ranks what is equally rare."""
+LEAST_Z = 1.0
+"""Scales below which a channel is ordinary."""
+WIDTH = len(CHANNELS)
+NAMES = tuple(channel.name for channel in CHANNELS)
 
-Moments = tuple[int, float, float]
-"""Panes learned, and the two weighted sums, of x' and of x' squared: the whole state."""
+Moments = tuple[int, list[int], list[float], list[float]]
+"""Panes learned; and of the channels that were ever seen: number, weighted sum of x and of x squared."""
 
 
-class RateResidual(AnomalyDetector):
-    """Excess of one measure over its robust, slowly moving level.
+class Level(NamedTuple):
+    """What is usual for a group of roles, by channel: mean and variance of x."""
+
+    mean: Sequence[float]
+    variance: Sequence[float]
+
+
+class Rarity(Protocol):
+    """How rare a z is."""
+
+    def decades(self, channel: int, z: float) -> float:
+        """-log10 of the share of principal-days with at least this z in this channel; 0 where it is not looked at."""
+
+
+class Judged(NamedTuple):
+    """A pane's score, and what it is made of, by family: decades and the channel that has them (-1: none)."""
+
+    score: float
+    decades: tuple[float, ...]
+    channels: tuple[int, ...]
+    stake: float
+
+
+class Everyday:
+    """Nothing is rare: before anything is known."""
+
+    def decades(self, channel: int, z: float) -> float:  # noqa: ARG002  the protocol's
+        return 0.0
+
+
+class RoleDetector(AnomalyDetector):
+    """One role's channels.
 
     Args:
-        measure: the feature that is read; absent counts as 0.
-        alpha: weight of one learned pane in mean and variance.
-        clip: a pane teaches at most mean + clip * scale, so that a theft cannot teach its own baseline.
-        prior: how many panes of its own a role needs until its level weighs as much as the pool's.
-        pool: the level of all roles, read and never taught from here; None for no shrinkage.
+        peers: what is usual for its peers; replaced at midnight.
+        rarity: how rare a z is among them; replaced at midnight.
     """
 
-    def __init__(
-        self,
-        measure: str = "objects",
-        alpha: float = ALPHA,
-        clip: float = CLIP,
-        prior: float = 30.0,
-        pool: RateResidual | None = None,
-    ) -> None:
-        self.measure = measure
-        self.alpha = alpha
-        self.clip = clip
-        self.prior = prior
-        self.pool = pool
-        self.load((0, 0.0, 0.0))
+    def __init__(self, peers: Level | None = None, rarity: Rarity | None = None) -> None:
+        self.peers = peers or Level([0.0] * WIDTH, [0.0] * WIDTH)
+        self.rarity = rarity or Everyday()
+        self._stats: list[tuple[EWMean, EWMean] | None] = [None] * WIDTH
+        self.panes = 0
 
     def learn_one(self, x: dict[Hashable, Any]) -> None:
-        """Move the level towards this pane, at most by `clip` scales."""
-        value = self._log(x)
-        if self.known:
-            mean, scale = self.level()
-            value = min(value, mean + self.clip * scale)
-        self._mean.update(value)
-        self._square.update(value * value)
-        self._panes += 1
+        """Move the levels towards this pane; features by the names of the channels."""
+        self.learn([math.log1p(max(0.0, x.get(name, 0.0))) for name in NAMES])
 
     def score_one(self, x: dict[Hashable, Any]) -> float:
-        """Scales above the level; 0 below it, and while nothing at all is known."""
-        if not self.known:
-            return 0.0
-        mean, scale = self.level()
-        return max(0.0, (self._log(x) - mean) / scale)
+        """The score, in decades of principal-days."""
+        values = [math.log1p(max(0.0, x.get(name, 0.0))) for name in NAMES]
+        return self.judge(values, self.scales(values)).score
 
-    @property
-    def known(self) -> bool:
-        """Whether anything was learned, here or in the pool."""
-        return self._panes > 0 or (self.pool is not None and self.pool.known)
+    def levels(self) -> list[tuple[float, float]]:
+        """Mean and scale of x by channel, shrunk towards the peers."""
+        share, correction = self._shares()
+        kept = 1.0 - share
+        out = []
+        for stats, peer_mean, peer_variance in zip(self._stats, self.peers.mean, self.peers.variance, strict=True):
+            if stats is None:
+                out.append((share * peer_mean, math.sqrt(share * peer_variance + NOISE)))
+                continue
+            mean = stats[0].get() * correction
+            variance = stats[1].get() * correction - mean * mean
+            variance = kept * variance if variance > 0.0 else 0.0
+            out.append((kept * mean + share * peer_mean, math.sqrt(variance + share * peer_variance + NOISE)))
+        return out
 
-    def expected(self) -> float:
-        """The typical value of the measure in one active pane."""
-        return math.expm1(self.level()[0])
+    def scales(self, values: Sequence[float], levels: Sequence[tuple[float, float]] | None = None) -> list[float]:
+        """Z of every channel; values are x, the logs."""
+        return [
+            (x - m) / scale if x > m and x > 0.0 else 0.0
+            for x, (m, scale) in zip(values, levels or self.levels(), strict=True)
+        ]
 
-    def own_level(self) -> tuple[float, float]:
-        """Mean and variance of x' as learned here, corrected for a short history; zeros before anything was."""
-        if not self._panes:
-            return 0.0, 0.0
-        weight = 1.0 - (1.0 - self.alpha) ** self._panes
-        mean = self._mean.get() / weight
-        return mean, max(0.0, self._square.get() / weight - mean * mean)
+    def judge(
+        self, values: Sequence[float], scales: Sequence[float], levels: Sequence[tuple[float, float]] | None = None
+    ) -> Judged:
+        """The score of a pane with these logs, scales and levels."""
+        return judge(values, scales, [mean for mean, _ in levels or self.levels()], self.rarity)
 
-    def level(self) -> tuple[float, float]:
-        """Mean and scale of x', shrunk towards the pool."""
-        mean, variance = self.own_level()
-        if self.pool is not None and self.pool.known:
-            share = self.prior / (self.prior + self._panes)
-            pool_mean, pool_variance = self.pool.own_level()
-            mean += share * (pool_mean - mean)
-            variance += share * (pool_variance - variance)
-        return mean, math.sqrt(variance + NOISE)
+    def learn(self, values: Sequence[float], levels: Sequence[tuple[float, float]] | None = None) -> None:
+        """Move the levels towards these logs, at most by `CLIP` scales each."""
+        for channel, (x, (m, scale)) in enumerate(zip(values, levels or self.levels(), strict=True)):
+            stats = self._stats[channel]
+            if stats is None:
+                if x <= 0.0:
+                    continue
+                stats = self._stats[channel] = _from_nothing()
+            x = min(x, m + CLIP * scale)  # noqa: PLW2901  the clip is the point
+            stats[0].update(x)
+            stats[1].update(x * x)
+        self.panes += 1
+
+    def own(self) -> tuple[list[float], list[float], float]:
+        """Mean and variance as learned here, by channel, and the panes they weigh as much as."""
+        correction = self._shares()[1]
+        pairs = [self._own(channel, correction) for channel in range(WIDTH)]
+        return [m for m, _ in pairs], [v for _, v in pairs], self._weight()
 
     def state(self) -> Moments:
         """Everything learned, as plain numbers."""
-        return self._panes, self._mean.get(), self._square.get()
+        seen = [(c, s[0].get(), s[1].get()) for c, s in enumerate(self._stats) if s is not None]
+        return self.panes, [c for c, *_ in seen], [m for _, m, _ in seen], [q for *_, q in seen]
 
     def load(self, state: Moments) -> None:
-        """Take up a `state()`; scores go on exactly where they were.
+        """Take up a `state()`; scores go on exactly where they were."""
+        self.panes, channels, means, squares = state
+        self._stats = [None] * WIDTH
+        for channel, mean, square in zip(channels, means, squares, strict=True):
+            self._stats[channel] = _from_nothing(mean, square)
 
-        A fresh `EWMean` takes its first value whole: one update restores it, and starting at 0 makes it a plain
-        weighted sum, which `own_level` divides by the weights so far.
-        """
-        self._panes, mean, square = state
-        self._mean, self._square = EWMean(self.alpha), EWMean(self.alpha)
-        self._mean.update(mean)
-        self._square.update(square)
+    def _weight(self) -> float:
+        return (1.0 - (1.0 - ALPHA) ** self.panes) / ALPHA
 
-    def _log(self, x: dict[Hashable, Any]) -> float:
-        return math.log1p(max(0.0, x.get(self.measure, 0.0)))
+    def _shares(self) -> tuple[float, float]:
+        """How much the peers weigh, and by what to multiply the sums so far."""
+        weight = self._weight()
+        return PRIOR / (PRIOR + weight), 1.0 / (ALPHA * weight) if weight else 0.0
+
+    def _own(self, channel: int, correction: float) -> tuple[float, float]:
+        """Mean and variance as learned here, corrected for a short history."""
+        stats = self._stats[channel]
+        if stats is None:
+            return 0.0, 0.0
+        mean = stats[0].get() * correction
+        return mean, max(0.0, stats[1].get() * correction - mean * mean)
+
+
+def judge(values: Sequence[float], scales: Sequence[float], usual: Sequence[float], rarity: Rarity) -> Judged:
+    """The score of a pane. values, usual: logs by channel; scales: z by channel."""
+    best, at = [0.0] * len(FAMILIES), [-1] * len(FAMILIES)
+    for channel, z in enumerate(scales):
+        if z >= LEAST_Z:
+            decades, family = rarity.decades(channel, z), FAMILY_OF[channel]
+            if decades > best[family]:
+                best[family], at[family] = decades, channel
+    score = sum(share * decades for share, decades in zip(SHARES, sorted(best, reverse=True), strict=False))
+    if not score:
+        return Judged(0.0, tuple(best), tuple(at), 0.0)
+    excess = max(math.expm1(values[c]) - math.expm1(usual[c]) for c in NEW_KEYS)
+    stake = STAKE * math.log10(1.0 + max(0.0, excess))
+    return Judged(score + stake, tuple(best), tuple(at), stake)
+
+
+def _from_nothing(mean: float = 0.0, square: float = 0.0) -> tuple[EWMean, EWMean]:
+    """A fresh `EWMean` takes its first value whole: starting at 0 makes it a plain weighted sum, so a channel that is
+    first seen late is what it would be had it been fed zeros until then, and one update restores it.
+    """
+    stats = EWMean(ALPHA), EWMean(ALPHA)
+    stats[0].update(mean)
+    stats[1].update(square)
+    return stats

@@ -1,8 +1,9 @@
-"""Watches one baseline rule: tallies → sealed panes → the online model → episodes → findings. Pure.
+"""Watches one baseline rule: rows → panes → the online model → episodes → findings. Pure.
 
-A pane is sealed when the watermark has passed its end: nothing of it can be missing then. The model sees sealed panes
-only, in (pane, role) order, so that daemon and replay teach it the same, in the same order. Records that come for a
-sealed pane are late; the model does not see them.
+A pane is sealed when the watermark has passed its end: nothing of it can be missing then. The model learns from sealed
+panes only, in order, so that daemon and replay teach it the same. Panes that still fill are scored as well, so that an
+alert need not wait; what the sealed pane does not bear out is withdrawn. A record that comes for a sealed pane is late:
+it is in the books' `late`, and the model does not see it.
 """
 
 from __future__ import annotations
@@ -15,179 +16,204 @@ import numpy as np
 
 from detector.core.access import I64, U64, Mask
 from detector.core.episode import Tracked
-from detector.core.finding import Finding
-from detector.core.part import Run, Spilling
+from detector.core.finding import LIST_LIMIT, Finding
+from detector.core.part import Spilling
 from detector.core.people import People
 from detector.core.principal import Principal
-from detector.core.rule import DISTINCT_MEASURES, BaselineRule
-from detector.core.tally import SEGMENT, Tallies
+from detector.core.rule import BaselineRule
 from detector.core.times import duration, iso
-from detector.core.view import NO_GROUP, BatchView, GroupKey
+from detector.core.view import BatchView, GroupKey
 from detector.core.watch import EpisodeWatch
 from detector.core.watermark import FOREVER
-from detector.core.window import episodes, longest_episode, starts_of_runs
+from detector.core.window import episodes, longest_episode
 from detector.model.baseline import Baseline
-from detector.model.judgement import PANE_SECONDS, Judgement
-from detector.model.keys import Keys
+from detector.model.channels import HOUR, PANE
+from detector.model.feed import Feed
+from detector.model.judgement import Judgement
+
+GLANCE_GROWTH = 0.1
+"""A role's open panes are looked at again when its records there have become so much more."""
 
 
 class BaselineWatch(EpisodeWatch[BaselineRule]):
-    """State of one baseline rule."""
+    """State of one baseline rule. once: it is judged once, at the end (replay), so open panes are not looked at."""
 
-    def __init__(self, rule: BaselineRule, people: People) -> None:
-        self._distinct = rule.measure in DISTINCT_MEASURES
-        self._tallies = Tallies(f"pane/{rule.id}", distinct=self._distinct)
-        self._model = Baseline(rule.measure, float(rule.threshold), rule.cooldown, quiet_until=rule.learn_role_days)
-        self._keys = Keys(f"pane-keys/{rule.id}")
-        super().__init__(rule, people, [self._tallies, self._keys])
+    def __init__(self, rule: BaselineRule, people: People, *, gather: bool = False, once: bool = False) -> None:
+        del gather
+        self.once = once
+        self._feed = Feed(rule.id, rule.peers, people.slack)
+        self.model = Baseline(f"model/{rule.id}", **_settings(rule))
+        super().__init__(rule, people, [self._feed, self.model])
         self._sealed = 0
-        self._above: dict[int, dict[int, Judgement]] = {}
-        self._learnt = True
+        self._panes: dict[int, dict[int, Judgement]] = {}
+        self._waiting: dict[int, list[int]] = {}
 
     def absorb(self, view: BatchView, late: Mask) -> None:
         """Count the rows of a batch that the rule is about and whose pane is still open, late or not."""
         del late
         rows = self.chosen.rows(view)
-        rows = rows[view.time[rows] >= self._sealed]
-        if not len(rows):
-            return
-        groups, keys = view.groups(self.rule.group_by)
-        rows = rows[groups[rows] != NO_GROUP]
-        self._tallies.add(groups[rows], view.time[rows], view.who()[rows], view.items(self.rule.measure)[rows])
-        self._keys.put({group: key[0] for group, key in keys.items()})
+        role, second = self._feed.absorb(view, rows[view.time[rows] >= self._sealed])
+        if len(role) and not self.once:
+            self._wait(role, second)
+
+    def judge(self) -> list[Finding]:
+        """What the panes that still fill show already."""
+        due = [role for role, (count, seen, *_) in self._waiting.items() if count > (1 + GLANCE_GROWTH) * seen]
+        if self.once or not due or self.model.learning:
+            return []
+        for role in due:
+            self._waiting[role][1] = self._waiting[role][0]
+        roles = np.array(sorted(due), np.uint64)
+        first = max(self._sealed, min(self._waiting[role][2] for role in due)) // PANE * PANE
+        found = self._feed.open(first, roles)
+        if found is None:
+            return []
+        rows, prints, who, _ = found
+        dirty = self._unsaid(first, roles.tolist())
+        dirty |= self._say(self.model.glance(first, rows, prints, who))
+        return [finding for role in sorted(dirty) for finding in self._settle(role)]
 
     def advance(self, watermark: int) -> list[Finding]:
         """Seal the panes that event time has passed and judge them; close what is over."""
-        held = self._tallies.segments()
-        last = (
-            watermark // PANE_SECONDS * PANE_SECONDS if watermark < FOREVER else (held[-1] + 1) * SEGMENT if held else 0
-        )
-        dirty: set[int] = set()
-        for hour in held:
-            if hour * SEGMENT < last and (hour + 1) * SEGMENT > self._sealed:
-                dirty |= self._seal(max(self._sealed, hour * SEGMENT), min(last, (hour + 1) * SEGMENT))
+        held = self._feed.rows.segments()
+        last = watermark // PANE * PANE if watermark < FOREVER else (held[-1] + 1) * HOUR if held else 0
+        news: list[Finding] = []
         if last > self._sealed:
+            dirty = self._unsaid(self._sealed, list(self._panes), last)
+            for pane, rows, prints, who, _ in self._feed.panes(self._sealed, last):
+                dirty |= self._say(self.model.seal(pane, rows, prints, who))
             self._sealed, self.changed = last, True
-        news = [finding for group in sorted(dirty) for finding in self._settle(group)]
+            news = [finding for role in sorted(dirty) for finding in self._settle(role)]
+            self._waiting = {role: row for role, row in self._waiting.items() if row[3] >= last}
         return news + self.close(watermark - self.rule.cooldown)
 
-    def names(self) -> set[str]:
-        """Names of its parts in the checkpoint."""
-        return super().names() | {f"model/{self.rule.id}"}
+    def take(self, rule: BaselineRule) -> None:
+        """From now on the rule is worded so, or has this budget; what it learned stands."""
+        super().take(rule)
+        self.model.configure(**_settings(rule))
 
     def forget_before(self, second: int) -> None:
         """Let go of panes and episodes that are long over."""
-        oldest = second - 2 * max(PANE_SECONDS, self.rule.cooldown)
-        if self._tallies.forget_before(oldest):
+        oldest = second - self.rule.reach
+        if self._feed.forget_before(oldest):
             self.ledger.forget_before(oldest)
-            self._above = {group: panes for group, panes in self._above.items() if group in self.ledger.groups}
-            held = self._tallies.groups() | self.ledger.groups.keys()
-            self._keys.keep(held)
+            self._panes = {role: panes for role, panes in self._panes.items() if role in self.ledger.groups}
             self.changed = True
 
     def learnt(self) -> int:
-        """Role-days the model has seen whole; below `learn_role_days` it finds nothing."""
-        return self._model.learnt
+        """Principal-days the model has seen whole; below `learn_role_days` it finds nothing."""
+        return self.model.learnt
 
     def learning(self) -> bool:
         """Whether the model has seen less than the rule asks for."""
-        return self.learnt() < self.rule.learn_role_days
+        return self.model.learning
 
     def spilling(self) -> list[Spilling]:
         """What of its state may leave memory."""
-        return [self._tallies]
-
-    def changes(self) -> dict[str, bytes | None]:
-        """Parts of a checkpoint that changed since the last call."""
-        parts = super().changes()
-        if self._learnt:  # the model is large, and changes only when panes are sealed
-            parts[f"model/{self.rule.id}"] = self._model.snapshot()
-        self._learnt = False
-        return parts
+        return [self._feed.rows, self._feed.texts.rows, *self.model.spilling()]
 
     def state(self) -> dict[str, Any]:
-        """Plain data for the checkpoint, beside digest, ledger, tallies and model."""
+        """Plain data for the checkpoint, beside digest, ledger, rows and model."""
         return {
             "sealed": self._sealed,
-            "above": [
-                (group, [(pane, msgspec.to_builtins(j)) for pane, j in panes.items()])
-                for group, panes in self._above.items()
-            ],
+            "panes": [(role, list(panes.values())) for role, panes in self._panes.items()],
+            "waiting": [(role, row) for role, row in self._waiting.items()],
         }
 
     def resume(self, parts: Mapping[str, bytes], state: Mapping[str, Any]) -> None:
         """Go on where a checkpoint stopped."""
-        self._tallies.restore(parts)
-        self._model.restore(parts[f"model/{self.rule.id}"])
-        self._keys.restore(parts)
+        self._feed.restore(parts)
+        self.model.restore(parts)
         self._sealed = state["sealed"]
-        self._above = {
-            group: {pane: msgspec.convert(j, Judgement) for pane, j in panes} for group, panes in state["above"]
-        }
-        self._learnt = False
-
-    def _seal(self, first: int, end: int) -> set[int]:
-        """Judge the panes from `first` to `end`; the groups of which any was above."""
-        above = set()
-        panes, groups, values = self._panes(first, end)
-        self._learnt |= len(groups) > 0
-        names = [self._keys[group] for group in groups.tolist()]
-        for row in sorted(range(len(names)), key=lambda row: (panes[row], names[row])):
-            judgement = self._model.observe(int(panes[row]), names[row], {self.rule.measure: float(values[row])})
-            if judgement.above:
-                group = int(groups[row])
-                self._above.setdefault(group, {})[judgement.pane] = judgement
-                above.add(group)
-        return above
-
-    def _panes(self, first: int, end: int) -> tuple[I64, U64, I64]:
-        """(pane, group, value) of every active pane from `first` to `end`."""
-        found = [self._counted(run) for run in self._tallies.slices(first, end - 1)]
-        if not found:
-            return np.zeros(0, np.int64), np.zeros(0, np.uint64), np.zeros(0, np.int64)
-        panes, groups, values = (np.concatenate(columns) for columns in zip(*found, strict=True))
-        return panes, groups, values
-
-    def _counted(self, run: Run) -> tuple[I64, U64, I64]:
-        group, second, _, item = run
-        pane = second // PANE_SECONDS * PANE_SECONDS
-        order = np.lexsort((item, group, pane))
-        pane, groups, item = pane[order], group[order], item[order]
-        starts = starts_of_runs(pane, groups)
-        weight = np.zeros(len(item), np.int64)
-        if self._distinct:
-            weight[starts_of_runs(pane, groups, item)] = 1
-        else:
-            weight = item.astype(np.int64)
-        values: I64 = np.add.reduceat(weight, starts) if len(starts) else weight
-        return pane[starts], groups[starts], values
-
-    def _settle(self, group: int) -> list[Finding]:
-        """A pane stands for its last second: its value is that of the window which ends there."""
-        panes = sorted(self._above[group])
-        at = np.array(panes, np.int64) + (PANE_SECONDS - 1)
-        scores = np.array([round(self._above[group][pane].score, 3) for pane in panes])
-        every = episodes(at, scores, self.rule.cooldown, longest_episode(self.rule.cooldown))
-        return self.settle(group, every)
+        for role, panes in state["panes"]:
+            judged = [msgspec.convert(one, Judgement) for one in panes]
+            self._panes[role] = {one.pane: one for one in judged}
+        self._waiting = {role: list(row) for role, row in state["waiting"]}
 
     def key(self, group: int) -> GroupKey:
-        """One text a level."""
-        return (self._keys[group],)
+        """The role's key."""
+        return (next(iter(self._panes[group].values())).key,)
 
     def people_of(self, group: int, tracked: Tracked) -> list[Principal]:
-        """The credentials that were counted in the panes of an episode."""
+        """The credentials behind an episode."""
         episode = tracked.episode
-        _, who, _ = self._tallies.rows(group, episode.opened_at - PANE_SECONDS + 1, episode.last_at)
-        return self.people.of(np.unique(who).tolist())
+        return self.people.of(self._feed.credentials(group, episode.opened_at - PANE + 1, episode.last_at))
 
     def explain(self, group: int, shown: Mapping[str, str], tracked: Tracked) -> dict[str, Any]:
-        """The pane, what the model saw and expected at the peak, and what happened in a sentence."""
+        """The fields of a finding that the kind fills."""
         episode = tracked.episode
-        peak = self._above[group][episode.peak_at - (PANE_SECONDS - 1)]
-        expected = None if peak.expected is None else round(peak.expected, 1)
+        panes = self._panes[group].values()
+        inside = [one for one in panes if one.pane <= episode.last_at and one.pane + PANE > episode.opened_at]
+        peak = max(inside, key=lambda one: (one.score, -one.pane))
+        since, until = iso(episode.opened_at), iso(episode.last_at)
         return {
-            "window_seconds": PANE_SECONDS,
-            "explanation": f"role {shown['role']} {peak.explain()}; panes this unusual from {iso(episode.opened_at)} "
-            f"to {iso(episode.last_at)}, at most {duration(self.rule.cooldown)} apart.",
-            "details": {"baseline": {"seen": peak.seen, "expected": expected, "decades": episode.peak_value}},
+            "window_seconds": PANE,
+            "threshold": round(peak.line, 3),
+            "explanation": f"role {shown['role']} {peak.explain()}. "
+            f"Score {peak.score:.1f}, alert line {peak.line:.1f}; this unusual from {since} to {until}, "
+            f"at most {duration(self.rule.cooldown)} apart.",
+            "details": {"baseline": self._details(peak, inside)},
         }
+
+    def _details(self, peak: Judgement, inside: list[Judgement]) -> dict[str, Any]:
+        prefixes: dict[int, int] = {}
+        nets: dict[int, int] = {}
+        for one in inside:
+            for counts, more in ((prefixes, one.prefixes), (nets, one.nets)):
+                for hash_, count in more:
+                    counts[hash_] = counts.get(hash_, 0) + count
+        texts = self._feed.text([*prefixes, *nets])
+
+        def most(counts: dict[int, int]) -> list[list[Any]]:
+            named = sorted(((texts.get(one, "?"), count) for one, count in counts.items()), key=lambda p: (-p[1], p[0]))
+            return [list(pair) for pair in named[:LIST_LIMIT]]
+
+        return peak.to_json() | {"new_in": most(prefixes), "from": most(nets)}
+
+    def _wait(self, role: U64, second: I64) -> None:
+        """Note that these roles have new records in open panes: count, count when last looked at, first, last."""
+        order = np.lexsort((second, role))
+        role, second = role[order], second[order]
+        unique, at, counts = np.unique(role, return_index=True, return_counts=True)
+        last = at + counts - 1
+        for one, count, first_, last_ in zip(
+            unique.tolist(), counts.tolist(), second[at].tolist(), second[last].tolist(), strict=True
+        ):
+            row = self._waiting.setdefault(one, [0, 0, first_, last_])
+            row[0] += count
+            row[2], row[3] = min(row[2], first_), max(row[3], last_)
+
+    def _unsaid(self, first: int, roles: list[int], end: int = FOREVER) -> set[int]:
+        """Take back what was said of these roles' panes from `first` to `end`; the roles of which anything was."""
+        dirty = set()
+        for role in roles:
+            panes = self._panes.get(role, {})
+            for pane in [pane for pane, one in panes.items() if first <= pane < end and one.crossings]:
+                panes[pane] = panes[pane]._replace(crossings=())
+                dirty.add(role)
+        return dirty
+
+    def _say(self, judged: list[Judgement]) -> set[int]:
+        for one in judged:
+            self._panes.setdefault(one.role, {})[one.pane] = one
+        return {one.role for one in judged}
+
+    def _settle(self, role: int) -> list[Finding]:
+        """Hold a role's crossings, sealed and open, against what was told."""
+        panes = self._panes[role]
+        crossings = [pair for _, one in sorted(panes.items()) for pair in one.crossings]
+        at = np.array([second for second, _ in crossings], np.int64)
+        scores = np.array([round(score, 3) for _, score in crossings], np.float64)
+        every = episodes(at, scores, self.rule.cooldown, longest_episode(self.rule.cooldown))
+        self.changed = True
+        return self.settle(role, every)
+
+
+def _settings(rule: BaselineRule) -> dict[str, Any]:
+    return {
+        "share": rule.alert_budget,
+        "cooldown": rule.cooldown,
+        "learn_role_days": rule.learn_role_days,
+        "memory": rule.memory,
+        "threshold": None if rule.threshold is None else float(rule.threshold),
+    }

@@ -380,6 +380,7 @@ def test_a_protected_bucket_without_a_live_rule_is_a_problem(tmp_path, capsys, m
         .read_text("utf-8")
         .replace("operation: read\n", "operation: read\n      bucket: [other]\n")
         .replace("{operation: read", "{bucket: [other], operation: read")
+        .replace("operation: [read, head", "bucket: [other]\n      operation: [read, head")
     )
     (tmp_path / "rules.yaml").write_text(text, "utf-8")
     status, said = doctor(capsys, monkeypatch, local(tmp_path, rules=str(tmp_path / "rules.yaml")))

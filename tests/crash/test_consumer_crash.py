@@ -764,8 +764,6 @@ LEARNER = """
     kind: baseline
     where: {operation: read}
     group_by: role
-    measure: objects
-    threshold: 3
 """
 
 

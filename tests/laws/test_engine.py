@@ -304,35 +304,43 @@ def test_memory_is_let_go_behind_the_horizon():
 
 baseline = BaselineRule.model_validate(
     {"id": "b", "title": "t", "severity": "medium", "kind": "baseline", "where": {"operation": "read"},
-     "threshold": 2, "learn_role_days": 2, "cooldown": "1h"}
+     "threshold": 3, "learn_role_days": 2, "cooldown": "1h"}
 )  # fmt: skip
 
 
 def steady_days(days: int, burst: int) -> list[Event]:
-    """A role that reads 5 to 7 objects a pane, all day, and once very many."""
+    """A role that reads 5 to 7 new objects a pane, all day, and once very many."""
     events = []
     for pane in range(days * 288):
         start = T0 - T0 % 86_400 + pane * 300
         many = burst if pane == days * 288 - 10 else 5 + pane % 3
-        events += [Event(start + i % 300, key=f"{pane}/{i}") for i in range(many)]
-    return events
+        events += [Event(start + i % 300, key=f"{pane}/{i}", address="11.0.0.9") for i in range(many)]
+    return sorted(events)
 
 
-def test_the_online_model_finds_the_same_in_daemon_and_replay():
+@pytest.mark.parametrize("restart_every", [0, 3])
+def test_the_online_model_finds_the_same_in_daemon_and_replay(restart_every):
     """A pane far above the role's own habit is a finding, and the same one however the records came."""
-    events = steady_days(4, 2000)
-    (finding,) = closed([baseline], [events])
-    assert finding.measure == "objects"
-    assert finding.details["baseline"]["seen"] == 2000
-    polls = [events[i : i + 1000] for i in range(0, len(events), 1000)]
-    engine = daemon([baseline], lateness=HOUR)
+    events = steady_days(5, 2000)
+    shuffled = random.Random(5).sample(events, len(events))
+    (finding,) = closed([baseline], [shuffled])
+    assert finding.measure == "score"
+    why = finding.details["baseline"]["reasons"][0]
+    assert (why["family"], why["seen"]) == ("amount", 2000)
+    assert why["expected"] < 10
+    polls = [events[i : i + 700] for i in range(0, len(events), 700)]
+    engine, store = daemon([baseline], lateness=HOUR), dict[str, bytes]()
     live: list[Finding] = []
-    for number, events_ in enumerate(polls):
-        engine.process(batch(events_), events_[-1].time)
-        live += engine.judge() + engine.advance(events_[-1].time, backlog=False)
-        if number == 2:
-            parts = {name: part for name, part in engine.changes().items() if part is not None}
+    for number, some in enumerate(polls):
+        events_ = random.Random(number).sample(some, len(some))
+        engine.process(batch(events_), some[-1].time)
+        live += engine.judge() + engine.advance(some[-1].time, backlog=False)
+        store = {name: part for name, part in (store | engine.changes()).items() if part is not None}
+        if restart_every and number % restart_every == 0:
             engine = daemon([baseline], lateness=HOUR)
-            engine.restore(parts)
+            engine.restore(store)
     live += engine.finish()
+    assert engine.failures == {}
     assert without_evidence(live) == without_evidence([finding])
+    (opened,) = [f for f in live if f.state == "opened"]
+    assert opened.alert_ids == next(f for f in live if f.state == "closed").alert_ids

@@ -1,0 +1,98 @@
+"""What every role has learned, as arrays: the same arithmetic as `RoleDetector`, for all roles of a pane at once. Pure.
+
+Role by role the detector's Python would cost more than all the rest; a test holds that both agree to the last bit.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from detector.core.access import Index
+from detector.core.window import F64
+from detector.model.detector import ALPHA, CLIP, NOISE, PRIOR, WIDTH, Level, Moments
+
+
+class Levels:
+    """By slot and channel: weighted sums of x and of x squared, the peers' level, and the day's largest z."""
+
+    def __init__(self) -> None:
+        self.maxima = np.zeros((0, WIDTH))
+        self._mean, self._square = self.maxima.copy(), self.maxima.copy()
+        self._peer_mean, self._peer_variance = self.maxima.copy(), self.maxima.copy()
+        self._panes = np.zeros(0, np.int64)
+        self.reserve(256)
+
+    def usual(self, slots: Index) -> tuple[F64, F64]:
+        """Mean and scale of x: (roles, channels), shrunk towards the peers."""
+        share, correction = _shares(self._panes[slots])
+        mean = self._mean[slots] * correction
+        variance = self._square[slots] * correction - mean * mean
+        kept = 1.0 - share
+        variance = np.where(variance > 0.0, kept * variance, 0.0)
+        mean = kept * mean + share * self._peer_mean[slots]
+        return mean, np.sqrt(variance + share * self._peer_variance[slots] + NOISE)
+
+    def learn(self, slots: Index, x: F64, mean: F64, scale: F64) -> None:
+        """Move the levels towards these logs, at most by `CLIP` scales each."""
+        x = np.minimum(x, mean + CLIP * scale)
+        for sums, one in ((self._mean, x), (self._square, x * x)):
+            sums[slots] = ALPHA * one + (1.0 - ALPHA) * sums[slots]
+        self._panes[slots] += 1
+
+    def own(self, slots: Index) -> tuple[F64, F64, F64]:
+        """Mean and variance as learned here, and the panes they weigh as much as."""
+        panes = self._panes[slots]
+        correction = _shares(panes)[1]
+        mean = self._mean[slots] * correction
+        return mean, np.maximum(0.0, self._square[slots] * correction - mean * mean), _weight(panes)
+
+    def lean(self, slot: int, peers: Level) -> None:
+        """From now on this is what is usual for the role's peers."""
+        self._peer_mean[slot], self._peer_variance[slot] = peers.mean, peers.variance
+
+    def clear(self, slot: int) -> None:
+        """Nothing is known of whoever has this slot."""
+        for one in (self.maxima, self._mean, self._square, self._panes):
+            one[slot] = 0
+
+    def state(self, slot: int) -> Moments:
+        """What one role has learned, as a `RoleDetector` would tell it."""
+        seen = np.flatnonzero(self._square[slot])
+        return (
+            int(self._panes[slot]), seen.tolist(), self._mean[slot, seen].tolist(), self._square[slot, seen].tolist(),
+        )  # fmt: skip
+
+    def load(self, slot: int, state: Moments) -> None:
+        """Take up a `state()`."""
+        self.reserve(slot + 1)
+        self._panes[slot], channels, means, squares = state
+        self._mean[slot, channels], self._square[slot, channels] = means, squares
+
+    def reserve(self, slots: int) -> None:
+        """Make room for so many."""
+        more = slots - len(self._panes)
+        if more > 0:
+            more = max(more, len(self._panes))
+            self._panes = np.append(self._panes, np.zeros(more, np.int64))
+            empty = np.zeros((more, WIDTH))
+            self.maxima = np.concatenate([self.maxima, empty])
+            self._mean, self._square = np.concatenate([self._mean, empty]), np.concatenate([self._square, empty])
+            self._peer_mean = np.concatenate([self._peer_mean, empty])
+            self._peer_variance = np.concatenate([self._peer_variance, empty])
+
+
+def _weight(panes: np.ndarray[tuple[int], np.dtype[np.int64]]) -> F64:
+    """By the same arithmetic as one detector's: numpy's power differs from Python's in the last bit."""
+    distinct, of = np.unique(panes, return_inverse=True)
+    table = np.array([(1.0 - (1.0 - ALPHA) ** n) / ALPHA for n in distinct.tolist()])
+    weight: F64 = table[of]
+    return weight
+
+
+def _shares(panes: np.ndarray[tuple[int], np.dtype[np.int64]]) -> tuple[F64, F64]:
+    """How much the peers weigh, and by what to multiply the sums so far: columns."""
+    weight = _weight(panes)
+    share = PRIOR / (PRIOR + weight)
+    with np.errstate(divide="ignore"):
+        correction = np.where(weight > 0.0, 1.0 / (ALPHA * weight), 0.0)
+    return share[:, None], correction[:, None]

@@ -1,0 +1,136 @@
+"""The roles a model knows, and how they lie in a checkpoint: in pieces, of which each holds what changed. Pure.
+
+Each piece also holds one `ROUND`th of all roles, by fingerprint. So whatever a role was last written as lies in one of
+the last `ROUND` pieces, older ones are dropped, and no checkpoint ever writes all roles at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import msgspec
+
+from detector.core.window import longest_episode
+from detector.model.codec import seal, unseal, unusable
+from detector.model.detector import Moments
+
+ROUND = 64
+NEVER = -(1 << 62)
+MAGIC, VERSION = b"BWro", 1
+
+
+class Identity(NamedTuple):
+    """Who a role is: its key, its peer group, its kind."""
+
+    key: str
+    group: str
+    kind: str
+
+
+@dataclass(slots=True)
+class Role:
+    """One role: its past, its day, and its latest episode (epoch seconds).
+
+    score: the largest of the day. news: new, rare and foreign keys of the day.
+    """
+
+    who: Identity
+    slot: int
+    first: int
+    last: int = NEVER
+    opened: int = NEVER
+    above: int = NEVER
+    score: float = 0.0
+    alerted: bool = False
+    news: list[int] = field(default_factory=lambda: [0, 0, 0])
+
+    def over(self, until: int, cooldown: int) -> bool:
+        """Whether its latest episode cannot hold a crossing that comes before this second."""
+        if self.above == NEVER:
+            return False
+        return until - self.above > cooldown or until > self.opened + longest_episode(cooldown)
+
+
+class Row(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
+    """A role as it lies in a piece. since: pane its sums count from; prefixes: how many it touched."""
+
+    print: int
+    who: tuple[str, str, str]
+    slot: int
+    first: int
+    last: int
+    opened: int
+    above: int
+    score: float
+    alerted: bool
+    maxima: list[float]
+    news: list[int]
+    since: int
+    prefixes: int
+    moments: Moments
+
+
+class Piece(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
+    """Roles as they were, and the fingerprints of those that were forgotten."""
+
+    rows: list[Row]
+    gone: list[int]
+
+
+_ENCODE = msgspec.msgpack.Encoder().encode
+_DECODE = msgspec.msgpack.Decoder(Piece).decode
+
+
+class Pieces:
+    """The pieces that a checkpoint holds. `name` heads their names."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.changed: set[int] = set()
+        self.gone: set[int] = set()
+        self._first = self._next = 0
+
+    def changes(self, roles: Mapping[int, Role], pack: Callable[[int, Role], Row]) -> dict[str, bytes | None]:
+        """The piece that came and the one that went, if any role changed since the last call."""
+        if not self.changed and not self.gone:
+            return {}
+        turn = self._next % ROUND
+        wanted = sorted(self.changed | {one for one in roles if one % ROUND == turn})
+        piece = Piece([pack(one, roles[one]) for one in wanted if one in roles], sorted(self.gone))
+        out: dict[str, bytes | None] = {}
+        while self._next - self._first >= ROUND:
+            out[self._part(self._first)] = None
+            self._first += 1
+        out[self._part(self._next)] = seal(MAGIC, VERSION, _ENCODE(piece))
+        self._next += 1
+        self.changed, self.gone = set(), set()
+        return out
+
+    def names(self) -> set[str]:
+        """Names of what the checkpoint has of it."""
+        return {self._part(number) for number in range(self._first, self._next)}
+
+    def restore(self, parts: Mapping[str, bytes]) -> Iterator[Row]:
+        """The roles as they were last written."""
+        numbers = sorted(int(name.rpartition("/")[2]) for name in parts if name.startswith(f"{self.name}/"))
+        self._first, self._next = (numbers[0], numbers[-1] + 1) if numbers else (0, 0)
+        found: dict[int, Row] = {}
+        for number in numbers:
+            piece = decoded(parts[self._part(number)])
+            found |= {row.print: row for row in piece.rows}
+            for one in piece.gone:
+                found.pop(one, None)
+        yield from found.values()
+
+    def _part(self, number: int) -> str:
+        return f"{self.name}/{number}"
+
+
+def decoded(part: bytes) -> Piece:
+    """What a piece holds; `StateError` when it is damaged."""
+    try:
+        return _DECODE(unseal(MAGIC, VERSION, part))
+    except msgspec.MsgspecError as error:
+        raise unusable(str(error)) from error

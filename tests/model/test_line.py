@@ -1,0 +1,61 @@
+"""Laws of `Line`: the alert line that asks for a budget and gets about that."""
+
+import numpy as np
+import pytest
+
+from detector.model.calibration import DAYS, Line
+
+
+def fed(share, *days, principals=1000):
+    line = Line(share)
+    for number, scores in enumerate(days):
+        line.add(number, principals, 0, list(scores))
+    return line
+
+
+def scores(seed, days, heavy=1.0, principals=1000):
+    draw = np.random.default_rng(seed)
+    return [np.maximum(0, draw.exponential(heavy, principals) - heavy) for _ in range(days)]
+
+
+@pytest.mark.parametrize("asked", [1, 3, 10])
+@pytest.mark.parametrize("heavy", [0.6, 1.0, 2.0])
+def test_what_is_asked_for_is_about_what_comes(asked, heavy):
+    """Alerts a day per 1,000 principals over 200 fresh days, whatever the scores' scale: within a factor of three."""
+    line = fed(asked / 1000, *scores(1, 14, heavy))
+    realised = np.mean([(day >= line.level).sum() for day in scores(2, 200, heavy)])
+    assert asked / 3 <= realised <= asked * 3
+
+
+def test_thefts_do_not_move_the_line():
+    """Four alerts a day among 1,000 principals, where one was asked for, raise it by less than a decade's worth."""
+    quiet = scores(3, 14)
+    line = Line(0.001)
+    for number, day in enumerate(quiet):
+        line.add(number, 1000, 4, list(day[day < line.level]))
+    assert line.level - fed(0.001, *quiet).level < 1.0
+
+
+def test_a_smaller_budget_is_a_higher_line():
+    """Asking for less never gives more."""
+    levels = [fed(asked / 1000, *scores(4, 7)).level for asked in (10, 3, 1, 0.3)]
+    assert levels == sorted(levels)
+
+
+def test_it_forgets_after_28_days_and_comes_back_from_its_state():
+    """The trailing weeks count; a restored line is the same to the last bit."""
+    line = fed(0.001, *scores(5, 60))
+    assert line.principal_days == DAYS * 1000
+    again = Line(0.001)
+    again.load(line.state())
+    assert (again.level, again.state()) == (line.level, line.state())
+
+
+def test_a_day_that_was_a_theft_can_be_taken_out():
+    """What a person marked as true says nothing about what is usual."""
+    days = scores(6, 3, principals=50)
+    thief = 40.0
+    line = fed(0.001, *(np.append(day, thief) for day in days), principals=51)
+    for number in range(3):
+        line.drop(number, thief)
+    assert line.level == fed(0.001, *days, principals=51).level
