@@ -20,7 +20,7 @@ from typing import NamedTuple, TypeVar
 import msgspec
 import numpy as np
 
-from detector.core.access import I64, U64, Index
+from detector.core.access import I64, U64, Index, text_hashes
 from detector.core.finding import LIST_LIMIT
 from detector.core.part import Spilling
 from detector.core.principal import fingerprint
@@ -100,7 +100,7 @@ class Baseline:
     """What is usual for every role, and how rare this pane is.
 
     Args:
-        name: heads the names of its checkpoint parts.
+        name: of its checkpoint parts, after their heads.
         share: principals a day that may be alerted on without a theft.
         cooldown: seconds; crossings at most this far apart are one episode of their role and one alert.
         learn_role_days: principal-days to see before anything can page.
@@ -120,11 +120,11 @@ class Baseline:
     ) -> None:
         self.name, self.cooldown, self.learn_role_days, self.threshold = name, cooldown, learn_role_days, threshold
         self.novelty = Novelty(name, memory)
-        self.history = History(f"{name}-history")
+        self.history = History(f"model-history/{name}")
         self.pools = Pools()
         self.calibration = Line(share)
         self.roles: dict[int, Role] = {}
-        self.pieces = Pieces(f"{name}-roles")
+        self.pieces = Pieces(f"model-roles/{name}")
         self.levels = Levels()
         self._slots = 0
         self._day = NEVER
@@ -150,7 +150,7 @@ class Baseline:
 
     def names(self) -> set[str]:
         """Names of its parts in the checkpoint."""
-        own = {self.name, f"{self.name}-pools"}
+        own = {f"model/{self.name}", f"model-pools/{self.name}"}
         return own.union(self.pieces.names(), self.novelty.names(), self.history.rows.names())
 
     def changes(self) -> dict[str, bytes | None]:
@@ -162,21 +162,21 @@ class Baseline:
         role, sub, counter = np.nonzero(cells)
         sparse = [column.tolist() for column in (role, sub, counter, cells[role, sub, counter])]
         common = _Common(self._slots, self._day, self._now, at, slots.tolist(), sparse)
-        parts[self.name] = seal(MAGIC, VERSION, msgspec.msgpack.encode(common))
+        parts[f"model/{self.name}"] = seal(MAGIC, VERSION, msgspec.msgpack.encode(common))
         if self._turned:
             midnight = _Midnight(WIDTH, *self.pools.state(), self.calibration.state())
-            parts[f"{self.name}-pools"] = seal(MAGIC, VERSION, msgspec.msgpack.encode(midnight))
+            parts[f"model-pools/{self.name}"] = seal(MAGIC, VERSION, msgspec.msgpack.encode(midnight))
         self._changed = self._turned = False
         return parts
 
     def restore(self, parts: Mapping[str, bytes]) -> None:
         """Go on where a checkpoint stopped. `StateError`, and nothing of use, when a part is damaged."""
-        if self.name not in parts:
+        if f"model/{self.name}" not in parts:
             return
-        common = _opened(parts[self.name], _Common)
+        common = _opened(parts[f"model/{self.name}"], _Common)
         self._slots, self._day, self._now = common.slots, common.day, common.now
-        if f"{self.name}-pools" in parts:
-            midnight = _opened(parts[f"{self.name}-pools"], _Midnight)
+        if f"model-pools/{self.name}" in parts:
+            midnight = _opened(parts[f"model-pools/{self.name}"], _Midnight)
             if midnight.width != WIDTH:
                 raise unusable(f"expected {WIDTH} channels, got {midnight.width}")
             self.pools.load(midnight.tails, midnight.levels, midnight.novelty)
@@ -262,6 +262,23 @@ class Baseline:
         self.pieces.changed.update(prints.tolist())
         self._changed = True
         return found
+
+    def mark(
+        self, role: int, day: int, score: float, *, benign: bool, prefixes: Sequence[str], nets: Sequence[str]
+    ) -> str:
+        """Take up what a person says of a finding of a role: what it does anyway, or a theft. What came of it.
+
+        prefixes, nets: where its objects lay (`bucket/prefix`) and where it came from.
+        """
+        self._changed = self._turned = True
+        if not benign:
+            self.calibration.drop(day, score)
+            return "its day says nothing of what is usual"
+        self.novelty.accept(role, text_hashes(prefixes), text_hashes(nets))
+        self.calibration.count(day, score)
+        return (
+            f"{len(prefixes)} places and {len(nets)} networks are known now; the alert line counts it as a false alert"
+        )
 
     def glance(self, first: int, rows: Rows, prints: U64, who: Mapping[int, Identity]) -> list[Judgement]:
         """Judge the open panes from `first` on by what is there so far of these roles; learn nothing."""

@@ -56,6 +56,12 @@ class Line:
                 scores.remove(score)
                 self.level = self._solve()
 
+    def count(self, day: int, score: float) -> None:
+        """This alert was none: its score is of those that are usual."""
+        principals, alerts, scores = self._days.get(day, (0, 0, []))
+        self._days[day] = principals, max(0, alerts - 1), sorted([*scores, score], reverse=True)
+        self.level = self._solve()
+
     @property
     def principal_days(self) -> int:
         """Principal-days it was solved from."""

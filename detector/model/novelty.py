@@ -102,7 +102,7 @@ class KeyMemory:
 
     def __init__(self, name: str, room: int) -> None:
         self.name, self.room = name, room
-        self.exact = Facts(f"{name}-keys")
+        self.exact = Facts(f"model-keys/{name}")
         self._counts = np.zeros(256, np.int64)
         self._blooms: dict[int, list[Bloom]] = {}
         self._changed: set[tuple[int, int]] = set()
@@ -182,14 +182,16 @@ class KeyMemory:
         for slot, layer in sorted(self._changed):
             layers = self._blooms.get(slot, [])
             packed = msgspec.msgpack.encode(layers[layer].snapshot()) if layer < len(layers) else None
-            out[f"{self.name}-bloom/{slot}/{layer}"] = packed
+            out[f"model-bloom/{self.name}/{slot}/{layer}"] = packed
         self._changed.clear()
         return out
 
     def names(self) -> set[str]:
         """Names of its parts in the checkpoint."""
         layers = {
-            f"{self.name}-bloom/{slot}/{layer}" for slot, held in self._blooms.items() for layer in range(len(held))
+            f"model-bloom/{self.name}/{slot}/{layer}"
+            for slot, held in self._blooms.items()
+            for layer in range(len(held))
         }
         return self.exact.runs.names() | layers
 
@@ -199,7 +201,7 @@ class KeyMemory:
         self._count(self.exact.all()[1].astype(np.intp))
         found: dict[int, dict[int, Bloom]] = {}
         for name, part in parts.items():
-            if name.startswith(f"{self.name}-bloom/"):
+            if name.startswith(f"model-bloom/{self.name}/"):
                 slot, layer = map(int, name.split("/")[-2:])
                 found.setdefault(slot, {})[layer] = Bloom.restore(msgspec.msgpack.decode(part))
         for slot, layers in found.items():
@@ -212,13 +214,13 @@ class KeyMemory:
 
 
 class Novelty:
-    """What the roles of a rule have read, from where, and where to. `name` heads the names of its checkpoint parts."""
+    """What the roles of a rule have read, from where, and where to. `name`: of its checkpoint parts."""
 
     def __init__(self, name: str, room: int) -> None:
         self.keys = KeyMemory(name, room)
-        self.first = Facts(f"{name}-first")
-        self.readers = Facts(f"{name}-readers", most=True)
-        self.today = Segments(f"{name}-today", _sorted)
+        self.first = Facts(f"model-first/{name}")
+        self.readers = Facts(f"model-readers/{name}", most=True)
+        self.today = Segments(f"model-today/{name}", _sorted)
         self._prefixes = np.zeros(256, np.int64)
 
     def count(self, rows: Rows, who: Who, start: int) -> Counted:
@@ -275,6 +277,12 @@ class Novelty:
         self._reserve(int(slots.max(initial=0)))
         self._prefixes += np.bincount(slots, minlength=len(self._prefixes))
         self.today.append(day, (np.sort(learnt.today),))
+
+    def accept(self, role: int, prefixes: U64, nets: U64) -> None:
+        """A person said that these places and networks are a role's business: they are no news to it."""
+        for salt, keys in ((_PREFIX, prefixes), (_NET, nets)):
+            self.first.put(mix(salt, np.full(len(keys), role, np.uint64), keys), np.zeros(len(keys), np.int64))
+        self.readers.put(mix(_ALL_NET, nets), np.ones(len(nets), np.int64))
 
     def midnight(self, day: int) -> None:
         """A day is over: what its roles touched is known to the whole organisation."""

@@ -16,18 +16,19 @@ import numpy as np
 
 from detector.core.access import I64, U64, Mask
 from detector.core.episode import Tracked
-from detector.core.finding import LIST_LIMIT, Finding
+from detector.core.finding import LIST_LIMIT, Finding, finding_id, group_key
 from detector.core.part import Spilling
 from detector.core.people import People
 from detector.core.principal import Principal
 from detector.core.rule import BaselineRule
 from detector.core.times import duration, iso
+from detector.core.verdict import Verdict
 from detector.core.view import BatchView, GroupKey
 from detector.core.watch import EpisodeWatch
 from detector.core.watermark import FOREVER
 from detector.core.window import episodes, longest_episode
 from detector.model.baseline import Baseline
-from detector.model.channels import HOUR, PANE
+from detector.model.channels import DAY, HOUR, PANE
 from detector.model.feed import Feed
 from detector.model.judgement import Judgement
 
@@ -42,7 +43,7 @@ class BaselineWatch(EpisodeWatch[BaselineRule]):
         del gather
         self.once = once
         self._feed = Feed(rule.id, rule.peers, people.slack)
-        self.model = Baseline(f"model/{rule.id}", **_settings(rule))
+        self.model = Baseline(rule.id, **_settings(rule))
         super().__init__(rule, people, [self._feed, self.model])
         self._sealed = 0
         self._panes: dict[int, dict[int, Judgement]] = {}
@@ -99,6 +100,26 @@ class BaselineWatch(EpisodeWatch[BaselineRule]):
             self.ledger.forget_before(oldest)
             self._panes = {role: panes for role, panes in self._panes.items() if role in self.ledger.groups}
             self.changed = True
+
+    def mark(self, verdict: Verdict) -> str:
+        """Take up what a person says of one of its findings; what came of it."""
+        role = next((role for role, panes in self._panes.items() if self._is(role, panes, verdict)), None)
+        if role is None:
+            return "nothing: the finding is forgotten"
+        self.changed = True
+        return self.model.mark(
+            role, verdict.opened_at // DAY, verdict.peak_value, benign=verdict.verdict == "benign",
+            prefixes=verdict.prefixes, nets=verdict.networks,
+        )  # fmt: skip
+
+    def _is(self, role: int, panes: Mapping[int, Judgement], verdict: Verdict) -> bool:
+        tracked = self.ledger.groups.get(role, ())
+        return bool(panes) and any(
+            verdict.alert_id in t.alert_ids or self._id(role, t) == verdict.finding_id for t in tracked
+        )
+
+    def _id(self, role: int, tracked: Tracked) -> str:
+        return finding_id(self.rule.id, group_key(self.key(role)), tracked.episode.opened_at)
 
     def learnt(self) -> int:
         """Principal-days the model has seen whole; below `learn_role_days` it finds nothing."""
