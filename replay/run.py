@@ -151,8 +151,9 @@ def _run(paths: Sequence[str], rules: Sequence[Rule], options: Options, scratch:
 def _learnt(engine: Engine, rules: Sequence[Rule], scratch: Scratch) -> Learnt:
     """What baselines know when all has been read."""
     until = engine.books.last_event_time or 0
-    names = engine.learners(until)
+    engine.learners(until)
     scratch.save(engine.changes())
+    names = engine.learners(until)  # now that they are written
     parts = scratch.parts(name for of_rule in names.values() for name in of_rule)
     return Learnt({rule.id: rule.digest() for rule in rules if rule.id in names}, until, parts)
 
