@@ -77,12 +77,30 @@ def schema() -> None:
 
 
 @app.command("list")
-def list_(path: OptionalRulesPath = None) -> None:
-    """List rules: id, severity, kind, what fires them."""
+def list_(
+    path: OptionalRulesPath = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List rules: id, severity, kind, stage, what fires them."""
+    import json
+
     from detector.rules import load_rules, shipped
 
-    for rule in load_rules(path or shipped()):
-        typer.echo(f"{rule.id:32} {rule.severity:8} {rule.kind:10} {rule.stage:7} {rule.summary}")
+    heads = ("id", "severity", "kind", "stage", "summary")
+    rows = [[getattr(rule, head) for head in heads] for rule in load_rules(path or shipped())]
+    if as_json:
+        typer.echo(json.dumps([dict(zip(heads, row, strict=True)) for row in rows], indent=1))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    grid = Table(box=None, pad_edge=False)
+    for head in heads:
+        grid.add_column(head, overflow="fold", no_wrap=head != "summary")
+    for row in rows:
+        grid.add_row(*row)
+    Console(markup=False, highlight=False).print(grid)
 
 
 @app.command("test")
