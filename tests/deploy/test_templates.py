@@ -381,6 +381,16 @@ def test_the_responders_process_reads_orders_and_logs_and_writes_answers():
     assert mine["Responders"]["Resource"] == {"Ref": "ResponderRoleArns"}
 
 
+def test_the_daemon_reads_what_people_say_and_cannot_write_it():
+    """Verdicts and the registry of decoys: whoever plants decoys has rights of his own."""
+    [told] = [s for s in granted("DetectorRole") if s["Sid"] == "Told"]
+    assert several(told["Action"]) == ["s3:GetObject"]
+    below = {one["Fn::Sub"].rpartition("}")[2] for one in told["Resource"]}
+    assert below == {"/verdicts/*", "/decoys/*"}
+    written = [s["Resource"] for s in granted("DetectorRole") if "s3:PutObject" in several(s["Action"])]
+    assert not any(name in str(written) for name in ("verdicts", "decoys"))
+
+
 def test_daemon_and_responder_write_cases_each_below_its_own_name():
     """As `detector.response.register` names the writers; in the journal's bucket, where nothing can be taken back."""
     mine = {s["Sid"]: s["Resource"]["Fn::Sub"] for s in granted("DetectorRole") if s["Sid"] in ("Cases", "OwnCases")}
