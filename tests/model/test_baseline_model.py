@@ -1,0 +1,125 @@
+"""Laws of the whole model: what does not change a score, and how far a patient thief can move one."""
+
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from detector.core.access import text_hash
+from detector.core.people import People
+from detector.core.principals import Principals
+from detector.core.rule import BaselineRule
+from detector.core.view import BatchView
+from detector.errors import StateError
+from detector.model.channels import DAY, HOUR
+from detector.model.watch import BaselineWatch
+from tests.streams import Event, batch, principal
+
+T0 = 20_575 * DAY
+RULE = {"id": "b", "title": "t", "severity": "high", "kind": "baseline", "where": {"operation": "read"}}
+
+
+def watch(**more):
+    return BaselineWatch(BaselineRule.model_validate(RULE | {"learn_role_days": 2} | more), People(), once=True)
+
+
+def event(second, role, key, address="11.0.0.1"):
+    return Event(T0 + second, role, key, id=f"{second}/{role}/{key}", address=address)
+
+
+def role_batch(events):
+    """Each `who` is a role of its own, of a group of its own letter."""
+    made = batch(events)
+    people = [
+        principal(p.session_name)._replace(
+            role=f"AROA{p.session_name}", role_shown=f"arn:aws:iam::1:role/{p.session_name}"
+        )
+        for p in made.principals
+    ]
+    prints = np.array([text_hash(f"p{p.session_name}") for p in people], np.uint64)
+    return replace(made, principals=Principals(people), prints=prints)
+
+
+def feed(to, events, step=0):
+    """All events; with a step, sealed as they come, so many seconds at a time."""
+    events = sorted(events)
+    if not step:
+        random.Random(7).shuffle(events)
+        to.absorb(BatchView(role_batch(events)), np.zeros(len(events), np.bool_))
+    for first in range(0, 40 * DAY, step) if step else ():
+        some = [one for one in events if first <= one.time - T0 < first + step]
+        if some:
+            random.Random(first).shuffle(some)
+            to.absorb(BatchView(role_batch(some)), np.zeros(len(some), np.bool_))
+            to.advance(T0 + first + step)
+    return to
+
+
+def habit(role, days, per_day, seed):
+    draw = random.Random(seed)
+    return [
+        event(day * DAY + 9 * HOUR + draw.randrange(8 * HOUR), role, f"{role}/{day}/{draw.randrange(400)}")
+        for day in range(days)
+        for _ in range(per_day)
+    ]
+
+
+def organisation(days, roles="abcd"):
+    return [one for number, role in enumerate(roles) for one in habit(f"{role}-{number}", days, 60, number)]
+
+
+def sealed(to, end):
+    to.advance(T0 + end)
+    return {
+        role.who.key: (to.model.levels.state(role.slot), role.score, to.model.levels.maxima[role.slot].tolist())
+        for role in to.model.roles.values()
+    }
+
+
+def test_order_and_cuts_change_no_score():
+    """Shuffled at once, or sealed an hour at a time: the same levels, maxima, scores and line to the last bit."""
+    events = organisation(5)
+    once, hourly = feed(watch(), events), feed(watch(), events, HOUR)
+    assert sealed(once, 5 * DAY) == sealed(hourly, 5 * DAY)
+    assert once.model.line == hourly.model.line
+    assert once.model.pools.state() == hourly.model.pools.state()
+
+
+def test_a_restart_changes_no_score():
+    """Parts of a checkpoint, laid over one another, are all there is; damage is told."""
+    events = organisation(5)
+    straight, parts = feed(watch(), events, HOUR), {}
+    first = feed(watch(), [one for one in events if one.time < T0 + 3 * DAY], 6 * HOUR)
+    parts = {name: part for name, part in first.changes().items() if part is not None}
+    again = watch()
+    again.restore(parts)
+    feed(again, [one for one in events if one.time >= T0 + 3 * DAY], HOUR)
+    assert sealed(again, 5 * DAY) == sealed(straight, 5 * DAY)
+    assert again.model.line == straight.model.line
+    for name in [name for name in parts if name.startswith(("model/", "model-roles/", "model-pools/"))]:
+        with pytest.raises(StateError):
+            watch().restore(parts | {name: parts[name][:-1] + b"?"})
+
+
+def test_other_groups_change_no_score_within_a_day():
+    """What another peer group does in a day is unknown to a role until midnight: groups can be held apart."""
+    events = organisation(4)
+    storm = [event(4 * DAY + second, "z-9", f"s/{second}", "19.0.0.9") for second in range(3000)]
+    today = [one for one in organisation(5) if one.time >= T0 + 4 * DAY]
+    alone, beside = feed(watch(), events + today, HOUR), feed(watch(), events + today + storm, HOUR)
+    mine, theirs = sealed(alone, 5 * DAY), sealed(beside, 5 * DAY)
+    assert {key: theirs[key] for key in mine} == mine
+
+
+def test_a_slow_ramp_moves_the_line_by_a_bound():
+    """One patient role among many, a tenth more every day for three weeks, lifts the line by under one decade."""
+    quiet = organisation(24, "abcdefgh")
+    draw = random.Random(99)
+    ramp = [
+        event(day * DAY + 9 * HOUR + draw.randrange(8 * HOUR), "p-9", f"p/{day}/{n}")
+        for day in range(24)
+        for n in range(int(60 * 1.1**day))
+    ]
+    calm, poisoned = feed(watch(), quiet, 12 * HOUR), feed(watch(), quiet + ramp, 12 * HOUR)
+    assert poisoned.model.line - calm.model.line < 1.0
