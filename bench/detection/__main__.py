@@ -15,7 +15,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from bench.detection.figures import by_kind, lost, realised, share, summary, table
-from bench.detection.peers import alerts, peers, threshold
+from bench.detection.peers import alerts, threshold
 from bench.detection.trials import KINDS_NOW, Result, Trial, run
 from bench.measure import ROOT
 from replay.drill.organisation import Shape
@@ -25,6 +25,8 @@ from replay.drill.thefts import KINDS as THEFTS
 DEVELOPMENT = (1, 2, 3, 4)
 FRESH = tuple(range(101, 109))
 BUDGETS = (1.0, 3.0, 10.0)
+ROLES = 150
+"""Of most organisations; each has one theft of every kind."""
 BEGIN, END = "<!-- figures -->", "<!-- /figures -->"
 
 
@@ -39,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     text = report(results) + f"\n\nMeasured in {(time.monotonic() - began) / 60:.0f} minutes.\n"
     print(text)
     chosen.cache.mkdir(parents=True, exist_ok=True)
-    kept = [asdict(replace(result, features=None)) for result in results]
+    kept = [asdict(replace(result, scored={})) for result in results]
     (chosen.cache / "detection.json").write_text(json.dumps(kept, default=str))
     (chosen.cache / "detection.md").write_text(text)
     if not chosen.quick and not chosen.only:
@@ -86,19 +88,25 @@ def quick(chosen: argparse.Namespace) -> list[Trial]:
 def full() -> list[Trial]:
     """Everything that is reported."""
     named: Sequence[Names] = ("named", "random")
-    thieves = [Trial(names, seed, Shape(names=names), KINDS_NOW * 2, BUDGETS, peers=names == "named")
-               for seed in FRESH for names in named]  # fmt: skip
+    thieves = [
+        Trial(names, seed, Shape(ROLES, names=names), KINDS_NOW, BUDGETS, peers=names == "named")
+        for seed in FRESH
+        for names in named
+    ]
+    large = [Trial("375 roles", FRESH[0] + 50, Shape(375, names=names), KINDS_NOW * 2) for names in named]
     small = [
         Trial(f"{roles} roles", seed, Shape(roles, names="random"), _some(seed, 4))
         for seed in FRESH
         for roles in (40, 12)
     ]
-    calm = [Trial("development", seed, Shape(), (), BUDGETS, peers=True) for seed in DEVELOPMENT[:2]]
-    calm += [Trial("no theft", seed + 100, Shape(names="random"), (), BUDGETS) for seed in FRESH[:4]]
-    rare = [Trial("one a month", seed + 200, Shape(60, 28, "random"), _some(seed, 1)) for seed in FRESH]
-    teams = [Trial("an account a team", seed + 300, Shape(120, 14, "random", "team"), KINDS_NOW) for seed in FRESH[:4]]
-    trials = [*thieves, *calm, *teams, *rare, *small]
-    return sorted(trials, key=lambda trial: -trial.shape.roles)
+    calm = [Trial("development", seed, Shape(ROLES), (), BUDGETS[:1], peers=True) for seed in DEVELOPMENT[:2]]
+    calm += [Trial("no theft", seed + 100, Shape(ROLES, names="random"), (), BUDGETS) for seed in FRESH[:3]]
+    rare = [Trial("one a month", seed + 200, Shape(60, 28, "random"), _some(seed, 1)) for seed in FRESH[:4]]
+    teams = [
+        Trial("an account a team", seed + 300, Shape(ROLES, 14, "random", "team"), KINDS_NOW) for seed in FRESH[:2]
+    ]
+    trials = [*thieves, *large, *calm, *teams, *rare, *small]
+    return sorted(trials, key=lambda trial: -trial.shape.roles * trial.shape.days)
 
 
 def _some(seed: int, count: int) -> tuple[str, ...]:
@@ -183,23 +191,19 @@ def _size(results: Sequence[Result]) -> str:
 
 def peer_table(results: Sequence[Result]) -> str:
     """The peers, their thresholds set on development organisations without a theft, judged on the fresh ones."""
-    development = [r.features for r in results if r.trial.section == "development" and r.features is not None]
-    fresh = [r for r in results if r.trial.section == "named" and r.features is not None]
+    development = [result.scored for result in results if result.trial.section == "development" and result.scored]
+    fresh = [result for result in results if result.trial.section == "named" and result.scored]
     if not development or not fresh:
         return ""
     days = sum(result.principal_days for result in fresh)
     rows = []
-    for name, score in peers().items():
-        learnt = [(one, score(one)) for one in development]
-        scored = [(result.features, score(result.features)) for result in fresh]
+    for name in fresh[0].scored:
+        scored = [result.scored[name] for result in fresh]
         for budget in BUDGETS:
-            at = threshold(learnt, budget)
-            found = [alerts(one, scores, at) for one, scores in scored]
-            total = sum(len(one.thefts) for one, _ in scored)
-            false = sum(count for _, count in found)
-            rows.append(
-                [name, f"{budget:g}", share(sum(len(one) for one, _ in found), total), f"{1000 * false / days:.2f}"]
-            )
+            at = threshold([one[name] for one in development], budget)
+            found = [alerts(panes, scores, at) for panes, scores in scored]
+            hit = share(sum(len(one) for one, _ in found), sum(len(panes.thefts) for panes, _ in scored))
+            rows.append([name, f"{budget:g}", hit, f"{1000 * sum(count for _, count in found) / days:.2f}"])
     return table(["detector", "asked", "thefts caught", "realised false a day per 1,000"], rows)
 
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bench.detection.peers import Features
+from bench.detection.peers import Features, peers
 from detector.core.projection import columns
 from detector.core.rule import Rule
 from detector.rules import load_rules, shipped
@@ -58,7 +58,10 @@ class Of:
 
 @dataclass
 class Result:
-    """What came of a trial, by detector. false, before: pages no theft explains, after and in the first week."""
+    """What came of a trial, by detector. false, before: pages no theft explains, after and in the first week.
+
+    scored: peer → its table of panes, and the score of each.
+    """
 
     trial: Trial
     events: int = 0
@@ -69,7 +72,7 @@ class Result:
     false: dict[str, int] = field(default_factory=dict)
     before: dict[str, int] = field(default_factory=dict)
     false_by_rule: dict[str, int] = field(default_factory=dict)
-    features: Any = None
+    scored: dict[str, Any] = field(default_factory=dict)
 
 
 def run(trial: Trial) -> Result:
@@ -94,7 +97,8 @@ def run(trial: Trial) -> Result:
         if page.theft is None and page.sent_at >= judged_from:
             result.false_by_rule[page.finding.rule_id] = result.false_by_rule.get(page.finding.rule_id, 0) + 1
     if features is not None:
-        result.features = features.table(thefts)
+        table = features.table(thefts)
+        result.scored = {name: (replace(table, figures=None), score(table)) for name, score in peers().items()}
     result.cpu = time.process_time() - began
     return result
 

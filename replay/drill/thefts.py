@@ -301,7 +301,7 @@ def fan_out(scene: Scene, at: int) -> Iterator[Asked]:
 def copy_out(scene: Scene, at: int) -> Iterator[Asked]:
     victim = scene.victim("scientist", "analyst", "contractor", "ci")
     times = _evenly(scene, at, _between(scene, 3_000, 8_000), scene.rng.uniform(8, 20))
-    away = f"tmp-share-{_between(scene, 10_000, 99_999)}"
+    away = f"{('nimbus', 'atlas', 'orbit', 'delta')[_between(scene, 0, 3)]}-assets-{_between(scene, 10_000, 99_999)}"
     yield from _take(
         scene, _stolen(scene, victim), scene.others(victim, 6), times, _hourly(times), "CopyObject", destination=away
     )

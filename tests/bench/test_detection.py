@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from bench.detection.__main__ import hard_cases, headline, peer_table
 from bench.detection.figures import share, wilson
-from bench.detection.peers import DAY, Table, alerts, threshold, z_score
-from bench.detection.trials import Trial, run
+from bench.detection.peers import DAY, Table, alerts, peers, threshold, z_score
+from bench.detection.trials import Of, Result, Trial, run
 from replay.drill.organisation import Shape
 
 
@@ -69,3 +72,35 @@ def test_a_trial_counts_every_page_and_every_theft():
     assert result.pages["fixed"] >= 1
     assert {"fixed", "rules", "model 1", "all 1"} <= set(result.thefts)
     assert result.principal_days > 2 * 12
+
+
+def test_peers_are_judged_on_fresh_organisations_by_thresholds_of_development_ones():
+    """Every peer, end to end, on a role that suddenly reads a hundred times as much."""
+    rng = np.random.default_rng(2)
+    calm, _ = table(20, np.zeros(40))
+    calm.figures[:] = rng.poisson(20, calm.figures.shape)
+    robbed = replace(calm, figures=calm.figures.copy(), steals=calm.steals.copy(), thefts=["smash"])
+    robbed.figures[-1] *= 1000
+    robbed.steals[-1] = 0
+    results = []
+    for section, one in (("development", calm), ("named", robbed)):
+        result = Result(Trial(section, 1, Shape(), ()), principal_days=360)
+        result.scored = {name: (one, score(one)) for name, score in peers().items()}
+        results.append(result)
+    rows = [line.split(" | ") for line in peer_table(results).splitlines()[2:]]
+    assert {row[0].removeprefix("| ") for row in rows} == set(peers())
+    assert len(rows) == 3 * len(peers())
+    caught = {row[0].removeprefix("| ") for row in rows if row[2].startswith("1 of 1")}
+    assert {"z-score of objects", "z-score of new objects"} <= caught
+
+
+def test_the_headline_leads_with_the_worse_case():
+    results = []
+    for names, by in (("named", "a-rule"), ("random", None)):
+        result = Result(Trial(names, 1, Shape(names=names), ("drip",)), principal_days=1000)
+        result.thefts = {"all 1": [Of("drip", 100, by, 60 if by else None, {"S3 files": 100})]}
+        results.append(result)
+    text = headline(results)
+    assert text.index("random role names: 0 of 1") < text.index("named role names: 1 of 1")
+    assert "drip round the clock" not in hard_cases(results)  # one of two
+    assert "drip round the clock" in hard_cases(results[1:])
