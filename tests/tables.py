@@ -17,9 +17,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from detector.core.example import Example, Expected
+from detector.core.example import Event, Example, Expected
 from detector.core.kinds.sequence import Step
-from detector.core.rule import KINDS, Exemption, RuleBase
+from detector.core.rule import KINDS, Exemption, RuleBase, Where
 from detector.core.suppression import Suppression
 from detector.core.times import duration
 
@@ -28,10 +28,12 @@ TABLE = re.compile(r"(<!-- table ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 MODELS: dict[str, type[BaseModel]] = {
     "rule": RuleBase,
     **{kind: model for kind, model in KINDS.items() if kind != "match"},  # which has nothing of its own
+    "where": Where,
     "step": Step,
     "exception": Exemption,
     "suppression": Suppression,
     "test": Example,
+    "event": Event,
     "finding": Expected,
 }
 """Name of a table → the model whose fields it has; of a kind its own, and of `threshold` what windows have, too."""

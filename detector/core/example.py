@@ -69,42 +69,82 @@ class Event(Model):
     """Records in short form: one, or `count` of them at each moment from `at` on, `every` so often, `for` so long."""
 
     by: Text = "app/worker"
+    """who: `role/session` (the role may have a path), `user/name`, `root`, `anonymous`, `service:name`, `app:name`
+    (whom the application's log names); a name without a slash is a session of the role `app`"""
     at: When = Field("0s", validate_default=True)
+    """when"""
     count: Annotated[int, Field(ge=1, le=MOST)] = 1
+    """so many records at once"""
     every: Span | None = None
+    """again and again, so often; with `for`"""
     lasting: Annotated[Span | None, Field(alias="for")] = None
+    """so long: `every: 1s, for: 25s` is 25 times"""
     log: Literal["cloudtrail", "server_access", "access_audit"] = "cloudtrail"
+    """`cloudtrail`, `server_access` or `access_audit`; what a log never tells cannot be said of its records"""
     operation: Text = "GetObject"
+    """a class, an API name, or an access log's name"""
     outcome: Literal["success", "denied", "error"] = "success"
+    """`success`, `denied`, `error`"""
     bucket: Text | None = "ml-voice"
+    """of what; `null` for none. Calls that name no key or bucket (`list`, `assume`, settings of a bucket, trails)
+    have none"""
     bucket_account: Text | None = ACCOUNT
+    """the account that owns the bucket"""
     key: Text | None = "raw/{n}.wav"
+    """of what; `null` for none. Calls that name no key or bucket (`list`, `assume`, settings of a bucket, trails)
+    have none"""
     bytes: Annotated[int, Field(ge=0, le=MAX_BYTES)] = 4096
+    """bytes sent, a record"""
     destination: Text | None = None
+    """the bucket a copy goes to"""
     destination_account: Text | None = None
+    """the account that owns the bucket a copy goes to"""
     change: Text | None = None
+    """as in `where`"""
     error_code: Text | None = None
+    """as in `where`"""
     source_ip: Text | None = "198.51.100.7"
+    """as in `where`"""
     user_agent: Text | None = "aws-cli/2.15"
+    """as in `where`"""
     auth: Text | None = "header"
+    """as in `where`"""
     region: Text | None = "us-east-1"
+    """as in `where`"""
     access_point: Text | None = None
+    """as in a record"""
     vpc_endpoint: Text | None = None
+    """as in a record"""
     tls: Text | None = "TLSv1.3"
+    """as in `where`"""
     sse: Text | None = None
+    """as in a record"""
     kms_key: Text | None = None
+    """as in a record"""
     version_id: Text | None = None
+    """as in a record"""
     purpose: Text | None = None
+    """as in a record"""
     sample_id: Text | None = None
+    """as in a record"""
     status: Annotated[int, Field(ge=100, le=599)] | None = None
+    """as in a record"""
     signed_for: Span | None = None
+    """of a pre-signed URL: for how long it was signed"""
     signed_before: Span | None = None
+    """of a pre-signed URL: how long before the read it was signed"""
     account: Text = ACCOUNT
+    """the account of who asks"""
     access_key: Text | None = None
+    """more about who asks"""
     source_identity: Text | None = None
+    """more about who asks"""
     mfa: bool | None = None
+    """more about who asks"""
     session_age: Span | None = None
+    """how long ago its credentials were issued"""
     issued_to: Text | None = None
+    """more about who asks"""
 
     @field_validator("operation")
     @classmethod

@@ -99,42 +99,83 @@ class Conditions(Model):
     """
 
     operation: Texts | None = None
+    """classes or API names, see below"""
     outcome: Annotated[tuple[Literal["success", "denied", "error", "any"], ...], BeforeValidator(texts)] | None = None
+    """`success` (2xx, or no error code; the default), `denied` (401, 403, AccessDenied, Unauthorized), `error` (all
+    else, 304 and 404 among it), `any`"""
     error_code: Texts | None = None
+    """the error code, as the log has it"""
     change: Annotated[tuple[Change, ...], BeforeValidator(texts), Field(min_length=1)] | None = None
+    """what a call that changes settings does, see below (CloudTrail only)"""
     bucket: Texts | None = None
+    """the bucket's name; of a copy, the source's"""
     bucket_account: Texts | None = None
+    """the account that owns the bucket (CloudTrail only)"""
     key: Texts | None = None
+    """the object's key"""
     version_id: Texts | None = None
+    """the version that was asked for: `"*"` stands for any that was named"""
     retention: Retention | None = None
+    """objects that are read after their time, see below"""
     session: Texts | None = None
+    """the session's ARN, or its principal id (`AROA…:name`)"""
     role: Texts | None = None
+    """the role's ARN, or its id; for users the user's ARN"""
     account: Texts | None = None
+    """the account id of who asked"""
     account_is: Literal["own", "foreign"] | None = None
+    """`own` or `foreign`: whether who asked is of the account that owns the bucket; anonymous requests and AWS
+    services are neither (CloudTrail only)"""
     session_name: Texts | None = None
+    """what follows the role in a session's ARN"""
     principal_type: Texts | None = None
+    """`AssumedRole`, `IAMUser`, `Root`, `FederatedUser`, `AWSAccount`, `AWSService`, `anonymous`, `Application`, …"""
     issued_to: Texts | None = None
+    """what AWS made the credentials for: `ec2`, `web identity`, `AWS::Lambda::Function`, …; `nobody` where it does
+    not say (CloudTrail only)"""
     access_key: Texts | None = None
+    """the access key's id: `AKIA*` is a long-lived one (CloudTrail only)"""
     source_identity: Texts | None = None
+    """the source identity of a session (CloudTrail only)"""
     mfa: bool | None = None
+    """`true` or `false`: whether the session was begun with a second factor, where the log says (CloudTrail only)"""
     invoked_by: Texts | None = None
+    """the AWS service that made the call, such as `athena.amazonaws.com`"""
     session_age_over: Duration | None = None
+    """a duration: the session's credentials were issued longer ago (CloudTrail only)"""
     source_ip: Texts | None = None
+    """the address, as text or glob, or a network such as `203.0.113.0/24`"""
     source_ip_in: Lists | None = None
+    """files with addresses, see below"""
     user_agent: Texts | None = None
+    """the user agent"""
     region: Texts | None = None
+    """the region"""
     vpc_endpoint: Texts | None = None
+    """the VPC endpoint's id (CloudTrail only)"""
     access_point: Texts | None = None
+    """the access point's ARN"""
     destination: Texts | None = None
+    """the bucket a copy went to, or that a replication is to go to (CloudTrail only)"""
     destination_account: Texts | None = None
+    """the account that owns that bucket (CloudTrail only)"""
     destination_is: Literal["own", "foreign"] | None = None
+    """`own` or `foreign`: whether who asked is of that account (CloudTrail only)"""
     auth: Texts | None = None
+    """`header`, `query` (pre-signed URLs) or `none`"""
     signed_for_over: Duration | None = None
+    """a duration: a pre-signed URL was to hold for longer"""
     signed_age_over: Duration | None = None
+    """a duration: a pre-signed URL was signed longer ago"""
     tls: Texts | None = None
+    """the TLS version"""
     sse: Texts | None = None
+    """how the object is encrypted: `SSE_S3`, `SSE_KMS`, `SSE_C`, `Default_SSE_S3`, `Default_SSE_KMS` (CloudTrail
+    only)"""
     kms_key: Texts | None = None
+    """the KMS key's ARN that S3 used, or that was asked for (CloudTrail only)"""
     purpose: Texts | None = None
+    """why, as the application's audit log says; only with `log: access_audit`"""
 
     @field_validator("operation")
     @classmethod
@@ -169,10 +210,15 @@ class Where(Conditions):
     """
 
     outcome: Annotated[tuple[Literal["success", "denied", "error", "any"], ...], BeforeValidator(texts)] = ("success",)
+    """`success` (2xx, or no error code; the default), `denied` (401, 403, AccessDenied, Unauthorized), `error` (all
+    else, 304 and 404 among it), `any`"""
     log: (
         Annotated[tuple[Literal["cloudtrail", "server_access", "access_audit"], ...], BeforeValidator(texts)] | None
     ) = None
+    """`cloudtrail`, `server_access` or `access_audit` (the application's own log,
+    [docs/audit-log.md](../docs/audit-log.md)); without it the first two"""
     unless: Conditions | None = None
+    """fields as in this table, all but `log` and `unless`: records for which all of them hold do not count"""
 
     @model_validator(mode="after")
     def _purposes_are_read(self) -> Where:
