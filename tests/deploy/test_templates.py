@@ -234,8 +234,8 @@ OF_CALLS = {
 }
 """Calls of boto3 → the actions they need."""
 
-OF_OTHERS = {"list_object_versions"}
-"""Calls that the task never makes: `journal verify` does, with the auditor's rights."""
+OF_OTHERS = {"list_object_versions", "send_message"}
+"""Calls that the task never makes: `journal verify` does, and `drill --live`, with the rights of whoever runs them."""
 
 UNSEEN = {"kms:Decrypt", "kms:GenerateDataKey"}
 """What S3 and SNS ask for on the caller's behalf: no call of ours."""
