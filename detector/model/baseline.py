@@ -48,6 +48,8 @@ _WINDOW = {window: at for at, window in enumerate(WINDOWS)}
 _CHANNEL_SLID = np.array([_SLID.get(c.counter, 0) if c.window == PANE else -1 for c in CHANNELS])
 _CHANNEL_WINDOW = np.array([_WINDOW.get(c.window, 0) for c in CHANNELS])
 _CHANNEL_COUNTER = np.array([int(c.counter) for c in CHANNELS])
+_STRANGE = [at for at, c in enumerate(CHANNELS) if c.counter is Counter.strange]
+_NEW = [CHANNELS.index(CHANNELS[at]._replace(counter=Counter.new, family="amount")) for at in _STRANGE]
 _IS_SLID = np.array([c.window == PANE for c in CHANNELS])
 
 
@@ -255,6 +257,7 @@ class Baseline:
         values = _values(_peaks(counted.cells, before)[:, -1], held)
         settled = np.array([role.first // DAY < pane // DAY for role in roles], np.bool_)
         mean, scale = usual
+        values = _beyond(values, mean, scale)
         self.levels.learn(counted.slots[settled], values[settled], mean[settled], scale[settled])
         for role in roles:
             role.last = pane
@@ -342,6 +345,7 @@ class Baseline:
         """Judge a pane's roles. today: note the day's largest z and score."""
         totals = pane.cells.sum(axis=1)
         x = _fresh(_values(_peaks(pane.cells, before)[:, -1], sums + totals[:, None, :]), totals)
+        x = _beyond(x, *usual)
         z = _scales(x, *usual)
         if today:
             self.levels.maxima[pane.slots] = np.maximum(self.levels.maxima[pane.slots], z)
@@ -373,6 +377,7 @@ class Baseline:
         """The first and the last second of the pane at which the score is at or above the line."""
         totals = np.cumsum(cells, axis=0)
         x = _fresh(_values(_peaks(cells[None], before[None])[0], sums + totals[:, None, :]), totals)
+        x = _beyond(x, *usual)
         z, mean = _scales(x, *usual), usual[0].tolist()
         scored: list[tuple[int, float]] = []
         for sub in np.flatnonzero(cells.any(axis=1)).tolist():
@@ -494,6 +499,14 @@ def _values(peaks: I64, held: I64) -> F64:
 def _fresh(values: F64, totals: I64) -> F64:
     """A pane that adds nothing to a window says nothing of it. totals: (n, counters) of the pane so far."""
     return np.where(totals[:, _CHANNEL_COUNTER] > 0, values, 0.0)
+
+
+def _beyond(x: F64, mean: F64, scale: F64) -> F64:
+    """From a strange network only what is more than the role's usual new keys says anything: else it just moved."""
+    x = x.copy()
+    usual = np.expm1(mean[..., _NEW] + scale[..., _NEW])
+    x[:, _STRANGE] = np.log1p(np.maximum(0.0, np.expm1(x[:, _STRANGE]) - usual))
+    return x
 
 
 def _scales(x: F64, mean: F64, scale: F64) -> F64:
