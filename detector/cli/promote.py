@@ -31,6 +31,7 @@ def promote(
 
     from detector.cli.planned import journal_lines
     from detector.errors import InputError
+    from detector.rules import rule_files
     from detector.settings import read_settings
 
     settings = read_settings(config, os.environ)
@@ -38,29 +39,29 @@ def promote(
         raise InputError(
             "the shipped rules are no files of yours", where=str(config), remedy="copy them into a folder: `rules: …`"
         )
-    staged = _staged(settings.rules, rule)
-    _show(rule, _alerts(journal_lines(settings, None), rule))
+    files = rule_files(settings.rules)
+    staged = _staged(settings.rules, files, rule)
+    path = settings.journal.path
+    begun = path is None or Path(path).exists()  # before its first start a daemon has none
+    _show(rule, _alerts(journal_lines(settings, None) if begun else (), rule))
     if not yes and not typer.confirm(f"From now on {rule} pages ({staged.rule.severity}). Set it live?"):
         raise typer.Exit(1)
-    path = Path(staged.file)
-    _write(path, live(path.read_text("utf-8"), staged))
+    _write(Path(staged.file), live(files, staged))
     typer.echo(f"{staged.file}:{staged.line('stage')}: {rule} is live; a running daemon takes it up by itself")
 
 
-def _staged(path: Path, rule: str) -> Located:
+def _staged(path: Path, files: Mapping[str, str], rule: str) -> Located:
     """Where a staged rule is written. Raises InputError."""
     import difflib
 
     from detector.core.rulefile import read_written
     from detector.errors import InputError
-    from detector.rules import rule_files
 
-    rules = {located.rule.id: located for located in read_written(rule_files(path)).rules}
+    rules = {located.rule.id: located for located in read_written(files).rules}
     if rule not in rules:
         close = difflib.get_close_matches(rule, rules, 1)
-        raise InputError(
-            f"no rule has the id {rule}", where=str(path), remedy=f"did you mean {close[0]}?" * bool(close)
-        )
+        remedy = f"did you mean {close[0]}?" if close else f"`bucketwatch rules list {path}` says which there are"
+        raise InputError(f"no rule has the id {rule}", where=str(path), remedy=remedy)
     if rules[rule].rule.stage != "staged":
         raise InputError("it is live already", where=f"{rules[rule].file}: {rule}")
     return rules[rule]
@@ -100,18 +101,19 @@ def _group(alert: Mapping[str, Any]) -> str:
     return ", ".join(map(str, (alert.get("group") or {}).values()))
 
 
-def live(text: str, staged: Located) -> str:
-    """The file with the one word changed. Raises InputError if the word is not where it should be."""
+def live(files: Mapping[str, str], staged: Located) -> str:
+    """The rule's file with the one word changed. Raises InputError if this would change anything else, or nothing."""
     from detector.core.document import locate
     from detector.core.rulefile import read_rules
     from detector.errors import InputError
 
     line, column = locate(staged.node, ["stage"])
-    lines = text.splitlines(keepends=True)
+    lines = files[staged.file].splitlines(keepends=True)
     before, after = lines[line - 1][: column - 1], lines[line - 1][column - 1 :]
     lines[line - 1] = before + after.replace("staged", "live", 1)
     changed = "".join(lines)
-    if not any(one.id == staged.rule.id and one.stage == "live" for one in read_rules({staged.file: changed})):
+    stages = {one.id: one.stage for one in read_rules(files)}
+    if {one.id: one.stage for one in read_rules({**files, staged.file: changed})} != stages | {staged.rule.id: "live"}:
         raise InputError(
             "the word could not be changed", where=f"{staged.file}:{line}:{column}", remedy="write `stage: live` there"
         )
@@ -124,7 +126,7 @@ def _write(path: Path, text: str) -> None:
 
     new = path.with_name(f".{path.name}.tmp")
     try:
-        new.write_text(text, "utf-8")
+        new.write_bytes(text.encode("utf-8"))
         new.chmod(path.stat().st_mode & 0o7777)
         new.replace(path)
     except OSError as error:

@@ -119,6 +119,7 @@ def run_tests(
     import json
 
     from detector.core.rulefile import read_written
+    from detector.errors import UnreadablePathError
     from detector.rules import rule_files, shipped
     from detector.trial import junit_of, trial
 
@@ -131,7 +132,12 @@ def run_tests(
             if not as_json and not results[-1][1].passed:
                 _tell(*results[-1])
     if junit is not None:
-        junit.write_text(junit_of(results), "utf-8")
+        try:
+            junit.write_text(junit_of(results), "utf-8")
+        except OSError as error:
+            raise UnreadablePathError(
+                f"cannot be written: {error.strerror}", where=str(junit), remedy="name another file with --junit"
+            ) from error
     if as_json:
         typer.echo(json.dumps([{"where": place} | verdict.to_json() for place, verdict in results], indent=1))
     else:

@@ -17,7 +17,7 @@ from detector.core.fields import DISTINCT_MEASURES
 from detector.core.operation import API_NAMES, CLASS
 from detector.core.rule import DISTINCT_CAP, OPERATIONS, Exemption, Rule, Threshold, Where
 from detector.core.rule import Sequence as RuleSequence
-from detector.core.select import ABSENT, PRINCIPAL_FIELDS, glob, logs_of
+from detector.core.select import ABSENT, PRINCIPAL_FIELDS, columns_of, glob, logs_of
 from detector.core.suppression import Suppression
 from detector.core.times import duration, iso
 
@@ -36,6 +36,9 @@ ONE_EACH = {
     "bucket": {"buckets"},
 }
 """Level → measures of which one group has only one."""
+
+NO_OTHER = frozenset({"vpc_endpoint", "destination", "region"})
+"""Levels at which a record without a value belongs to no group."""
 
 NO_KEY = frozenset({"list", "assume"})
 NO_BYTES = frozenset({"write", "delete", "head", "control", "assume", "decrypt", "restore", "copy"})
@@ -143,25 +146,35 @@ def _uncountable(rule: Rule) -> Iterator[Remark]:
 
 def _unlogged(rule: Rule) -> Iterator[Remark]:
     """What no log that the rule reads tells."""
+    logs = {log for _, where in _wheres(rule) for log in logs_of(where)}
+    for level in NO_OTHER.intersection(rule.levels):
+        if all(level in ABSENT[log] for log in logs):
+            field = "what" if level == getattr(rule, "what", None) else "group_by"
+            told = " and ".join(sorted(log.name for log in logs))
+            yield Remark((field,), f"can never fire: {told} never tell{'s' * (len(logs) == 1)} {level}")
     for path, where in _wheres(rule):
         yield from _unlogged_in(path, where, getattr(rule, "window", None))
 
 
 def _unlogged_in(path: Path, where: Where, window: int | None) -> Iterator[Remark]:
     logs = logs_of(where)
-    asked = [name for name in type(where).model_fields if getattr(where, name) is not None]
-    for name in asked:
-        if all(name in ABSENT[log] for log in logs):
-            told = " and ".join(log.name for log in logs)
+    told = " and ".join(log.name for log in logs)
+    given = {name: columns_of(name) for name in type(where).model_fields if getattr(where, name) is not None}
+    for name, columns in given.items():
+        if all(columns & ABSENT[log] for log in logs):
             yield Remark((*path, name), f"can never match: {told} never tell{'s' * (len(logs) == 1)} it")
+    of_unless = set[str]().union(*map(columns_of, where.unless.given() if where.unless else ()))
+    if all(of_unless & ABSENT[log] for log in logs):
+        never = ", ".join(sorted(of_unless & ABSENT[logs[0]]))
+        yield Remark((*path, "unless"), f"counts no record: {told} never tell{'s' * (len(logs) == 1)} {never}")
+    asked = set[str]().union(of_unless, *given.values())
     served = [log for log in logs if not ABSENT[log].intersection(asked)]
     quickest = min((DELIVERY[log] for log in served), default=0)
     if window is not None and window < quickest:
-        told = ", ".join(log.name for log in served)
         yield Remark(
             ("window",),
-            f"records of {told} come {duration(quickest)} late or later: what happens within {duration(window)} is "
-            "found, but long after it ended",
+            f"records of {', '.join(log.name for log in served)} come {duration(quickest)} late or later: "
+            f"what happens within {duration(window)} is found, but long after it ended",
             error=False,
         )
 

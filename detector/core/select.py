@@ -66,10 +66,24 @@ def glob(patterns: Iterable[str], *, path: bool = False) -> re.Pattern[str]:
 
 
 def expression(pattern: str, *, path: bool) -> str:
-    """A glob as an expression. `path`: `*` stays within a `/` segment."""
+    """A glob as an expression. `path`: `*` stays within a `/` segment.
+
+    Texts are hostile. Of what follows a wildcard only the first place is tried, since a later one leaves no more to
+    the rest; the last wildcard alone goes back, to reach the end. So the time is in proportion to the text, with `*`
+    after `**` at most to its square, whatever the pattern.
+    """
+    *inner, last = pattern.split("**") if path else [pattern]
+    before = [_chunk(text, path=path, ends=False) for text in inner]
+    after = ".*" if inner else ""
+    return "".join([*before[:1], *(f"(?>.*?{one})" for one in before[1:]), after, _chunk(last, path=path, ends=True)])
+
+
+def _chunk(pattern: str, *, path: bool, ends: bool) -> str:
+    """A glob without `**`. ends: the text has to end with it; else as soon as it can."""
     star, one = ("[^/]*", "[^/]") if path else (".*", ".")
-    pieces = re.split(r"(\*\*|\*|\?)", pattern)
-    return "".join({"**": ".*", "*": star, "?": one}.get(piece, re.escape(piece)) for piece in pieces)
+    first, *others = ["".join(one if c == "?" else re.escape(c) for c in text) for text in re.split(r"\*+", pattern)]
+    last = [star + others.pop()] if ends and others else []
+    return "".join([first, *(f"(?>{star}?{text})" for text in others), *last])
 
 
 def logs_of(where: Where) -> tuple[Log, ...]:
@@ -475,8 +489,13 @@ MADE_OF: dict[str, frozenset[str]] = {
 """Level, measure or field that is no column itself → the columns it is made of."""
 
 
+def columns_of(name: str) -> frozenset[str]:
+    """The columns that a level, measure or field looks at."""
+    return MADE_OF.get(name, frozenset({name}))
+
+
 def _columns_of(conditions: Conditions) -> set[str]:
-    return {column for name in conditions.given() for column in MADE_OF.get(name, {name})}
+    return set[str]().union(*map(columns_of, conditions.given()))
 
 
 def asked(rule: Rule) -> set[str]:

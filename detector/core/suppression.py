@@ -34,6 +34,8 @@ Until = Annotated[Any, BeforeValidator(ends_at), WithJsonSchema({"type": "string
 
 
 NAMES = ("rule", "group", "alert", "bucket", "prefix")
+CHOSEN = frozenset({"user_agent", "prefix"})
+"""What a group may be told by that its user writes as he likes: it names nobody, and may look like any name."""
 
 
 class Suppression(Model):
@@ -42,7 +44,7 @@ class Suppression(Model):
     rule: Texts | None = None
     """ids of rules"""
     group: Texts | None = None
-    """names in the finding's group"""
+    """names in the finding's group; not its user agent or prefix, which may say anything"""
     alert: Texts | None = None
     """ids of alerts or findings"""
     bucket: Texts | None = None
@@ -67,7 +69,8 @@ class Suppression(Model):
         from detector.core.select import glob
 
         ids = (finding.finding_id, *finding.alert_ids)
-        named = ((self.rule, (finding.rule_id,)), (self.group, finding.group.values()), (self.alert, ids))
+        group = [name for level, name in finding.group.items() if level not in CHOSEN]
+        named = ((self.rule, (finding.rule_id,)), (self.group, group), (self.alert, ids))
         within = ((self.bucket, "buckets"), (self.prefix, "prefixes"))
         if now >= self.until or (finding.kind == "decoy" and self.rule is None):
             return False

@@ -46,6 +46,14 @@ def test_of_a_good_rule_there_is_nothing_to_say():
         ({"where": {"operation": "ListObjects", "key": "a"}, "measure": "requests"}, "where.key", "can never match"),
         ({"group_by": "source_ip", "measure": "source_ips"}, "threshold", "one source_ip has only one of source_ips"),
         ({"where": {"log": "server_access", "destination": "x"}}, "where.destination", "server_access never tells it"),
+        ({"where": {"log": "server_access", "session_age_over": "1h"}}, "where.session_age_over", "never tells it"),
+        ({"where": {"log": "server_access", "account_is": "own"}}, "where.account_is", "server_access never tells it"),
+        ({"where": {"log": "server_access", "unless": {"kms_key": "k"}}}, "where.unless", "counts no record"),
+        (
+            {"where": {"log": "server_access"}, "group_by": ("role", "vpc_endpoint")},
+            "group_by",
+            "never tells vpc_endpoint",
+        ),
     ],
 )
 def test_what_can_never_fire_is_an_error(changes, path, message):
@@ -65,6 +73,8 @@ def test_what_can_never_fire_is_an_error(changes, path, message):
         {"group_by": "role", "measure": "sessions"},
         {"group_by": "source_ip", "measure": "source_ips", "threshold": 1},
         {"where": {"access_point": "*"}, "window": "2h"},
+        {"where": {"session_age_over": "1h", "unless": {"kms_key": "k"}}, "group_by": "vpc_endpoint"},
+        {"where": {"log": "server_access", "unless": {"role": "*"}}, "group_by": "access_key", "window": "2h"},
     ],
 )
 def test_what_may_well_fire_is_left_alone(changes):

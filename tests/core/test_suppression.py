@@ -1,5 +1,7 @@
 """Announced jobs: what was announced is quiet while it lasts, and nothing else is."""
 
+from dataclasses import replace
+
 import pytest
 
 from detector.core.finding import Finding
@@ -45,6 +47,13 @@ def job(**changes):
 def test_a_job_is_quiet_only_while_all_that_is_shown_lies_where_it_was_announced(finding, quiet):
     """One folder outside, another bucket, another role, nothing shown, or more than can be shown: it pages."""
     assert job(group=("*:role/Trainer",), bucket=("ml-voice",), prefix=("raw/*",)).holds(finding, NOW) is quiet
+
+
+def test_what_a_thief_may_write_as_he_likes_is_no_name_of_his():
+    """A finding about a user agent or a folder new to a role names that text too, and it may look like any role."""
+    thief = replace(found(), group={"role": "arn:aws:iam::1:role/Thief", "user_agent": "x:role/Trainer"})
+    assert not job(group=("*:role/Trainer",), bucket=None, prefix=None).holds(thief, NOW)
+    assert job(group=("*:role/Thief",), bucket=None, prefix=None).holds(thief, NOW)
 
 
 def test_a_job_ends():

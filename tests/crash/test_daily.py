@@ -149,7 +149,11 @@ def test_a_rule_is_promoted_by_one_word_and_its_past_is_shown(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "rule", "told"),
-    [(STAGED, "blk", "no rule has the id blk"), (RULE, "bulk", "it is live already")],
+    [
+        (STAGED, "blk", "no rule has the id blk"),
+        (STAGED, "nothing-like-it", "no rule has the id nothing-like-it"),
+        (RULE, "bulk", "it is live already"),
+    ],
 )
 def test_what_cannot_be_promoted_is_said(tmp_path, text, rule, told):
     story(World(tmp_path), text)
@@ -162,3 +166,24 @@ def test_without_a_yes_nothing_changes(tmp_path):
     story(World(tmp_path), STAGED)
     assert promote(tmp_path, "bulk").exit_code == 1
     assert (tmp_path / "rules.yaml").read_text() == STAGED
+
+
+def test_a_rule_beside_a_list_of_addresses_is_promoted_before_the_daemon_ever_ran(tmp_path):
+    """Lines end as they did, and no other rule changes, not even one that says its stage by the same anchor."""
+    listed = STAGED.replace("where: {", "where: {source_ip_in: bad.txt, ")
+    assert listed != STAGED
+    (tmp_path / "bad.txt").write_text("192.0.2.0/24\n")
+    (tmp_path / "rules.yaml").write_bytes(listed.replace("\n", "\r\n").encode())
+    done = promote(tmp_path, "bulk", "--yes")
+    assert done.exit_code == 0, done.output
+    told = listed.replace("stage: staged", "stage: live").replace("\n", "\r\n").encode()
+    assert (tmp_path / "rules.yaml").read_bytes() == told
+
+
+def test_a_word_that_is_another_rules_too_is_not_changed(tmp_path):
+    text = STAGED.replace("stage: staged", "stage: &s staged")
+    other = text.split("rules:\n", 1)[1].replace("id: bulk", "id: other").replace("&s staged", "*s")
+    (tmp_path / "rules.yaml").write_text(text + other)
+    done = promote(tmp_path, "bulk", "--yes")
+    assert "the word could not be changed" in str(done.exception)
+    assert (tmp_path / "rules.yaml").read_text() == text + other
