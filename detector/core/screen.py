@@ -4,6 +4,10 @@ Time is cut into buckets of one window. A value at a second of a bucket is at mo
 the one before. What was counted is kept by places, of which each (group, bucket) has one by its hash: two pairs in one
 place only raise the bound. Places grow in number with the pairs. Doubled, each half starts from the whole's total, so
 the bound still holds; where memory is short they are folded, and what lay in two places is bound by the larger total.
+
+A distinct measure is bound by its rows, one a member and second. Where a group has few members, seen over and over
+(networks, buckets, roles), that is no bound to speak of: then a member counts once a bucket, for as long as it is
+remembered. A member that was forgotten counts again, which only raises the bound.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ import numpy as np
 
 from detector.core.access import I64, U64, Index
 from detector.core.part import Run, Shelf
-from detector.core.table import SPREAD
+from detector.core.table import SPREAD, Table
 from detector.core.window import by_value, starts_of_runs
 
 HOUR = 3600
@@ -21,18 +25,22 @@ SMALLEST, LARGEST = 1 << 7, 1 << 18
 RECENT = 8
 """Stretches that are never folded: where records keep coming, a loose bound makes work of every group."""
 GROWTH = 4
+REMEMBERED = 1 << 16
+"""Members of groups and buckets that are remembered, where members are few."""
+ROOM = 8
+"""Places a pair, where members are few: one pair more in a place would be as good as another member."""
 
 
 class _Places:
-    """Totals of one stretch of time. `pairs`: put in so far."""
+    """Totals of one stretch of time. `pairs`: put in so far, `room`: places there should be for each."""
 
-    def __init__(self) -> None:
+    def __init__(self, room: int) -> None:
         self.totals = np.zeros(SMALLEST, np.int64)
-        self.pairs = 0
+        self.pairs, self.room = 0, room
 
     def add(self, mixed: U64, amounts: I64) -> None:
         self.pairs += len(mixed)
-        while self.pairs > len(self.totals) < LARGEST:
+        while self.pairs * self.room > len(self.totals) < LARGEST:
             self.totals = np.repeat(self.totals, GROWTH)
         np.add.at(self.totals, self._place(mixed), amounts)
 
@@ -49,10 +57,15 @@ class _Places:
 
 
 class Screen:
-    """Bounds of one rule. `width`: seconds of a bucket, the rule's window. `distinct`: an item counts as one."""
+    """Bounds of one rule.
 
-    def __init__(self, width: int, *, distinct: bool) -> None:
-        self._width, self._distinct = width, distinct
+    width: seconds of a bucket, the rule's window. distinct: an item counts as one, every second, or with `few` once a
+    bucket; item 0 is no member then.
+    """
+
+    def __init__(self, width: int, *, distinct: bool, few: bool = False) -> None:
+        self._width, self._distinct, self._few = width, distinct, few
+        self._members = Table()
         self._buckets = max(1, HOUR // width)
         self._stretches: dict[int, _Places] = {}
 
@@ -63,7 +76,9 @@ class Screen:
         """
         group, bucket = run[0], run[1] // self._width
         starts = starts_of_runs(group, bucket)
-        if self._distinct:
+        if self._few:
+            amounts = self._new_members(run, bucket, starts)
+        elif self._distinct:
             amounts = np.diff(np.append(starts, len(bucket)))
         else:
             amounts = np.add.reduceat(run[3].astype(np.int64), starts)
@@ -71,7 +86,7 @@ class Screen:
         mixed = _mixed(group, bucket)
         for stretch, rows in by_value(bucket // self._buckets):
             places = self._stretches[stretch] = (
-                self._stretches.pop(stretch) if stretch in self._stretches else _Places()
+                self._stretches.pop(stretch) if stretch in self._stretches else _Places(ROOM if self._few else 1)
             )
             places.add(mixed[rows], amounts[rows])
         around = np.maximum(self._totals(group, bucket - 1), self._totals(group, bucket + 1))
@@ -103,7 +118,7 @@ class Screen:
 
     def held(self) -> int:
         """Bytes in memory."""
-        return sum(places.totals.nbytes for places in self._stretches.values())
+        return self._few * self._members.nbytes + sum(places.totals.nbytes for places in self._stretches.values())
 
     def let_go(self, most: int) -> None:
         """Hold no more than so many bytes, if folding what was not touched for longest is enough."""
@@ -114,6 +129,18 @@ class Screen:
             held -= places.totals.nbytes
             places.fold()
             held += places.totals.nbytes
+
+    def _new_members(self, run: Run, bucket: I64, starts: Index) -> I64:
+        """Members that are not remembered of each stretch of a run that begins at `starts`."""
+        group, _, _, item = run
+        at = starts_of_runs(group, bucket, item)
+        at = at[item[at] != 0]
+        pair = _mixed(group[at], bucket[at])
+        member, first = np.unique(_mixed(pair, item[at].view(np.int64)) | np.uint64(1), return_index=True)
+        if len(self._members) + len(member) > REMEMBERED:
+            self._members = Table()
+        _, new = self._members.enter(member)
+        return np.bincount(np.searchsorted(starts, at[first[new]], "right") - 1, minlength=len(starts))
 
     def _totals(self, group: U64, bucket: I64) -> I64:
         totals, mixed = np.zeros(len(group), np.int64), _mixed(group, bucket)

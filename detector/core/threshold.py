@@ -38,7 +38,8 @@ class CountingWatch(CrossingWatch[W]):
     ) -> None:
         self._distinct = rule.distinct
         self._tallies = Tallies(f"tally/{rule.id}", distinct=self._distinct)
-        self._bounds = Screen(rule.window, distinct=self._distinct)
+        few = self._distinct and rule.measure != "objects"
+        self._bounds = Screen(rule.window, distinct=self._distinct, few=few)
         cap = DISTINCT_CAP if self._distinct else math.inf
         super().__init__(rule, people, [self._tallies, *stored], gather=gather, once=once, cap=cap)
 

@@ -217,3 +217,34 @@ def test_a_bound_is_never_below_a_value(cuts, width, distinct, room, few_places)
         for t in (second, second + width - 1):
             inside = [value for row, value in weight.items() if row[0] == group and t - width < row[1] <= t]
             assert bounds.bound(group, t // width) >= sum(inside)
+
+
+def test_where_members_are_few_a_member_counts_once_a_bucket():
+    """However often it is seen, in whatever batch; what is no member (0) counts not at all.
+
+    bucket         0        1
+    members    7 7 7     7 8 0
+    """
+    members, first = Screen(300, distinct=True, few=True), T0 // 300
+    for _ in range(2):
+        rows = [(ONE, T0, 5, 7), (ONE, T0 + 1, 5, 7), (ONE, T0 + 2, 6, 7)]
+        rows += [(ONE, T0 + 300, 5, 7), (ONE, T0 + 301, 5, 8), (ONE, T0 + 302, 5, 0)]
+        _, _, bound = members.add(merge_members([columns(rows)]))
+    assert bound.tolist() == [3, 3]
+    assert [members.bound(ONE, first + at) for at in range(3)] == [1, 3, 2]
+
+
+@given(st.lists(st.lists(st.tuples(st.sampled_from([ONE, OTHER]), st.integers(0, 900), st.integers(0, 9)), min_size=1)))
+def test_where_members_are_few_no_bound_is_below_the_distinct_members(batches):
+    """Also when members are forgotten in between."""
+    bounds, seen = Screen(300, distinct=True, few=True), set()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(screen, "REMEMBERED", 5)
+        for rows in batches:
+            full = [(group, T0 + second, 1, item) for group, second, item in rows]
+            bounds.add(merge_members([columns(full)]))
+            seen.update((group, second // 300, item) for group, second, item in rows if item)
+    for group in (ONE, OTHER):
+        for bucket in range(5):
+            counted = {item for one, at, item in seen if one == group and at in (bucket - 1, bucket)}
+            assert bounds.bound(group, T0 // 300 + bucket) >= len(counted)
