@@ -57,6 +57,9 @@ def replay(
     decoys: Annotated[
         str, typer.Option(help="The registry of decoys: a folder or s3://bucket/prefix.", show_default="none")
     ] = "",
+    engine: Annotated[
+        str, typer.Option(help="local, or spark: on Apache Spark, which needs pip install 'bucketwatch[spark]'.")
+    ] = "local",
     *,
     model: Annotated[bool, typer.Option("--model/--no-model", help="Judge baseline rules (the online model).")] = True,
     report: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html.")] = True,
@@ -72,8 +75,9 @@ def replay(
     from detector.errors import InputError
     from detector.rules import load_rules, shipped
     from replay import output
-    from replay.run import Options, run
+    from replay.run import Options
 
+    run = _engine(engine)
     if redact_keys not in ("none", "prefix", "hash"):
         raise InputError(f"--redact-keys: expected none, prefix or hash, got '{redact_keys}'")
     chosen = load_rules(rules or shipped(), place(decoys) if decoys else None)
@@ -101,6 +105,21 @@ def replay(
     if not quiet:
         _say(result, out)
     _leave(result, fail_on_finding=fail_on_finding)
+
+
+def _engine(name: str) -> Callable[..., Result]:
+    """What runs a replay. Raises InputError."""
+    from detector.errors import InputError
+
+    if name == "local":
+        from replay.run import run
+
+        return run
+    if name == "spark":
+        from replay.spark import run as on_spark
+
+        return on_spark
+    raise InputError(f"--engine: expected local or spark, got '{name}'")
 
 
 def admission(since: str, until: str, prefer: list[str]) -> Admission:

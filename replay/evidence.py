@@ -26,7 +26,7 @@ from detector.core.table import SPREAD
 from detector.core.view import BatchView
 from detector.logs.limits import LIMITS, Limits
 from replay.files import Files, LogPath
-from replay.reader import FileRead, Progress, batches, records
+from replay.reader import FileRead, Progress, ReadAll, records
 
 Save = Callable[[dict[str, bytes | None]], None]
 
@@ -91,13 +91,13 @@ def gather(
     files: Files,
     how: Pass,
     *,
-    jobs: int,
+    read: ReadAll,
     redact: Redaction,
     progress: Progress,
     save: Save,
 ) -> list[Finding]:
     """The findings with their evidence. how.wanted: one for each of them. files: those that reach into their time."""
-    pass_ = partial(_gathered, engine, files, how, jobs=jobs, progress=progress, save=save)
+    pass_ = partial(_gathered, engine, files, how, read=read, progress=progress, save=save)
     seen = Seen("shown")
     evidence = pass_(seen, Sightings("objects"))
     if seen.miscounted:  # of differing copies a worse one was shown: now the best ones are known
@@ -115,7 +115,7 @@ def _gathered(
     seen: Seen,
     objects: Sightings,
     *,
-    jobs: int,
+    read: ReadAll,
     progress: Progress,
     save: Save,
 ) -> list[tuple[Evidence, int]]:
@@ -123,7 +123,7 @@ def _gathered(
     engine.lean_on_shelf(*seen.spilling(), objects)
     evidence = [Evidence(partial(_add_objects, objects, number)) for number in range(len(how.wanted))]
     size = done = 0
-    for batch, outcomes in batches(files, how.read, jobs):
+    for batch, outcomes in read(files, how.read):
         distinct = engine.distinct(batch, seen, how.columns)
         if len(distinct):
             for number, mask in matches(distinct, how.wanted):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,12 +85,15 @@ Progress = Callable[[int, int, int, str], None]
 """Called with (files done, files in all, bytes done, step)."""
 Chunk = Callable[[list[LogPath]], tuple[AccessBatch, list[FileRead]]]
 
+ReadAll = Callable[[Files, Chunk], Iterable[tuple[AccessBatch, list[FileRead]]]]
+"""Given files and how to read some of them: all their records in batches, with what came of each file, in order."""
+
 
 def batches(files: Files, read_chunk: Chunk, jobs: int = 1) -> Iterator[tuple[AccessBatch, list[FileRead]]]:
     """The files' records in batches of many files, in order, with what came of each file. `jobs`: reading processes."""
     chunks = 1 + max(len(files) // CHUNK_FILES, files.size // CHUNK_BYTES)
     jobs = min(jobs, chunks)  # another process has to be worth its start
-    return in_order(read_chunk, _chunks(files, jobs), jobs)
+    return in_order(read_chunk, chunks_of(files, jobs), jobs)
 
 
 def records(
@@ -102,7 +105,7 @@ def records(
     return builder.build(), outcomes
 
 
-def _chunks(files: Files, jobs: int) -> Iterator[list[LogPath]]:
+def chunks_of(files: Files, jobs: int = 1) -> Iterator[list[LogPath]]:
     """The files in chunks; for several processes in smaller ones towards the end, so that all end at the same time."""
     chunk: list[LogPath] = []
     size = 0

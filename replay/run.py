@@ -17,7 +17,7 @@ import numpy as np
 
 from detector.core.access import AccessBatch, Log, Reject
 from detector.core.admit import Admission
-from detector.core.engine import KEPT, MEMORY, Engine, MakeWatch
+from detector.core.engine import KEPT, MEMORY, Books, Engine, MakeWatch
 from detector.core.evidence import Redaction
 from detector.core.finding import Finding
 from detector.core.projection import columns
@@ -30,7 +30,7 @@ from detector.logs.limits import LIMITS, Limits
 from detector.watches import watches
 from replay.evidence import Behind, Pass, gather
 from replay.files import Files, find
-from replay.reader import FileRead, Progress, Reads, batches, records
+from replay.reader import FileRead, Progress, ReadAll, Reads, batches, records
 from replay.scratch import Scratch
 
 CLOSED = "closed"
@@ -86,7 +86,7 @@ class Count:
     def __init__(
         self, rules: Sequence[Rule], options: Options, scratch: Scratch, make_watch: MakeWatch | None = None
     ) -> None:
-        self.columns = columns(rules, prefer=bool(options.admission.prefer))
+        self.columns = columns_of(rules, options)
         self._make = partial(
             Engine, rules, make_watch or watches(once=True), horizon=FOREVER, best_copies=True,
             memory=options.memory, shelf=scratch,
@@ -139,13 +139,39 @@ def _run(paths: Sequence[str], rules: Sequence[Rule], options: Options, scratch:
     chosen = [rule for rule in rules if options.model or not isinstance(rule, BaselineRule)]
     counted = Count(chosen, options, scratch)
     reads = count(files, [counted], options)
-    closed = closed_of(counted.engine)
-    learnt = _learnt(counted.engine, chosen, scratch) if options.learn else None
-    findings = _with_evidence(closed, chosen, counted, files, reads, options, scratch) if closed else []
+    engine = counted.engine
+    closed = closed_of(engine)
+    learnt = _learnt(engine, chosen, scratch) if options.learn else None
+    read = partial(batches, jobs=options.jobs)
+    findings = with_evidence(closed, chosen, engine, files, reads, options, scratch, read)
+    totals = Totals(engine.books, engine.logs_seen, engine.people.sessions(), engine.failures)
+    return result(findings, totals, rules, options, reads, began, learnt)
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What all records together came to. principals: how many sessions. failures: as in `Result`."""
+
+    books: Books
+    logs_seen: set[Log]
+    principals: int
+    failures: Mapping[str, str]
+
+
+def result(
+    findings: list[Finding],
+    totals: Totals,
+    rules: Sequence[Rule],
+    options: Options,
+    reads: Reads,
+    began: float,
+    learnt: Learnt | None = None,
+) -> Result:
+    """All of a replay that began at this monotonic time."""
     findings.sort(key=lambda f: (f.opened_at, f.finding_id))
-    summary = _summary(counted.engine, rules, options, reads, findings)
+    summary = _summary(totals, rules, options, reads, findings)
     summary |= {"wall_seconds": round(time.monotonic() - began, 3)}
-    return Result(findings, summary, reads.damaged, reads.unknown, counted.engine.failures, learnt)
+    return Result(findings, summary, reads.damaged, reads.unknown, totals.failures, learnt)
 
 
 def _learnt(engine: Engine, rules: Sequence[Rule], scratch: Scratch) -> Learnt:
@@ -163,36 +189,45 @@ def closed_of(engine: Engine) -> list[Finding]:
     return [finding for finding in engine.finish() if finding.state == CLOSED]
 
 
-def _with_evidence(
+def with_evidence(
     findings: list[Finding],
     rules: Sequence[Rule],
-    counted: Count,
+    engine: Engine,
     files: Files,
     reads: Reads,
     options: Options,
     scratch: Scratch,
+    read: ReadAll,
 ) -> list[Finding]:
+    """The findings with what lies behind them. engine: that counted the records. read: how the files are read again."""
+    if not findings:
+        return []
     by_id = {rule.id: rule for rule in rules}
     wanted = [Behind.of(finding, by_id[finding.rule_id]) for finding in findings]
-    how = Pass(wanted, options.admission, counted.columns, options.limits)
+    how = Pass(wanted, options.admission, columns_of(rules, options), options.limits)
     reaching = np.logical_or.reduce([reads.within(behind.after, behind.until) for behind in wanted])
     concerned = files.only(np.flatnonzero(reaching))
     return gather(
         findings,
-        counted.engine,
+        engine,
         concerned,
         how,
-        jobs=options.jobs,
+        read=read,
         redact=options.redact,
         progress=options.progress,
         save=scratch.save,
     )
 
 
+def columns_of(rules: Sequence[Rule], options: Options) -> frozenset[str]:
+    """The columns that counting by these rules needs."""
+    return columns(rules, prefer=bool(options.admission.prefer))
+
+
 def _summary(
-    engine: Engine, rules: Sequence[Rule], options: Options, reads: Reads, findings: list[Finding]
+    totals: Totals, rules: Sequence[Rule], options: Options, reads: Reads, findings: list[Finding]
 ) -> dict[str, Any]:
-    books = engine.books
+    books = totals.books
     return {
         "files": reads.kept,
         "files_ignored": [{"file": r.file.name, "reason": r.reason} for r in reads.ignored],
@@ -210,10 +245,10 @@ def _summary(
         "unresolved_bucket": books.unresolved_bucket,
         "first_event_time": None if books.first_event_time is None else iso(books.first_event_time),
         "last_event_time": None if books.last_event_time is None else iso(books.last_event_time),
-        "principals": engine.people.sessions(),
+        "principals": totals.principals,
         "findings": len(findings),
-        "rules_not_evaluated": not_evaluated(rules, engine.logs_seen, reads.lacks, model=options.model),
-        "rules_failed": dict(sorted(engine.failures.items())),
+        "rules_not_evaluated": not_evaluated(rules, totals.logs_seen, reads.lacks, model=options.model),
+        "rules_failed": dict(sorted(totals.failures.items())),
     }
 
 

@@ -120,6 +120,19 @@ class Books:
             self.first_event_time = first if self.first_event_time is None else min(first, self.first_event_time)
             self.last_event_time = last if self.last_event_time is None else max(last, self.last_event_time)
 
+    def add(self, other: Books) -> None:
+        """Take in the books of other records."""
+        for one in fields(self):
+            mine, more = getattr(self, one.name), getattr(other, one.name)
+            if not one.name.endswith("_time"):
+                setattr(self, one.name, mine + more)
+        self.span(np.array([t for t in (other.first_event_time, other.last_event_time) if t is not None], np.int64))
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> Books:
+        """From what `asdict` gives, after a journey as msgpack."""
+        return cls(**(dict(plain) | {"skipped": Counter(plain["skipped"]), "rejected": Counter(plain["rejected"])}))
+
     def balance(self) -> bool:
         """Whether every record is accounted for."""
         return self.records == self.access_events + self.duplicates + self.skipped.total() + self.rejected.total()
@@ -322,10 +335,7 @@ class Engine:
                 f"the checkpoint is of version {state['version']}, this program reads version {STATE_VERSION}",
                 remedy="run the version that wrote it, or start with a new state file (open windows start anew)",
             )
-        counts = state["books"]
-        self.books = Books(
-            **(counts | {"skipped": Counter(counts["skipped"]), "rejected": Counter(counts["rejected"])})
-        )
+        self.books = Books.of(state["books"])
         self.logs_seen = {Log(log) for log in state["logs_seen"]}
         self.watermark.restore(state["watermark"])
         self._forgotten = state["forgotten"]

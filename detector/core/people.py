@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 import numpy as np
 
-from detector.core.access import text_hash, text_hashes
+from detector.core.access import U64, text_hash, text_hashes
 from detector.core.finding import shown
 from detector.core.part import Spilling
 from detector.core.principal import Principal
@@ -73,7 +73,11 @@ class People:
 
     def sessions(self) -> int:
         """Number of distinct sessions."""
-        return sum(len(np.unique(run[0])) for run in self._names["session"].merged())
+        return len(self.session_prints())
+
+    def session_prints(self) -> U64:
+        """Fingerprints of the sessions met, each once: 8 bytes a session."""
+        return np.concatenate([np.zeros(0, np.uint64), *(np.unique(run[0]) for run in self._names["session"].merged())])
 
     def name(self, level: str, key: str) -> str:
         """What a person is shown of a group's key at a level."""

@@ -74,6 +74,11 @@ class Segments:
         """Every part, by segment."""
         return [part for segment in sorted(self._parts) for part in self._parts[segment]]
 
+    def whole(self) -> Run:
+        """Everything as one run; nothing at all if there is none."""
+        runs = [part.whole() for part in self.all_parts()]
+        return self._merge(runs) if runs else ()
+
     def segments(self) -> list[int]:
         """The segments that hold something, in order."""
         return sorted(self._parts)

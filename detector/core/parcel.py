@@ -1,0 +1,92 @@
+"""An `AccessBatch` as bytes and back: how records go from the process that read them to the one that counts them. Pure.
+
+Rules of this file
+- Columns travel as their arrays, text as one long text and the lengths of its pieces, identities as plain tuples; of a
+  dictionary only what some row holds. Rejects stay behind: whoever made the batch has booked them.
+- Nothing is pickled: what comes back can be damaged, and then it is a StateError; it is never code.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from detector.core.access import I32, AccessBatch, Column
+from detector.core.principal import Principal
+from detector.core.principals import Principals
+from detector.errors import StateError
+
+ARRAYS = {
+    "time": np.int64, "id": np.uint64, "link": np.uint64, "skip": np.int8, "log": np.int8, "operation": np.int8,
+    "outcome": np.int8, "bytes": np.int64, "has_arn": np.bool_, "unresolved": np.bool_,
+}  # fmt: skip
+"""Columns of a batch that are one array, and what of."""
+_Texts = tuple[bytes, bytes, bytes]
+
+
+def pack(batch: AccessBatch) -> bytes:
+    """The rows of a batch, without its rejects."""
+    who, used = _used(batch.who)
+    parcel = {
+        "arrays": {name: getattr(batch, name).tobytes() for name in ARRAYS},
+        "who": who.tobytes(),
+        "principals": [[_bytes(part) for part in batch.principals[code]] for code in used],
+        "prints": batch.prints[used].tobytes(),
+        "partition": _packed(batch.partition),
+        "text": {name: _packed(column) for name, column in batch.text.items()},
+        "number": {name: column.tobytes() for name, column in batch.number.items()},
+    }
+    return msgspec.msgpack.encode(parcel)
+
+
+def unpack(data: bytes) -> AccessBatch:
+    """The batch that was packed. Raises StateError if that is not what these bytes are."""
+    try:
+        parcel = msgspec.msgpack.decode(data)
+        arrays: dict[str, Any] = {n: np.frombuffer(parcel["arrays"][n], kind) for n, kind in ARRAYS.items()}
+        return AccessBatch(
+            **arrays,
+            who=np.frombuffer(parcel["who"], np.int32),
+            principals=Principals([Principal(*map(_text, parts)) for parts in parcel["principals"]]),
+            prints=np.frombuffer(parcel["prints"], np.uint64),
+            partition=_column(parcel["partition"]),
+            text={name: _column(column) for name, column in parcel["text"].items()},
+            number={name: np.frombuffer(column, np.int64) for name, column in parcel["number"].items()},
+        )
+    except (msgspec.MsgspecError, KeyError, TypeError, ValueError) as error:
+        raise StateError(
+            f"records on their way between processes were damaged: {error}", remedy="run the command again"
+        ) from error
+
+
+def _used(codes: I32) -> tuple[I32, list[int]]:
+    """Codes anew, without those that no row has; and which were kept."""
+    held = np.unique(codes[codes >= 0])
+    return np.where(codes < 0, -1, np.searchsorted(held, codes)).astype(np.int32), held.tolist()
+
+
+def _packed(column: Column) -> _Texts:
+    """Codes, all texts as one, and how many characters each has (a lone surrogate is kept)."""
+    codes, used = _used(column.codes)
+    values = [column.values[code] for code in used]
+    lengths = np.fromiter(map(len, values), np.int32, len(values))
+    return codes.tobytes(), "".join(values).encode("utf-8", "surrogatepass"), lengths.tobytes()
+
+
+def _column(packed: _Texts) -> Column:
+    codes, joined, lengths = packed
+    text = joined.decode("utf-8", "surrogatepass")
+    ends = np.cumsum(np.frombuffer(lengths, np.int32)).tolist()
+    values = [text[first:end] for first, end in zip([0, *ends], ends, strict=False)]
+    return Column(np.frombuffer(codes, np.int32), values)
+
+
+def _bytes(part: object) -> object:
+    """A text of an identity: as bytes, since msgpack refuses half a character."""
+    return part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
+
+
+def _text(part: Any) -> Any:
+    return part.decode("utf-8", "surrogatepass") if isinstance(part, bytes) else part

@@ -1,0 +1,229 @@
+"""A replay cut into shards that know nothing of each other: by event id for the books, by group for the rules.
+
+Rules of this file
+- There is one engine. A shard is an `Engine` over some of the records; here is only which records go where.
+- Every record goes to one shard of the books, by its event id (a copy, and the read that AWS made for it, by their
+  link): there copies are told from new records, exactly as in one process.
+- For the rules of one level the records go to the shard of their group. Levels that hold a session or a role are cut by
+  that: all credentials of an identity come together, so it is shown by the same name as in one process. One record of
+  every identity goes along for its name, marked as skipped: it is met, and not counted.
+- What is not keyed (the online model; what waits for something that does not come) is counted in one shard.
+- The books come first: of differing copies, and of reads for a copy, they know which count (`Known`), and the rules'
+  shards are told, as the second run of a replay is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from detector.core.access import I32, U64, AccessBatch, Index, Log, Operation, Skip
+from detector.core.dedup import Seen
+from detector.core.engine import Books, Engine
+from detector.core.finding import Finding
+from detector.core.ids import Ids
+from detector.core.parcel import pack, unpack
+from detector.core.rule import Rule
+from detector.core.select import Selector
+from detector.core.view import NO_GROUP, BatchView, GroupKey
+from detector.core.watermark import FOREVER
+from detector.core.window import by_value
+from detector.watches import watches
+from replay.run import closed_of
+from replay.scratch import Scratch
+
+NOT_KEYED = frozenset({"baseline", "silence", "unaudited"})
+"""Kinds of rule whose groups do not stand alone."""
+BY_WHERE = frozenset({"threshold", "match", "decoy"})
+"""Kinds of rule that look at no other records than those of their `where`."""
+AFTER_ALL = 1 << 40
+"""A clock that no record is ahead of: epoch seconds."""
+
+
+class Known(NamedTuple):
+    """What is known of copies.
+
+    ids: those of which differing copies came, sorted; with the rank of the best copy, and the hour it was seen in.
+    copies, reads: links of copies, and of reads that AWS made for a copy.
+    """
+
+    ids: U64
+    ranks: U64
+    hours: I32
+    copies: U64
+    reads: U64
+
+    def pack(self) -> bytes:
+        """As bytes, for a journey to another process."""
+        return msgspec.msgpack.encode([column.tobytes() for column in self])
+
+    @classmethod
+    def together(cls, packed: Iterable[bytes]) -> Known:
+        """All shards' as one."""
+        every = [NOTHING, *(cls._unpacked(msgspec.msgpack.decode(data)) for data in packed)]
+        ids, ranks, hours, copies, reads = map(np.concatenate, zip(*every, strict=True))
+        order = np.argsort(ids)  # an id is in one shard only
+        common = np.intersect1d(copies, reads)
+        return cls(ids[order], ranks[order], hours[order], common, common)
+
+    def arguments(self) -> dict[str, Any]:
+        """Of an `Engine` that is to count as if it knew."""
+        preferred, copies = Ids("known", once=False), Seen("copies")
+        preferred.add(self.ids, self.ranks, self.hours.astype(np.int64))
+        copies.remember(self.copies, np.zeros(len(self.copies), np.int64))
+        return {"preferred": preferred, "copies": copies}
+
+    @classmethod
+    def _unpacked(cls, columns: Sequence[bytes]) -> Known:
+        ids, ranks, hours, *links = columns
+        copies, reads = (np.frombuffer(column, np.uint64) for column in links)
+        known = np.frombuffer(ids, np.uint64), np.frombuffer(ranks, np.uint64), np.frombuffer(hours, np.int32)
+        return cls(*known, copies, reads)
+
+
+_NO_IDS = np.zeros(0, np.uint64)
+NOTHING = Known(_NO_IDS, _NO_IDS, np.zeros(0, np.int32), _NO_IDS, _NO_IDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """Rules that are counted in the same shards. by: what these are cut by; empty: one shard has all."""
+
+    by: GroupKey
+    rules: tuple[Rule, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What shards came to: the books, or what rules found. sessions: fingerprints of those the books met."""
+
+    books: Books = field(default_factory=Books)
+    logs_seen: set[Log] = field(default_factory=set)
+    findings: list[Finding] = field(default_factory=list)
+    failures: dict[str, str] = field(default_factory=dict)
+    sessions: bytes = b""
+
+    def pack(self) -> bytes:
+        """As bytes, for a journey to another process."""
+        return msgspec.msgpack.encode(self)
+
+    @classmethod
+    def together(cls, packed: Iterable[bytes]) -> Counted:
+        """All shards' as one."""
+        whole, sessions = cls(), list[bytes]()
+        for one in map(msgspec.msgpack.decode, packed):
+            whole.books.add(Books.of(one["books"]))
+            whole.logs_seen.update(map(Log, one["logs_seen"]))
+            whole.findings.extend(map(_finding, one["findings"]))
+            whole.failures.update(one["failures"])
+            sessions.append(one["sessions"])
+        return replace(whole, sessions=np.unique(np.frombuffer(b"".join(sessions), np.uint64)).tobytes())
+
+    @property
+    def principals(self) -> int:
+        """How many sessions the books met."""
+        return len(self.sessions) // 8
+
+
+@dataclass(frozen=True, slots=True)
+class Shards:
+    """How a replay is cut: `count` shards of the books, then as many for each level."""
+
+    levels: tuple[Level, ...]
+    count: int
+    memory: int
+
+    @classmethod
+    def of(cls, rules: Sequence[Rule], count: int, memory: int) -> Shards:
+        """The cut for these rules. memory: bytes that one shard's engine may hold."""
+        levels: dict[GroupKey, list[Rule]] = {}
+        for rule in rules:
+            levels.setdefault(_cut_by(rule), []).append(rule)
+        return cls(tuple(Level(by, tuple(some)) for by, some in levels.items()), count, memory)
+
+    @property
+    def total(self) -> int:
+        """How many shards there are in all."""
+        return self.count * (1 + len(self.levels))
+
+    def parcels(self, batch: AccessBatch) -> Iterator[tuple[int, bytes]]:
+        """Numbers of shards, and what of the batch is theirs."""
+        for shard, rows in self._by_shard(batch.id, np.arange(len(batch))):
+            yield shard, pack(batch.take(rows))
+        events = batch.take(np.flatnonzero(batch.skip == Skip.no))
+        for number, level in enumerate(self.levels, 1):
+            mine = _of_level(level, events)
+            groups = BatchView(mine).groups(level.by)[0] if level.by else np.ones(len(mine), np.uint64)
+            for shard, rows in self._by_shard(groups, np.flatnonzero(groups != NO_GROUP)):
+                yield number * self.count + shard, pack(mine.take(rows))
+
+    def know(self, parcels: Iterable[bytes], tmp: Path | None = None) -> Known:
+        """What a shard of the books knows of copies."""
+        copies, reads = [_NO_IDS], [_NO_IDS]
+        with Scratch(tmp) as scratch:
+            engine = self._engine((), scratch, {})
+            for batch in map(unpack, parcels):
+                linked, copied = batch.link != 0, batch.operation == Operation.copy
+                copies.append(batch.link[linked & copied])
+                reads.append(batch.link[linked & ~copied])
+                _take(engine, batch, scratch)
+            ids, ranks, hours = engine.second_run()["preferred"].whole() or NOTHING[:3]
+        return Known(ids, ranks, hours, np.unique(np.concatenate(copies)), np.unique(np.concatenate(reads)))
+
+    def counted(self, shard: int, parcels: Iterable[bytes], known: Known, tmp: Path | None = None) -> Counted:
+        """The books of one shard, or what its rules find in its records."""
+        books = shard < self.count
+        level = Level((), ()) if books else self.levels[shard // self.count - 1]
+        with Scratch(tmp) as scratch:
+            engine = self._engine(level.rules, scratch, known.arguments())
+            for batch in map(unpack, parcels):
+                named = np.zeros(len(batch), np.bool_) if books else batch.skip != Skip.no
+                engine.people.meet(BatchView(batch.take(named)))
+                _take(engine, batch.take(~named), scratch)
+            if books:
+                return Counted(engine.books, engine.logs_seen, sessions=engine.people.session_prints().tobytes())
+            return Counted(findings=closed_of(engine), failures=engine.failures)
+
+    def _by_shard(self, keys: U64, rows: Index) -> Iterator[tuple[int, Index]]:
+        for shard, mine in by_value((keys[rows] % np.uint64(self.count)).astype(np.int64)):
+            yield shard, rows[mine]
+
+    def _engine(self, rules: Sequence[Rule], scratch: Scratch, known: dict[str, Any]) -> Engine:
+        return Engine(
+            rules, watches(once=True), horizon=FOREVER, best_copies=True, memory=self.memory, shelf=scratch, **known
+        )
+
+
+def _take(engine: Engine, batch: AccessBatch, scratch: Scratch) -> None:
+    engine.process(batch, now=AFTER_ALL)
+    engine.spill(scratch.save)
+
+
+def _finding(plain: dict[str, Any]) -> Finding:
+    """A finding as it was packed: its whole numbers are whole numbers still."""
+    return Finding(**(plain | {"alert_ids": tuple(plain["alert_ids"])}))
+
+
+def _cut_by(rule: Rule) -> GroupKey:
+    """The levels by whose group a rule's records are dealt out."""
+    if rule.kind in NOT_KEYED:
+        return ()
+    return next(((level,) for level in ("role", "session") if level in rule.group_by), rule.group_by)
+
+
+def _of_level(level: Level, events: AccessBatch) -> AccessBatch:
+    """The rows that a level's rules count, then one of each identity, by which it is named, marked as skipped."""
+    counted = np.full(len(events), any(rule.kind not in BY_WHERE for rule in level.rules))
+    for rule in level.rules:
+        if rule.kind in BY_WHERE:
+            counted |= Selector(rule.where).mask(events)
+    by_time = np.argsort(events.time, kind="stable")[::-1]
+    last = by_time[np.unique(events.who[by_time], return_index=True)[1]]
+    batch = events.take(np.concatenate([np.flatnonzero(counted), last]))
+    named = np.arange(len(batch)) >= len(batch) - len(last)
+    return replace(batch, skip=np.where(named, np.int8(Skip.outside_period), batch.skip))

@@ -1,0 +1,286 @@
+"""Replay on Apache Spark: the same engine, a shard a task. The only module that imports pyspark.
+
+    manifest of files → read, parse, cut (a task for some chunks of files) → one shuffle by shard → books → rules
+                      → evidence, from the files concerned
+
+Rules of this file
+- What goes where is decided in `shards.py`; here is only how it travels. Rows are (shard, chunk, parcel): few and
+  large, so that nothing of a record passes through the JVM as columns.
+- The shuffled parcels are kept on the executors' disks: the books are counted from them first, then the rules.
+- The driver holds what came of each file, the findings, and what the books know of copies. Executors tell nobody else.
+- Files are named to the executors, which must see the same paths: one machine, or a file system that all share.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple
+from functools import partial
+from itertools import groupby, starmap
+from pathlib import Path
+from threading import Event, Thread
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from detector.core.access import AccessBatch, Reject
+from detector.core.admit import Admission
+from detector.core.engine import Books, Engine
+from detector.core.kinds.baseline import BaselineRule
+from detector.core.parcel import pack, unpack
+from detector.core.rule import Rule
+from detector.core.watermark import FOREVER
+from detector.errors import BucketwatchError
+from detector.watches import watches
+from replay import java
+from replay.files import Files, LogPath, find
+from replay.reader import Chunk, FileRead, Reads, chunks_of, records
+from replay.run import Options, Result, Totals, columns_of, result, with_evidence
+from replay.scratch import Scratch
+from replay.shards import Counted, Known, Shards
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyspark.sql import DataFrame, SparkSession
+
+DRIVER = -1
+"""Number of the shard whose parcels are for the driver: what came of the files of a chunk."""
+PARCELS = "shard int, chunk long, parcel binary"
+"""Columns of all that travels."""
+CHUNKS_A_TASK = 4
+SETTINGS: dict[str, bool | float | int | str | None] = {
+    "spark.sql.execution.arrow.maxRecordsPerBatch": "8",  # parcels are large
+    "spark.sql.adaptive.enabled": "false",  # it would put shards together that are to be counted side by side
+    "spark.executorEnv.PYTHONWARNINGS": "ignore::FutureWarning",
+}
+"""Of a session that replay starts."""
+OF_THIS_MACHINE: dict[str, bool | float | int | str | None] = {
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.driver.host": "127.0.0.1",
+}
+"""Further ones of a session on this machine alone."""
+
+Parcel = tuple[int, int, bytes]
+"""A row of `PARCELS`."""
+Step = Callable[[Iterator[Parcel]], Iterator[Parcel]]
+_ENCODE = msgspec.msgpack.Encoder().encode
+_DECODE = msgspec.msgpack.Decoder().decode
+
+
+def run(paths: Sequence[str], rules: Sequence[Rule], options: Options | None = None) -> Result:
+    """As `replay.run.run`, on the Spark session there is, else on one of `options.jobs` cores of this machine.
+
+    Raises InputError where Spark cannot run, and for what the user should mend.
+    """
+    java.require()
+    options = options or Options()
+    began = time.monotonic()
+    files = find(paths)
+    chosen = [rule for rule in rules if options.model or not isinstance(rule, BaselineRule)]
+    with session(options.jobs) as spark, Scratch(options.tmp) as scratch:
+        shards = Shards.of(chosen, max(spark.sparkContext.defaultParallelism, options.jobs), options.memory)
+        read = partial(records, columns=columns_of(chosen, options), limits=options.limits)
+        cut = partial(_cut, shards, options.admission, read)
+        parcels = _mapped(_manifest(spark, files), cut).repartition(shards.total, "shard")
+        with _told(spark, len(files), "reading", options), _kept(parcels) as kept:
+            reads, rejected = _reads(kept, options)
+            known, counted = _counted(kept, shards, options.tmp)
+            counted.books.add(rejected)
+        engine = Engine((), watches(), horizon=FOREVER, best_copies=True, shelf=scratch, **known.arguments())
+        again = partial(_read_again, spark)
+        findings = with_evidence(counted.findings, chosen, engine, files, reads, options, scratch, again)
+    totals = Totals(counted.books, counted.logs_seen, counted.principals, counted.failures)
+    return result(findings, totals, rules, options, reads, began)
+
+
+@contextmanager
+def session(cores: int) -> Iterator[SparkSession]:
+    """The session there is (spark-submit or a notebook has made one), or one on this machine's cores for a while.
+
+    What fails in a task becomes a BucketwatchError.
+    """
+    from pyspark.errors import PySparkException
+    from pyspark.sql import SparkSession
+
+    there = SparkSession.getActiveSession()
+    try:
+        yield there or _started(cores)
+    except PySparkException as error:
+        told = str(error).strip().splitlines()
+        raise BucketwatchError(
+            f"a task on Spark failed: {told[-1] if told else type(error).__name__}",
+            remedy="Spark's own log has the whole of it; without --engine spark the same replay runs in one process",
+        ) from error
+    finally:
+        if there is None and (mine := SparkSession.getActiveSession()) is not None:
+            mine.stop()
+
+
+def _started(cores: int) -> SparkSession:
+    from pyspark.sql import SparkSession
+
+    warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)  # none is used here
+    builder = SparkSession.builder.appName("bucketwatch replay").config(map=SETTINGS)
+    if "PYSPARK_GATEWAY_PORT" not in os.environ:  # else spark-submit has started Java and says where to run
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+        builder = builder.config(map=OF_THIS_MACHINE).master(f"local[{cores}]")
+    spark = builder.getOrCreate()
+    spark.sparkContext.setLogLevel("ERROR")
+    return spark
+
+
+def _manifest(spark: SparkSession, files: Files) -> DataFrame:
+    """A row a chunk of files, some to a task."""
+    rows = [
+        (DRIVER, number, _ENCODE([_named(file) for file in chunk])) for number, chunk in enumerate(chunks_of(files))
+    ]
+    return spark.createDataFrame(rows, PARCELS).repartition(max(1, len(rows) // CHUNKS_A_TASK), "chunk")
+
+
+def _mapped(frame: DataFrame, step: Step) -> DataFrame:
+    """What a step makes of the rows of each partition."""
+    return frame.mapInArrow(lambda batches: _stepped(step, batches), PARCELS)
+
+
+def _stepped(step: Step, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    import pyarrow as pa
+
+    kinds = {"shard": pa.int32(), "chunk": pa.int64(), "parcel": pa.binary()}
+    rows = (row for batch in batches for row in zip(*(column.to_pylist() for column in batch.columns), strict=True))
+    for row in step(rows):
+        yield pa.RecordBatch.from_pydict({n: pa.array([c], k) for (n, k), c in zip(kinds.items(), row, strict=True)})
+
+
+def _cut(shards: Shards, admission: Admission, read: Chunk, rows: Iterator[Parcel]) -> Iterator[Parcel]:
+    """Read the files of chunks: every shard's records, and for the driver what came of the files."""
+    for _, chunk, files in rows:
+        batch, outcomes = read([_file(*one) for one in _DECODE(files)])
+        for shard, parcel in shards.parcels(admission.apply(batch)):
+            yield shard, chunk, parcel
+        yield (
+            DRIVER,
+            chunk,
+            _ENCODE(
+                ([_outcome(one) for one in outcomes], [astuple(r) for r in sorted(batch.rejects, key=_position)], b"")
+            ),
+        )
+
+
+def _read(read: Chunk, rows: Iterator[Parcel]) -> Iterator[Parcel]:
+    """Read the files of chunks: all of it is for the driver."""
+    for _, chunk, files in rows:
+        batch, outcomes = read([_file(*one) for one in _DECODE(files)])
+        yield DRIVER, chunk, _ENCODE(([_outcome(one) for one in outcomes], [], pack(batch)))
+
+
+def _read_again(spark: SparkSession, files: Files, read: Chunk) -> Iterator[tuple[AccessBatch, list[FileRead]]]:
+    """`replay.reader.batches`, with the executors to read."""
+    with _kept(_mapped(_manifest(spark, files), partial(_read, read))) as notes:
+        for outcomes, _, batch in _notes(notes):
+            yield unpack(batch), outcomes
+
+
+@contextmanager
+def _kept(frame: DataFrame) -> Iterator[DataFrame]:
+    """The frame, worked out once, on the executors' disks."""
+    from pyspark import StorageLevel
+
+    frame = frame.sortWithinPartitions("shard", "chunk").persist(StorageLevel.DISK_ONLY)
+    frame.count()
+    try:
+        yield frame
+    finally:
+        frame.unpersist()
+
+
+def _notes(frame: DataFrame) -> Iterator[tuple[list[FileRead], list[Reject], bytes]]:
+    """What came of each chunk's files, in order."""
+    notes = frame.where(f"shard = {DRIVER}").coalesce(1).sortWithinPartitions("chunk")
+    for row in notes.toLocalIterator():
+        outcomes, rejects, batch = _DECODE(bytes(row.parcel))
+        yield list(starmap(_file_read, outcomes)), list(starmap(Reject, rejects)), batch
+
+
+def _reads(parcels: DataFrame, options: Options) -> tuple[Reads, Books]:
+    """What came of all files, and the books of the records that could not be read."""
+    reads, books = Reads(), Books()
+    for outcomes, rejects, _ in _notes(parcels):
+        for outcome in outcomes:
+            reads.add(outcome)
+        books.records += len(rejects)
+        books.rejected.update(reject.reason for reject in rejects)
+        options.rejects(rejects)
+    return reads, books
+
+
+def _counted(parcels: DataFrame, shards: Shards, tmp: Path | None) -> tuple[Known, Counted]:
+    """What is known of copies, from the books' shards; then, with that known, what all shards come to."""
+    of_books = parcels.where(f"shard >= 0 AND shard < {shards.count}")
+    known = Known.together(_folded(of_books, partial(_know, shards, tmp)))
+    return known, Counted.together(_folded(parcels.where("shard >= 0"), partial(_count, shards, tmp, known)))
+
+
+def _folded(frame: DataFrame, count: Callable[[int, Iterator[bytes]], bytes]) -> list[bytes]:
+    """What each shard's parcels came to."""
+    return [bytes(row.parcel) for row in _mapped(frame, partial(_fold, count)).collect()]
+
+
+def _fold(count: Callable[[int, Iterator[bytes]], bytes], rows: Iterator[Parcel]) -> Iterator[Parcel]:
+    for shard, mine in groupby(rows, key=lambda row: row[0]):
+        yield DRIVER, 0, count(shard, (parcel for _, _, parcel in mine))
+
+
+def _know(shards: Shards, tmp: Path | None, _: int, parcels: Iterator[bytes]) -> bytes:
+    return shards.know(parcels, tmp).pack()
+
+
+def _count(shards: Shards, tmp: Path | None, known: Known, shard: int, parcels: Iterator[bytes]) -> bytes:
+    return shards.counted(shard, parcels, known, tmp).pack()
+
+
+def _named(file: LogPath) -> tuple[bytes, int, bool]:
+    return os.fsencode(file.path), file.size, file.outright
+
+
+def _file(path: bytes, size: int, outright: bool) -> LogPath:
+    return LogPath(Path(os.fsdecode(path)), size, outright)
+
+
+def _outcome(read: FileRead) -> tuple[Any, ...]:
+    return _named(read.file), read.kind, read.reason, read.damage, read.first, read.last, read.lacks
+
+
+def _file_read(file: tuple[bytes, int, bool], *rest: Any) -> FileRead:
+    kind, reason, damage, first, last, lacks = rest
+    return FileRead(_file(*file), kind, reason, damage, first, last, tuple(lacks))
+
+
+def _position(reject: Reject) -> tuple[str, int]:
+    return reject.file, reject.position
+
+
+@contextmanager
+def _told(spark: SparkSession, files: int, step: str, options: Options) -> Iterator[None]:
+    """Tell of progress, as far as Spark knows it: tasks done, as if they were files."""
+    tracker, over = spark.sparkContext.statusTracker(), Event()
+
+    def look() -> None:
+        while not over.wait(0.5):
+            stages = [tracker.getStageInfo(stage) for stage in tracker.getActiveStageIds()]
+            for stage in filter(None, stages[:1]):
+                options.progress(files * stage.numCompletedTasks // max(1, stage.numTasks), files, 0, step)
+
+    teller = Thread(target=look, daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        over.set()
+        teller.join()

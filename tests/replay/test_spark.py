@@ -1,0 +1,130 @@
+"""`replay --engine spark` finds what one process finds, byte for byte. One Spark session for all of it."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from detector.errors import BucketwatchError, InputError
+from detector.rules import load_rules, shipped
+from replay import java, spark
+from replay.organisation import burst
+from replay.run import Options, Result, run
+from tests.parts import need
+from tests.records import record
+from tests.replay.test_replay import T0, lines, put
+
+RULES = """
+rules:
+  - {id: few, title: t, severity: high, kind: threshold, where: {operation: read}, group_by: [role, bucket],
+     measure: objects, window: 1m, threshold: 500}
+  - {id: networks, title: t, severity: low, kind: threshold, where: {operation: read, outcome: any},
+     group_by: source_ip, measure: sessions, window: 2h, threshold: 2}
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def session() -> Iterator[None]:
+    """On two cores, as long as the tests of this module."""
+    try:
+        java.require()
+    except InputError as error:
+        need(False, f"Spark: {error}")
+    with spark.session(2):
+        yield
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory) -> Path:
+    """A theft, its neighbours, a broken record, a file that is no log, a damaged one."""
+    folder = tmp_path_factory.mktemp("logs")
+    records = burst("contractor-42", 10_500, 240, T0) + burst("contractor-07", 900, 900, T0, prefix="raw/7/")
+    records += [record(eventTime="when"), record(eventSource="ec2.amazonaws.com")]
+    random.Random(1).shuffle(records)
+    for number in range(9):
+        put(folder / f"{number}.json.gz", records[number::9])
+    (folder / "notes.txt").write_text("nothing\n")
+    whole = (folder / "8.json.gz").read_bytes()
+    (folder / "8.json.gz").write_bytes(whole[: len(whole) * 3 // 4])
+    return folder
+
+
+def written(result: Result) -> str:
+    """findings.jsonl."""
+    return "".join(json.dumps(finding.to_json()) + "\n" for finding in result.findings)
+
+
+def books(result: Result) -> dict[str, object]:
+    """summary.json, but for how long it took."""
+    return result.summary | {"wall_seconds": None}
+
+
+@pytest.mark.parametrize("shards", [1, 3, 8])
+def test_parity_with_one_process(logs, shards, tmp_path):
+    """Findings, evidence, books, rejects, files that are no logs: with the shipped rules and the model."""
+    (tmp_path / "rules.yaml").write_text(RULES)
+    rules = [*load_rules(shipped()), *load_rules(tmp_path / "rules.yaml")]
+    told, on_spark = [], []
+    alone = run([str(logs)], rules, Options(rejects=told.append))
+    result = spark.run([str(logs)], rules, Options(jobs=shards, rejects=on_spark.append))
+    assert written(result) == written(alone)
+    assert {f.rule_id for f in result.findings} >= {"bulk-object-read-session", "few"}
+    assert books(result) == books(alone)
+    assert [r for some in on_spark for r in some] == [r for some in told for r in some]
+    assert [read.file for read in result.damaged] == [read.file for read in alone.damaged]
+
+
+def test_files_listed_several_times_count_once(logs, tmp_path):
+    """Copied under other names, in another order: more duplicates, the same findings."""
+    for number, name in enumerate(["c", "a", "b"]):
+        for file in logs.glob("*.gz"):
+            shutil.copy(file, tmp_path / f"{name}{(int(file.name[0]) * 7 + number) % 9}-{file.name}")
+    rules = load_rules(shipped())
+    alone, result = run([str(logs)], rules), spark.run([str(tmp_path)], rules, Options(jobs=3))
+    assert written(result) == written(alone)
+    assert result.summary["access_events"] == alone.summary["access_events"]
+    assert result.summary["duplicates"] >= 2 * alone.summary["access_events"]
+
+
+def test_a_task_that_fails_is_an_error_that_says_so(logs, tmp_path, monkeypatch):
+    """Never a result with something missing."""
+    unwritable = tmp_path / "no" / "such" / "folder"
+    with pytest.raises(BucketwatchError, match="on Spark"):
+        spark.run([str(logs)], load_rules(shipped()), Options(memory=1, tmp=unwritable))
+
+
+def test_the_command_writes_what_replay_writes(logs, tmp_path):
+    """A session of its own, in a process of its own."""
+    command = [
+        str(Path(sys.executable).with_name("bucketwatch")),
+        "replay",
+        str(logs / "0.json.gz"),
+        "--quiet",
+        "--out",
+    ]
+    subprocess.run([*command, str(tmp_path / "a")], check=True, capture_output=True)
+    subprocess.run([*command, str(tmp_path / "b"), "--engine", "spark"], check=True, capture_output=True, text=True)
+    assert (tmp_path / "a/findings.jsonl").read_bytes() == (tmp_path / "b/findings.jsonl").read_bytes()
+    assert lines(tmp_path / "a/rejected.jsonl") == lines(tmp_path / "b/rejected.jsonl")
+
+
+def test_what_is_missing_is_said(tmp_path, monkeypatch):
+    """No Java, an old Java: what to install, and exit status 2."""
+    old = tmp_path / "bin" / "java"
+    old.parent.mkdir()
+    old.write_text("#!/bin/sh\necho 'openjdk version \"1.8.0_402\"' >&2\n")
+    old.chmod(0o755)
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    with pytest.raises(InputError, match="Java 8"):
+        java.require()
+    monkeypatch.setenv("JAVA_HOME", "")
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(InputError, match="there is none"):
+        java.require()
