@@ -8,8 +8,6 @@
 4. An episode is told once: when it is over, what led to it counts no more.
 5. On the UTC day a role is first seen all is new to it: that day fills its memory, and teaches no level.
 6. State is plain numbers; after `restore` every score is the same to the last bit.
-
-Importing this module imports River: do so only where a baseline rule is loaded.
 """
 
 from __future__ import annotations
@@ -28,13 +26,13 @@ from detector.core.window import F64, longest_episode
 from detector.model.calibration import Line, LineState
 from detector.model.channels import CHANNELS, COUNTERS, DAY, PANE, SLID, SUB_PANE, SUB_PANES, WINDOWS, Counter
 from detector.model.codec import seal, unseal, unusable
-from detector.model.detector import WIDTH, Rarity, judge
 from detector.model.history import History
 from detector.model.judgement import Judgement, reasons
 from detector.model.levels import Levels
 from detector.model.novelty import Counted, Novelty, Rows, Who
 from detector.model.pools import YOUNG, DayOf, Learned, Pools
 from detector.model.roles import NEVER, Identity, Pieces, Role, Row
+from detector.model.score import WIDTH, Rarity, judge
 from detector.model.tail import CALM, TailState
 
 MAGIC, VERSION = b"BWbl", 2

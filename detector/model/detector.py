@@ -4,66 +4,21 @@ Per channel an exponentially weighted mean and mean square of x = log(1 + value)
 the role's peers while it is young: z = max(0, (x - m) / sqrt(v + NOISE)). Only an excess counts: reading less than
 usual is no theft. What is learned is clipped, so that a theft cannot teach its own baseline.
 
-Then each family's best channel in decades of rarity (`Rarity`), and of these the three best as one score.
-
-Importing this module imports `river.stats` (about 0.3 s of CPU where numpy is loaded): import it only when a baseline
-rule is loaded. `river.anomaly` costs ten times that and is not needed: the base class lives in `river.base`.
+This is the definition, one role at a time, for River's pipelines and for tests: the daemon and replay run `Levels`, the
+same arithmetic for all roles of a pane at once, and so never import River (0.3 s of CPU). `river.anomaly` costs ten
+times that and is not needed: the base class lives in `river.base`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 from river.base import AnomalyDetector
 from river.stats import EWMean
 
-from detector.model.channels import CHANNELS, FAMILIES, FAMILY_OF, NEW_KEYS
-
-ALPHA = 0.002
-"""Weight of one active pane in a role's mean and variance: a memory of 500 active panes."""
-CLIP = 4.0
-"""Scales above the level that a pane can teach at most. A pane held at the clip multiplies the variance by about
-1 + alpha (clip^2 - 1), 1.03, and so moves the clip itself: over an hour of theft 1.4-fold."""
-PRIOR = 30.0
-"""Panes of its own a role needs until its level weighs as much as its peers'."""
-NOISE = 0.04
-"""Variance nobody's steadiness goes below: a factor of 1.2 is never news, and a constant stream cannot explode."""
-SHARES = (1.0, 0.7, 0.5)
-"""What the best three families count in the score."""
-STAKE = 0.5
-"""What each decade of objects beyond the usual adds to the score: it ranks what is equally rare."""
-LEAST_Z = 1.0
-"""Scales below which a channel is ordinary."""
-WIDTH = len(CHANNELS)
-NAMES = tuple(channel.name for channel in CHANNELS)
-
-Moments = tuple[int, list[int], list[float], list[float]]
-"""Panes learned; and of the channels that were ever seen: number, weighted sum of x and of x squared."""
-
-
-class Level(NamedTuple):
-    """What is usual for a group of roles, by channel: mean and variance of x."""
-
-    mean: Sequence[float]
-    variance: Sequence[float]
-
-
-class Rarity(Protocol):
-    """How rare a z is."""
-
-    def decades(self, channel: int, z: float) -> float:
-        """-log10 of the share of principal-days with at least this z in this channel; 0 where it is not looked at."""
-
-
-class Judged(NamedTuple):
-    """A pane's score, and what it is made of, by family: decades and the channel that has them (-1: none)."""
-
-    score: float
-    decades: tuple[float, ...]
-    channels: tuple[int, ...]
-    stake: float
+from detector.model.score import ALPHA, CLIP, NAMES, NOISE, PRIOR, WIDTH, Judged, Level, Moments, Rarity, judge
 
 
 class Everyday:
@@ -170,22 +125,6 @@ class RoleDetector(AnomalyDetector):
             return 0.0, 0.0
         mean = stats[0].get() * correction
         return mean, max(0.0, stats[1].get() * correction - mean * mean)
-
-
-def judge(values: Sequence[float], scales: Sequence[float], usual: Sequence[float], rarity: Rarity) -> Judged:
-    """The score of a pane. values, usual: logs by channel; scales: z by channel."""
-    best, at = [0.0] * len(FAMILIES), [-1] * len(FAMILIES)
-    for channel, z in enumerate(scales):
-        if z >= LEAST_Z:
-            decades, family = rarity.decades(channel, z), FAMILY_OF[channel]
-            if decades > best[family]:
-                best[family], at[family] = decades, channel
-    score = sum(share * decades for share, decades in zip(SHARES, sorted(best, reverse=True), strict=False))
-    if not score:
-        return Judged(0.0, tuple(best), tuple(at), 0.0)
-    excess = max(math.expm1(values[c]) - math.expm1(usual[c]) for c in NEW_KEYS)
-    stake = STAKE * math.log10(1.0 + max(0.0, excess))
-    return Judged(score + stake, tuple(best), tuple(at), stake)
 
 
 def _from_nothing(mean: float = 0.0, square: float = 0.0) -> tuple[EWMean, EWMean]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from detector.core.access import Index
 from detector.core.window import F64
-from detector.model.detector import ALPHA, CLIP, NOISE, PRIOR, WIDTH, Level, Moments
+from detector.model.score import ALPHA, CLIP, NOISE, PRIOR, WIDTH, Level, Moments
 
 
 class Levels:

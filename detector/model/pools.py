@@ -14,7 +14,7 @@ import numpy as np
 
 from detector.core.window import F64
 from detector.model.channels import CHANNELS, DAY, Counter
-from detector.model.detector import WIDTH, Level
+from detector.model.score import WIDTH, Level
 from detector.model.tail import Pooled, Tail, TailState
 
 YOUNG = 2 * DAY

@@ -14,7 +14,7 @@ import msgspec
 
 from detector.core.window import longest_episode
 from detector.model.codec import seal, unseal, unusable
-from detector.model.detector import Moments
+from detector.model.score import Moments
 
 ROUND = 64
 NEVER = -(1 << 62)

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from detector.core.window import F64
-from detector.model.detector import WIDTH, Rarity
+from detector.model.score import WIDTH, Rarity
 
 CALM = 3.0
 """A principal-day that stayed below 3 scales counts as 3: in a very steady pool a small step would otherwise be the

@@ -10,8 +10,9 @@ from river.base import AnomalyDetector
 from river.stats import EWMean
 
 from detector.model.channels import CHANNELS, FAMILY_OF
-from detector.model.detector import ALPHA, CLIP, NAMES, NOISE, SHARES, WIDTH, Level, RoleDetector
+from detector.model.detector import RoleDetector
 from detector.model.levels import Levels
+from detector.model.score import ALPHA, CLIP, NAMES, NOISE, SHARES, WIDTH, Level
 from detector.model.tail import Shipped
 
 PANES = st.lists(st.fixed_dictionaries({name: st.integers(0, 10**6) for name in NAMES[:4]}), min_size=1, max_size=30)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.model.detector import WIDTH
+from detector.model.score import WIDTH
 from detector.model.tail import CALM, DAYS, KEEP, LEAN, REACH, Pooled, Shipped, Tail
 
 MAXIMA = st.lists(st.floats(0, 100), min_size=1, max_size=80)
