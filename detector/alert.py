@@ -7,7 +7,6 @@ from typing import Any
 
 from detector.blindness import Sense
 from detector.core.episode import CLOSED, WITHDRAWN
-from detector.core.evidence import Redaction, redacted
 from detector.core.finding import SCHEMA, Finding
 from detector.core.rule import Rule
 from detector.core.times import iso
@@ -42,8 +41,3 @@ def alert(
         **{name: told for name in ("references", "blind_spot") if (told := getattr(rule, name, None))},
         **({"learning": list(learning)} if learning else {}),
     }
-
-
-def leaving(body: Mapping[str, Any], redact: Redaction) -> dict[str, Any]:
-    """An alert as it may leave the journal."""
-    return dict(body) | {"evidence": redacted(body.get("evidence") or {}, redact)}

@@ -29,7 +29,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from detector.alert import alert, leaving
+from detector.alert import alert
 from detector.archive import Archive
 from detector.blindness import SENSES, Limits, Sense
 from detector.core.access import COLUMNS, U64, AccessBatch
@@ -37,9 +37,9 @@ from detector.core.admit import Admission
 from detector.core.dedup import Seen
 from detector.core.engine import Engine
 from detector.core.episode import CLOSED, OPENED, WITHDRAWN
-from detector.core.evidence import Redaction
 from detector.core.finding import Finding
 from detector.core.projection import OF_EVIDENCE, columns
+from detector.core.redaction import Redaction, leaving
 from detector.core.rule import Rule
 from detector.core.select import watches_bucket
 from detector.core.times import iso
@@ -156,7 +156,7 @@ class Consumer:
         self._teaching = Teaching(edges.verdicts, orders.learnt, note=self._outbox.note, say=say, drain=self.drain)
         self._rules = self._take(book)
         self._backlog = False
-        self.daily = Daily()
+        self.daily = Daily(orders.redact)
         self._failed: set[str] = set()
         self._idle: set[str] = set()
         self.checkpoint_seconds = 0.0
@@ -419,11 +419,12 @@ class Consumer:
             body |= told
             self._outbox.count("alerts_suppressed", quiet)
             entry = self._outbox.note("finding", body)
+            sent = leaving(body, self.orders.redact)
             self._say(
-                "finding", state=finding.state, rule=finding.rule_id, alert=finding.alert_ids[0], who=finding.group
+                "finding", state=finding.state, rule=finding.rule_id, alert=finding.alert_ids[0], who=sent["group"]
             )
             if rule.pages and not quiet:
-                self._outbox.page(entry, leaving(body, self.orders.redact))
+                self._outbox.page(entry, sent)
             if quiet:
                 continue
             if planned and planned["applicable"] and self.edges.responder and finding.state == OPENED:

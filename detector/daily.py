@@ -18,6 +18,7 @@ from detector.blindness import Sense
 from detector.core.alarm import alarm
 from detector.core.episode import OPENED
 from detector.core.finding import Finding
+from detector.core.redaction import Redaction, leaving_finding
 from detector.core.rule import Rule
 from detector.core.suppression import Suppression
 from detector.core.times import iso
@@ -63,9 +64,10 @@ class Memory(msgspec.Struct):
 
 
 class Daily:
-    """A day's digest in the making."""
+    """A day's digest in the making. redact: of object keys in what it names."""
 
-    def __init__(self) -> None:
+    def __init__(self, redact: Redaction = "none") -> None:
+        self._redact = redact
         self.memory = Memory()
 
     def weigh(
@@ -73,7 +75,7 @@ class Daily:
     ) -> tuple[bool, dict[str, Any]]:
         """Whether an alert is suppressed, and what it says of that; take note of what nobody is told."""
         if rule.stage == "staged" and rule.severity not in ("info", "low"):
-            self._staged(rule, finding, now)
+            self._staged(rule, leaving_finding(finding, self._redact), now)
         if not rule.pages:
             return False, {}
         known = () if isinstance(rule, Sense) else suppressions  # blindness is never hushed

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 
 from detector.core.document import document_key, explain, fields_at, load_yaml, locate, plain
 from detector.core.engine import MEMORY
-from detector.core.evidence import Redaction
+from detector.core.redaction import Redaction
 from detector.core.rule import Duration, Model, Size
 from detector.errors import Problem, SettingsError, UnreadablePathError
 from detector.logs.limits import LIMITS

@@ -17,9 +17,10 @@ from detector.core.admit import Admission
 from detector.core.chosen import Chosen
 from detector.core.dedup import Seen
 from detector.core.engine import Engine
-from detector.core.evidence import Evidence, Redaction
+from detector.core.evidence import Evidence
 from detector.core.finding import Finding
 from detector.core.projection import OF_EVIDENCE
+from detector.core.redaction import Redaction, leaving_finding
 from detector.core.rule import FirstSeen, Rule
 from detector.core.sighting import Sightings
 from detector.core.table import SPREAD
@@ -103,7 +104,7 @@ def gather(
     if seen.miscounted:  # of differing copies a worse one was shown: now the best ones are known
         evidence = pass_(Seen("shown-again", seen.contested), Sightings("objects-again"))
     return [
-        finding.with_evidence(one.to_json(redact) | {"objects": objects})
+        leaving_finding(finding.with_evidence(one.to_json() | {"objects": objects}), redact)
         for finding, (one, objects) in zip(findings, evidence, strict=True)
     ]
 

@@ -125,7 +125,7 @@ KIND: dict[str, Kind] = {
         [Fact(T0 + i * 50, "thief" if i % 3 else "other", key=f"raw/{'decoy' if i % 2 else i}") for i in range(12)],
     ),
     "baseline": Kind(
-        {"where": READS, "threshold": 2, "learn_role_days": 2, "cooldown": "1h"}, _steady(), pooled=True
+        {"where": READS, "threshold": 2, "learn_role_days": 1, "cooldown": "1h"}, _steady(), pooled=True
     ),
 }  # fmt: skip
 

@@ -6,13 +6,13 @@ batching of the same records gives the same lists. Texts are the requester's own
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from detector.core.access import U64, AccessBatch, Log, text_hash, text_hashes
+from detector.core.access import U64, AccessBatch, Log, text_hashes
 from detector.core.finding import LIST_LIMIT, prefix_of
 from detector.core.times import iso
 
@@ -28,8 +28,6 @@ LISTS = {
 }
 """Name of a list in the evidence → the column its values come from; prefixes, sessions, roles and logs are derived."""
 DERIVED = ("prefixes", "sessions", "roles", "logs")
-
-Redaction = Literal["none", "hash", "prefix"]
 
 
 class Evidence:
@@ -97,14 +95,14 @@ class Evidence:
         if other.since is not None:
             self.since = other.since if self.since is None else min(self.since, other.since)
 
-    def to_json(self, redact: Redaction = "none", *, partial: bool = False) -> dict[str, Any]:
+    def to_json(self, *, partial: bool = False) -> dict[str, Any]:
         """The finding's `evidence`. `partial`: gathered only from `since` on (the daemon), and says so."""
         out: dict[str, Any] = {"requests": self.requests, "objects": len(self.objects()), "bytes": self.bytes}
         for name, kept in self.lists.items():
             out[name] = sorted(text[:TEXT_LIMIT] for text in kept)
         if partial and self.since is not None:
             out["since"] = iso(self.since)
-        return redacted(out, redact)
+        return out
 
     def snapshot(self) -> dict[str, Any]:
         """Plain data for the engine's snapshot."""
@@ -164,14 +162,3 @@ class Slices:
         slices = cls(width)
         slices._slices = {number: Evidence.restore(evidence) for number, evidence in state}
         return slices
-
-
-def redacted(evidence: Mapping[str, Any], redact: Redaction) -> dict[str, Any]:
-    """Evidence as it may leave the journal: with object keys as they are, their folders only, or hashes of both."""
-    out = dict(evidence)
-    if redact == "prefix":
-        out["sample_keys"] = sorted({prefix_of(key) for key in out.get("sample_keys", ())})
-    if redact == "hash":
-        for name in ("sample_keys", "prefixes"):
-            out[name] = sorted(f"xxh64:{text_hash(text):016x}" for text in out.get(name, ()))
-    return out
