@@ -11,6 +11,7 @@ from detector.core.first_seen import FirstSeenWatch
 from detector.core.people import People
 from detector.core.rule import Rule
 from detector.core.sequence import SequenceWatch
+from detector.core.silence import SilenceWatch
 from detector.core.threshold import MatchWatch, ScopeWatch, ThresholdWatch
 
 
@@ -28,6 +29,7 @@ WATCHES: dict[str, Callable[..., Watch]] = {
     "sequence": SequenceWatch,
     "decoy": DecoyWatch,
     "baseline": _baseline,
+    "silence": SilenceWatch,
 }
 """Kind → what makes its watch of (rule, people, gather=, once=)."""
 

@@ -29,6 +29,8 @@ from detector.logs.limits import LIMITS, Limits
 from replay.files import Files, LogPath
 from replay.reader import FileRead, Progress, ReadAll, records
 
+NOTHING = 0
+"""Epoch second after and until which no record is."""
 Save = Callable[[dict[str, bytes | None]], None]
 
 
@@ -45,8 +47,10 @@ class Behind:
     @classmethod
     def of(cls, finding: Finding, rule: Rule) -> Behind:
         grain = rule.granularity
-        after = finding.opened_at - finding.window_seconds + grain - 1
-        return cls(rule, finding.group_id, after, finding.last_at + grain - 1, finding.members)
+        after, until = finding.opened_at - finding.window_seconds + grain - 1, finding.last_at + grain - 1
+        if not rule.has_evidence:
+            after = until = NOTHING
+        return cls(rule, finding.group_id, after, until, finding.members)
 
 
 @dataclass(frozen=True, slots=True)

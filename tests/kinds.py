@@ -124,6 +124,11 @@ KIND: dict[str, Kind] = {
         {"decoys": ("s3://voice/raw/decoy",), "window": "60s"},
         [Fact(T0 + i * 50, "thief" if i % 3 else "other", key=f"raw/{'decoy' if i % 2 else i}") for i in range(12)],
     ),
+    "silence": Kind(
+        {"where": READS, "every": "1h", "group_by": "bucket", "expect": ("voice", "never-read"), "forget": "30h"},
+        [Fact(T0 + i * 600, bucket=f"b{i % 3}", key=f"{i}") for i in range(40)]
+        + [Fact(T0 + 20 * 3600, bucket="b1"), Fact(T0 + 2 * DAY), Fact(T0 + 3 * DAY, op="list", bucket="b2")],
+    ),
     "baseline": Kind(
         {"where": READS, "threshold": 2, "learn_role_days": 1, "cooldown": "1h"}, _steady(), pooled=True
     ),

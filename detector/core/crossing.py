@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, TypeVar
 
-import msgspec
 import numpy as np
 
 from detector.core.access import I64, U64, Index, Mask
@@ -26,14 +25,12 @@ from detector.core.principal import Principal
 from detector.core.rule import WindowedRule
 from detector.core.sighting import Sightings, Texts
 from detector.core.view import BatchView, GroupKey
-from detector.core.watch import EpisodeWatch, Stored
+from detector.core.watch import EpisodeWatch, Stored, decoded, encoded
 from detector.core.window import F64, episodes, longest_episode, starts_of_runs
 
 HOUR = 3600
 SLICES = 10
 """Evidence of an open finding is exact to a tenth of its window at either end."""
-_ENCODE = msgspec.msgpack.Encoder().encode
-_DECODE = msgspec.msgpack.Decoder(list[str]).decode
 
 W = TypeVar("W", bound=WindowedRule)
 Crossing = tuple[I64, F64]
@@ -183,7 +180,7 @@ class CrossingWatch(EpisodeWatch[W]):
 
     def name_groups(self, groups: U64, last: I64, keys: Mapping[int, GroupKey]) -> None:
         """Remember the keys of these distinct groups. last: the second each was seen last."""
-        self._keys.put(groups, last // HOUR, lambda new: [_ENCODE(keys[group]) for group in groups[new].tolist()])
+        self._keys.put(groups, last // HOUR, lambda new: [encoded(keys[group]) for group in groups[new].tolist()])
 
     def is_named(self, group: int) -> bool:
         """Whether its key is known. A group that never came near its threshold has none, and has not crossed it."""
@@ -191,7 +188,7 @@ class CrossingWatch(EpisodeWatch[W]):
 
     def key(self, group: int) -> GroupKey:
         """One text a level."""
-        return tuple(_DECODE(self._keys.of(np.array([group], np.uint64))[group]))
+        return decoded(self._keys, group)
 
     def people_of(self, group: int, tracked: Tracked) -> list[Principal]:
         """The credentials that were counted in an episode."""

@@ -29,6 +29,7 @@ from detector.core.kinds.first_seen import FirstSeen
 from detector.core.kinds.match import Match
 from detector.core.kinds.scope import Scope
 from detector.core.kinds.sequence import Sequence
+from detector.core.kinds.silence import Silence
 from detector.core.kinds.threshold import Threshold
 from detector.core.kinds.windowed import DISTINCT_CAP, Windowed
 from detector.core.rulebase import Exemption, RuleBase
@@ -36,7 +37,7 @@ from detector.core.where import OPERATIONS, Conditions, Retention, Where
 
 WindowedRule = Threshold | Match | Scope | FirstSeen | Sequence | DecoyRule
 """The kinds that count in a window."""
-Rule = Annotated[WindowedRule | BaselineRule, Field(discriminator="kind")]
+Rule = Annotated[WindowedRule | BaselineRule | Silence, Field(discriminator="kind")]
 
 KINDS: dict[str, type[RuleBase]] = {
     get_args(model.model_fields["kind"].annotation)[0]: model for model in get_args(get_args(Rule)[0])
@@ -46,6 +47,6 @@ KINDS: dict[str, type[RuleBase]] = {
 __all__ = [
     "DISTINCT_CAP", "DISTINCT_MEASURES", "KINDS", "OPERATIONS", "BaselineRule", "Conditions", "DecoyRule", "Duration",
     "Exemption", "FirstSeen", "Level", "Levels", "Match", "Measure", "Model", "Peers", "Reader", "Retention", "Rule",
-    "RuleBase", "Scope", "Sequence", "Severity", "Size", "Threshold", "Where", "Windowed", "WindowedRule", "seconds",
-    "size",
+    "RuleBase", "Scope", "Sequence", "Severity", "Silence", "Size", "Threshold", "Where", "Windowed", "WindowedRule",
+    "seconds", "size",
 ]  # fmt: skip

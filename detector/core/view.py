@@ -189,7 +189,7 @@ class BatchView:
         peers = levels.peers if isinstance(levels, Levels) else ()
         coded = [self._level(level, peers) for level in levels]
         combined = np.zeros(len(self.batch), np.int64)
-        first: Index = combined
+        first: Index = combined[:1]
         nowhere = np.zeros(len(self.batch), np.bool_)
         count = 1
         for codes, many, _ in coded:

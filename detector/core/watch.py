@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
+import numpy as np
 
 from detector.core.access import Log, Mask
 from detector.core.chosen import Chosen
@@ -19,11 +20,21 @@ from detector.core.part import Spilling
 from detector.core.people import People
 from detector.core.principal import Principal
 from detector.core.rule import Rule
+from detector.core.sighting import Texts
 from detector.core.verdict import Verdict
 from detector.core.view import BatchView, GroupKey
 from detector.core.watermark import FOREVER
 
 R = TypeVar("R", bound=Rule)
+
+encoded = msgspec.msgpack.Encoder().encode
+"""A group's key as bytes."""
+_DECODE = msgspec.msgpack.Decoder(list[str]).decode
+
+
+def decoded(keys: Texts, group: int) -> GroupKey:
+    """The key of a group, of all that were remembered as `encoded`."""
+    return tuple(_DECODE(keys.of(np.array([group], np.uint64))[group]))
 
 
 class Stored(Protocol):
