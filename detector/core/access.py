@@ -14,9 +14,11 @@ Rules of this file
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
+from itertools import count
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -303,12 +305,9 @@ def unresolved(operation: I8, nameless: Mask, keyed: Mask) -> Mask:
 
 def intern(rows: Sequence[T | None]) -> tuple[I32, list[T]]:
     """Codes of the rows' values in order of first appearance, -1 for None, and the distinct values."""
-    values = [value for value in dict.fromkeys(rows) if value is not None]
-    codes: dict[T | None, int] = {value: code for code, value in enumerate(values)}
-    codes[None] = -1
-    if not values:
-        return np.full(len(rows), -1, np.int32), values
-    return np.fromiter(map(codes.__getitem__, rows), np.int32, len(rows)), values
+    codes: defaultdict[T | None, int] = defaultdict(count().__next__, {None: -1})
+    coded = np.fromiter(map(codes.__getitem__, rows), np.int32, len(rows))
+    return coded, [value for value in codes if value is not None]
 
 
 def text_hash(text: str) -> int:

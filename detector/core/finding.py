@@ -40,6 +40,11 @@ def prefix_of(key: str) -> str:
     return key[: key.rfind("/") + 1]
 
 
+def prefixes_of(keys: Iterable[str]) -> list[str]:
+    """`prefix_of` each of these keys: a call for every row of a log would cost as much as all else about it."""
+    return [key[: key.rfind("/") + 1] for key in keys]
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One finding. Times in epoch seconds. `group`: level → what a person is shown; `group_id`: its fingerprint.

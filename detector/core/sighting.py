@@ -133,11 +133,16 @@ class Texts:
     def _write(self, keys: U64, hour: I64, texts: list[bytes]) -> None:
         lengths = np.fromiter(map(len, texts), np.int64, len(texts))
         counts = -(-(LENGTH + lengths) // WIDTH)
-        widths = zip(texts, lengths.tolist(), (counts * WIDTH).tolist(), strict=True)
-        padded = [(length.to_bytes(LENGTH, "little") + text).ljust(width, b"\0") for text, length, width in widths]
-        piece = np.frombuffer(b"".join(padded), f"V{WIDTH}")
+        starts = np.cumsum(counts) - counts
+        piece = np.zeros(int(counts.sum()), f"V{WIDTH}")
+        for count in np.unique(counts).tolist():
+            some = np.flatnonzero(counts == count)
+            chosen = texts if len(some) == len(texts) else [texts[at] for at in some.tolist()]
+            sized = np.zeros(len(some), [("length", "<u4"), ("text", f"S{count * WIDTH - LENGTH}")])
+            sized["length"], sized["text"] = lengths[some], chosen
+            piece[starts[some, None] + np.arange(count)] = sized.view(piece.dtype).reshape(len(some), count)
         owner = np.repeat(keys, counts)
-        number = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+        number = np.arange(len(owner)) - np.repeat(starts, counts)
         self.rows.add(_place(owner, number), owner, np.repeat(hour, counts), piece)
 
     def _pieces(self, keys: U64, number: int) -> dict[int, bytes]:

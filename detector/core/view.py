@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 
 from detector.core.access import I32, I64, U64, AccessBatch, Column, Index, Rows, intern, text_hash
-from detector.core.finding import prefix_of
+from detector.core.finding import prefix_of, prefixes_of
 from detector.core.net import nets, public
 from detector.core.peers import peer_group
 from detector.core.principal import Principal, fingerprint, person
@@ -151,7 +151,7 @@ class BatchView:
     def folders(self) -> Column:
         """Bucket and prefix of every row's key, as one text; null where there is no key."""
         bucket, key = self.batch.text["bucket"], self.batch.text["key"]
-        codes, folders = intern([prefix_of(text) for text in key.values])
+        codes, folders = intern(prefixes_of(key.values))
         folder = np.append(codes, np.int32(-1))[key.codes].astype(np.int64)
         buckets = len(bucket.values) + 1
         first, number = distinct((folder + 1) * buckets + bucket.codes + 1, (len(folders) + 1) * buckets)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
 
 import msgspec
 import numpy as np
 
-from detector.core.access import I64, U64, Index, Operation, Outcome
+from detector.core.access import I64, U64, Column, Index, Operation, Outcome
 from detector.core.evidence import TEXT_LIMIT
 from detector.core.part import Run
 from detector.core.peers import peer_group
@@ -28,6 +28,12 @@ from detector.model.roles import Identity
 NOT_MODIFIED = 304
 _ENCODE = msgspec.json.encode
 _DECODE = msgspec.json.Decoder(tuple[str, str, str]).decode
+
+
+@lru_cache(maxsize=1 << 14)
+def _identity(text: str) -> Identity:
+    """Who wrote itself so: a role is met in every pane it is active in."""
+    return Identity(*_DECODE(text))
 
 
 def by_role(runs: Sequence[Run]) -> Run:
@@ -140,13 +146,14 @@ class Feed:
     def _rows(self, run: Run) -> tuple[Rows, U64, dict[int, Identity], U64]:
         role, second, who, object_, prefix, net, amount, what = run
         candidates: dict[int, Identity] = {}
-        pairs = np.unique(np.stack([role, who]), axis=1)
-        for one, print_ in pairs.T.tolist():
-            identity = Identity(*_DECODE(self._who[print_]))
+        credentials, first, of_row = np.unique(who, return_index=True, return_inverse=True)
+        roles = role[first]
+        for one, print_ in zip(roles.tolist(), credentials.tolist(), strict=True):
+            identity = _identity(self._who[print_])
             candidates[one] = min(candidates.get(one, identity), identity)
         prints = np.array(sorted(candidates, key=lambda one: candidates[one].key), np.uint64)
         order = np.argsort(prints)
-        at = order[np.searchsorted(prints[order], role)]
+        at = order[np.searchsorted(prints[order], roles)][of_row]
         rows = Rows(at, second.astype(np.int64), object_, prefix, net, amount, what.astype(np.int64))
         return rows, prints, candidates, who
 
@@ -164,20 +171,21 @@ class Feed:
 
     def _prefixes(self, view: BatchView, rows: Index) -> U64:
         """Hash of (bucket, prefix); what it stands for is remembered."""
-        folders = view.folders()
-        hashes = folders.hashes()[rows]
-        self._remember(hashes, view.time[rows], lambda at: folders.text(int(rows[at])) or "")
+        folders = view.folders().take(rows)
+        hashes = folders.hashes()
+        self._remember(hashes, view.time[rows], folders)
         return hashes
 
     def _nets(self, view: BatchView, rows: Index) -> U64:
         """Hash of the network, 0 where it can be no news: a private one, or AWS itself."""
-        nets = view.nets()
+        nets = view.nets().take(rows)
         news = np.array([*(_can_be_news(net) for net in nets.values), False], np.bool_)
-        hashes = np.where(news[nets.codes], nets.hashes(), np.uint64(0))[rows]
-        self._remember(hashes, view.time[rows], lambda at: nets.text(int(rows[at])) or "")
+        hashes = np.where(news[nets.codes], nets.hashes(), np.uint64(0))
+        self._remember(hashes, view.time[rows], nets)
         return hashes
 
-    def _remember(self, hashes: U64, seconds: I64, text: Callable[[int], str]) -> None:
+    def _remember(self, hashes: U64, seconds: I64, column: Column) -> None:
+        """What these hashes of rows of a column stand for; 0 stands for nothing."""
         unique, at = np.unique(hashes, return_index=True)
         kept = unique != 0
         unique, at = unique[kept], at[kept]
@@ -185,7 +193,8 @@ class Feed:
             hour = np.full(len(unique), int(seconds.max()) // HOUR, np.int64)
 
             def texts(new: list[int]) -> list[bytes]:
-                return [text(int(at[one])).encode("utf-8", "replace")[:TEXT_LIMIT] for one in new]
+                chosen = map(column.values.__getitem__, column.codes[at[new]].tolist())
+                return [text.encode("utf-8", "replace")[:TEXT_LIMIT] for text in chosen]
 
             self.texts.put(unique, hour, texts)
 
