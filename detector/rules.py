@@ -105,6 +105,18 @@ def _not_empty(book: Rulebook, path: Path) -> Rulebook:
     return book
 
 
+def _kept(book: Rulebook, path: Path) -> Rulebook:
+    """The rules, if a daemon can keep what they learn. Raises InputError."""
+    own = [rule.id for rule in book.rules if getattr(rule, "detector", None)]
+    if own:
+        raise InputError(
+            f"rule {', '.join(own)}: what a River detector (`detector`) has learned cannot be kept in a checkpoint",
+            where=str(path),
+            remedy="leave `detector` out: the model takes its place; or keep the rule where only `replay` reads it",
+        )
+    return _not_empty(book, path)
+
+
 def load_rules(path: Path, registry: Files | None = None) -> list[Rule]:
     """The rules of a file or folder. Raises as `load_book`."""
     return list(load_book(path, registry).rules)
@@ -145,7 +157,7 @@ class RuleFiles:
 
     def _book(self) -> Rulebook:
         self._read_of = self._seen = self._stamp()  # before reading: what is written meanwhile is another change
-        return _not_empty(read_book(rule_files(self.path) | self._decoys), self.path)
+        return _kept(read_book(rule_files(self.path) | self._decoys), self.path)
 
     def _new_decoys(self) -> bool:
         """Whether the registry says anything else, or can be read again. Raises EdgeError."""

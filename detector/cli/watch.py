@@ -151,9 +151,8 @@ def check(settings: Settings) -> None:
     """
     import detector.consumer
     import detector.watches  # noqa: F401
-    from detector.rules import load_rules, shipped
 
-    load_rules(settings.rules or shipped(), decoys(settings))
+    rule_files_of(settings).read()
     learnt(settings)
     source(settings).close()
 

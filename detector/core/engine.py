@@ -273,7 +273,9 @@ class Engine:
 
     def learners(self, second: int) -> dict[str, set[str]]:
         """Ids of the rules that learn, and the names of their parts once what lies before this second was let go of."""
-        learners = [watch for watch in self._watches if isinstance(watch.rule, BaselineRule)]
+        learners = [
+            watch for watch in self._watches if isinstance(watch.rule, BaselineRule) and not watch.rule.detector
+        ]
         for watch in learners:
             watch.forget_before(second)
         return {watch.rule.id: watch.names() for watch in learners}

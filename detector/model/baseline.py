@@ -27,9 +27,10 @@ from detector.model.calibration import Line, LineState
 from detector.model.channels import CHANNELS, COUNTERS, DAY, PANE, SLID, SUB_PANE, SUB_PANES, WINDOWS, Counter
 from detector.model.codec import seal, unseal, unusable
 from detector.model.history import History
-from detector.model.judgement import Judgement, reasons
+from detector.model.judgement import Judgement, Reason, reasons
 from detector.model.levels import Levels
 from detector.model.novelty import Counted, Novelty, Rows, Who
+from detector.model.own import AT, Own
 from detector.model.pools import YOUNG, DayOf, Learned, Pools
 from detector.model.roles import NEVER, Identity, Pieces, Role, Row
 from detector.model.score import WIDTH, Rarity, judge
@@ -106,6 +107,8 @@ class Baseline:
         learn_role_days: principal-days to see before anything can page.
         memory: bytes of Bloom filters for keys beyond each role's first.
         threshold: a line of one's own, in place of the one solved for `share`.
+        frozen: hold what is usual; what was read, by whom and from where is remembered all the same.
+        own: a River detector in the place of the channels; it is in no checkpoint.
     """
 
     def __init__(
@@ -117,7 +120,10 @@ class Baseline:
         learn_role_days: int,
         memory: int,
         threshold: float | None = None,
+        frozen: bool = False,
+        own: Own | None = None,
     ) -> None:
+        self.frozen, self.own = frozen, own
         self.name, self.cooldown, self.learn_role_days, self.threshold = name, cooldown, learn_role_days, threshold
         self.novelty = Novelty(name, memory)
         self.history = History(f"model-history/{name}")
@@ -137,9 +143,17 @@ class Baseline:
         )
 
     def configure(
-        self, *, share: float, cooldown: int, learn_role_days: int, memory: int, threshold: float | None
+        self,
+        *,
+        share: float,
+        cooldown: int,
+        learn_role_days: int,
+        memory: int,
+        threshold: float | None,
+        frozen: bool,
     ) -> None:
         """From now on these settings hold; what was learned stands."""
+        self.frozen = frozen
         self.cooldown, self.learn_role_days, self.threshold = cooldown, learn_role_days, threshold
         self.novelty.keys.room = memory
         self.calibration.ask(share)
@@ -256,7 +270,11 @@ class Baseline:
         settled = np.array([role.first // DAY < pane // DAY for role in roles], np.bool_)
         mean, scale = usual
         values = _beyond(values, mean, scale)
-        self.levels.learn(counted.slots[settled], values[settled], mean[settled], scale[settled])
+        if not self.frozen:
+            self.levels.learn(counted.slots[settled], values[settled], mean[settled], scale[settled])
+        if self.own and not self.frozen:
+            fresh = _fresh(values, counted.cells.sum(axis=1))[settled]
+            self.own.learn([role.who.group for role, old in zip(roles, settled, strict=True) if old], fresh)
         for role in roles:
             role.last = pane
         self._learn(pane, roles, counted)
@@ -344,7 +362,8 @@ class Baseline:
         totals = pane.cells.sum(axis=1)
         x = _fresh(_values(_peaks(pane.cells, before)[:, -1], sums + totals[:, None, :]), totals)
         x = _beyond(x, *usual)
-        z = _scales(x, *usual)
+        groups = [role.who.group for role in roles]
+        z = self.own.scales(groups, x, today=today) if self.own else _scales(x, *usual)
         if today:
             self.levels.maxima[pane.slots] = np.maximum(self.levels.maxima[pane.slots], z)
         if not self.pools.known:
@@ -359,8 +378,10 @@ class Baseline:
                 role.score = max(role.score, judged.score)
             if not self.learning and judged.score >= self.line:
                 mine = usual[0][at], usual[1][at]
-                crossings = self._crossings(rarity, pane.cells[at], before[at], sums[at], mine, start)
+                crossings = self._crossings(role, rarity, pane.cells[at], before[at], sums[at], mine, start)
                 why = reasons(judged.channels, judged.decades, values, [max(0.0, one) for one in mean])
+                if self.own:
+                    why = (Reason("detector", "score_5m", z[at, AT].item(), 0.0, max(judged.decades)),)
                 found.append(
                     Judgement(
                         start, fingerprint((role.who.key,)), role.who.key, self.line, judged.score, crossings, why,
@@ -370,15 +391,18 @@ class Baseline:
         return found
 
     def _crossings(
-        self, rarity: Rarity, cells: I64, before: I64, sums: I64, usual: tuple[F64, F64], start: int
+        self, role: Role, rarity: Rarity, cells: I64, before: I64, sums: I64, usual: tuple[F64, F64], start: int
     ) -> tuple[tuple[int, float], ...]:
         """The first and the last second of the pane at which the score is at or above the line."""
         totals = np.cumsum(cells, axis=0)
         x = _fresh(_values(_peaks(cells[None], before[None])[0], sums + totals[:, None, :]), totals)
         x = _beyond(x, *usual)
+        filled = np.flatnonzero(cells.any(axis=1))
         z, mean = _scales(x, *usual), usual[0].tolist()
+        if self.own:
+            z[filled] = self.own.scales([role.who.group] * len(filled), x[filled])
         scored: list[tuple[int, float]] = []
-        for sub in np.flatnonzero(cells.any(axis=1)).tolist():
+        for sub in filled.tolist():
             score = judge(x[sub].tolist(), z[sub].tolist(), mean, rarity).score
             if score >= self.line:
                 scored.append((start + (sub + 1) * SUB_PANE - 1, score))
@@ -419,7 +443,7 @@ class Baseline:
             alerts = sum(role.alerted for role in active)
             drift = alerts > max(FEW, DRIFT * len(self.roles))
             scores = [role.score for role in active if role.score > 0 and (drift or not role.alerted)]
-            if not self.learning:
+            if not self.learning and not self.frozen:
                 self.calibration.add(day, len(self.roles), 0 if drift else alerts, scores)
         days = [
             DayOf(role.who.group, role.who.kind, (day + 1) * DAY - role.first < YOUNG, self.levels.maxima[role.slot])
@@ -433,7 +457,10 @@ class Baseline:
         for role in active:
             group = role.who.group
             news[group] = [a + b for a, b in zip(news.get(group, [0, 0, 0]), role.news, strict=True)]
-        self.pools.midnight(day, learned, days, news)
+        if not self.frozen:
+            self.pools.midnight(day, learned, days, news)
+        if self.own:
+            self.own.midnight(frozen=self.frozen)
         self.novelty.midnight(day)
         for role in active:
             role.news, role.score, role.alerted = [0, 0, 0], 0.0, False

@@ -24,7 +24,7 @@ _SAID = {
     "new_copies": "copied {} objects to a bucket it had never copied to",
     "strange_copies": "copied {} objects to a bucket nobody had copied to",
     "active": "was active in {} of the 5-minute panes",
-    "score": "is {} by the score of the rule's own detector",
+    "score": "is {} scales above what is usual by the rule's own detector",
 }
 
 

@@ -31,6 +31,7 @@ from detector.model.baseline import Baseline
 from detector.model.channels import DAY, HOUR, PANE
 from detector.model.feed import Feed
 from detector.model.judgement import Judgement
+from detector.model.own import Own
 
 GLANCE_GROWTH = 0.1
 """A role's open panes are looked at again when its records there have become so much more."""
@@ -43,7 +44,8 @@ class BaselineWatch(EpisodeWatch[BaselineRule]):
         del gather
         self.once = once
         self._feed = Feed(rule.id, rule.peers, people.slack)
-        self.model = Baseline(rule.id, **_settings(rule))
+        own = Own(rule.detector) if rule.detector else None
+        self.model = Baseline(rule.id, own=own, **_settings(rule))
         super().__init__(rule, people, [self._feed, self.model])
         self._sealed = 0
         self._panes: dict[int, dict[int, Judgement]] = {}
@@ -236,5 +238,6 @@ def _settings(rule: BaselineRule) -> dict[str, Any]:
         "cooldown": rule.cooldown,
         "learn_role_days": rule.learn_role_days,
         "memory": rule.memory,
+        "frozen": rule.frozen,
         "threshold": None if rule.threshold is None else float(rule.threshold),
     }

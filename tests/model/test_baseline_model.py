@@ -123,3 +123,38 @@ def test_a_slow_ramp_moves_the_line_by_a_bound():
     ]
     calm, poisoned = feed(watch(), quiet, 12 * HOUR), feed(watch(), quiet + ramp, 12 * HOUR)
     assert poisoned.model.line - calm.model.line < 1.0
+
+
+def learned(to):
+    """What is usual: levels of every role, pools and line."""
+    model = to.model
+    levels = {role.who.key: model.levels.state(role.slot) for role in model.roles.values()}
+    return levels, model.pools.state(), model.line
+
+
+def test_frozen_is_what_is_usual_and_scores_go_on():
+    """Frozen on the fifth day: levels, pools and line stay, a theft is found all the same; thawed, it learns on."""
+    rule, frozen = watch(threshold=2).rule, watch(threshold=2, frozen=True).rule
+    assert rule.digest() == frozen.digest()
+    to = feed(watch(threshold=2), organisation(5), HOUR)
+    to.advance(T0 + 5 * DAY + HOUR)
+    before = learned(to)
+    later = [one for one in organisation(9) if one.time >= T0 + 5 * DAY]
+    theft = [event(8 * DAY + 11 * HOUR + n // 9, "a-0", f"all/{n}") for n in range(3000)]
+    to.take(frozen)
+    to.absorb(BatchView(role_batch(later + theft)), np.zeros(len(later + theft), np.bool_))
+    found = to.advance(T0 + 9 * DAY)
+    assert learned(to) == before
+    assert any("a-0" in one.group["role"] and one.opened_at >= T0 + 8 * DAY for one in found)
+    assert to.model.learnt == watch_days(before)
+    to.take(rule)
+    more = [one for one in organisation(11) if one.time >= T0 + 9 * DAY]
+    to.absorb(BatchView(role_batch(more)), np.zeros(len(more), np.bool_))
+    to.advance(T0 + 11 * DAY)
+    assert learned(to)[0] != before[0]
+    assert to.model.learnt > watch_days(before)
+
+
+def watch_days(known):
+    """Principal-days in a `learned`: of the pools of everybody."""
+    return sum(count for level, _, days in known[1][0] if level.startswith("all") for _, count, *_ in days)

@@ -8,9 +8,10 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_serializer
 
 from detector.core.fields import UNITS, Duration, Number, Peers, Size, Texts, texts
+from detector.core.river import Detector
 from detector.core.rulebase import NOT_COUNTED, RuleBase, digest
 
-NOT_LEARNED = {"alert_budget", "threshold", "cooldown", "learn_role_days", "memory"}
+NOT_LEARNED = {"alert_budget", "threshold", "cooldown", "learn_role_days", "memory", "frozen"}
 """Fields that change nothing about what is learned."""
 _BUDGET = re.compile(r"\s*(\d{1,6}(?:\.\d{1,6})?)\s+per\s+day\s+per\s+(\d{1,7})\s+principals?\s*")
 
@@ -51,6 +52,10 @@ class BaselineRule(RuleBase):
     """role-days the organisation needs before anything can fire"""
     peer_groups: Annotated[dict[str, Texts], Field(default_factory=dict)]
     """names of groups, and globs of the roles in each; all others are grouped by the stem of their name"""
+    detector: Detector | None = None
+    """for `replay`: a detector or pipeline of River in the model's place, see below"""
+    frozen: bool = False
+    """`true`: what is usual is held as it was learned, and scores go on by it"""
     memory: Size = 64 << 20
     """a size: what may be remembered, beyond each role's first 4,096 objects, of what was read (13 bits an object)"""
 
@@ -61,7 +66,8 @@ class BaselineRule(RuleBase):
 
     def digest(self) -> str:
         """What was learned stands whatever the rule may cost, and however long an episode lasts."""
-        return digest(self.model_dump(mode="json", exclude=NOT_COUNTED | NOT_LEARNED))
+        own = set() if self.detector else {"detector"}
+        return digest(self.model_dump(mode="json", exclude=NOT_COUNTED | NOT_LEARNED | own))
 
     @property
     def peers(self) -> Peers:
