@@ -13,6 +13,7 @@ from detector.core.rule import Rule
 from detector.core.sequence import SequenceWatch
 from detector.core.silence import SilenceWatch
 from detector.core.threshold import MatchWatch, ScopeWatch, ThresholdWatch
+from detector.core.unaudited import UnauditedWatch
 
 
 def _baseline(rule: Any, people: People, **how: bool) -> Watch:
@@ -30,6 +31,7 @@ WATCHES: dict[str, Callable[..., Watch]] = {
     "decoy": DecoyWatch,
     "baseline": _baseline,
     "silence": SilenceWatch,
+    "unaudited": UnauditedWatch,
 }
 """Kind → what makes its watch of (rule, people, gather=, once=)."""
 

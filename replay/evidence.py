@@ -21,9 +21,10 @@ from detector.core.evidence import Evidence
 from detector.core.finding import Finding
 from detector.core.projection import OF_EVIDENCE
 from detector.core.redaction import Redaction, leaving_finding
-from detector.core.rule import FirstSeen, Rule
+from detector.core.rule import FirstSeen, Rule, Unaudited
 from detector.core.sighting import Sightings
 from detector.core.table import SPREAD
+from detector.core.unaudited import LOG_GROUP, read_hashes
 from detector.core.view import BatchView
 from detector.logs.limits import LIMITS, Limits
 from replay.files import Files, LogPath
@@ -84,7 +85,12 @@ def matches(batch: AccessBatch, wanted: Sequence[Behind]) -> Iterator[tuple[int,
             if behind.rule.id not in masks:
                 masks[behind.rule.id] = Chosen(behind.rule).mask(view)
             groups, _ = view.groups(behind.rule.grouping)
-            found = inside & masks[behind.rule.id] & (groups == np.uint64(behind.group))
+            found = inside & masks[behind.rule.id]
+            if behind.group != LOG_GROUP:
+                found &= groups == np.uint64(behind.group)
+            if isinstance(behind.rule, Unaudited):
+                reads = read_hashes(view.time, view.who(), view.items(behind.rule.measure))
+                found &= np.isin(reads, np.array(behind.members, np.uint64))
             if behind.members and isinstance(behind.rule, FirstSeen):
                 found &= np.isin(view.groups(behind.rule.pairs)[0], np.array(behind.members, np.uint64))
             yield number, found

@@ -49,6 +49,13 @@ class Fact:
     def row(self) -> Row:
         """The record as a parser gives it."""
         told = repr(self)
+        if self.op == "audit":
+            key, sample = (None, self.extra) if self.extra else (self.key, None)
+            who = Principal("Application", *[f"app:{self.name}"] * 4, "application")
+            return Row(
+                Log.access_audit, self.time, text_hash(told), "application/", operation=Operation.read, who=who,
+                bucket=self.bucket or None, key=key, sample_id=sample, event_id=told, purpose="labelling",
+            )  # fmt: skip
         return Row(
             Log.cloudtrail, self.time, text_hash(told), "111122223333/us-east-1", operation=Operation[self.op], bytes=1,
             who=self.who, has_arn=True, api=self.op.title(), bucket=self.bucket, key=self.key, source_ip=self.address,
@@ -123,6 +130,15 @@ KIND: dict[str, Kind] = {
     "decoy": Kind(
         {"decoys": ("s3://voice/raw/decoy",), "window": "60s"},
         [Fact(T0 + i * 50, "thief" if i % 3 else "other", key=f"raw/{'decoy' if i % 2 else i}") for i in range(12)],
+    ),
+    "unaudited": Kind(
+        {"where": READS, "within": "60s", "silent_after": "10m", "window": "60s", "threshold": 2,
+         "key": "raw/{sample_id}"},
+        [Fact(T0 + i * 20, "thief" if i % 3 else "other", key=f"raw/{i}") for i in range(60)]
+        + [Fact(T0 + i * 20 + i % 90, op="audit", key=f"raw/{i}", bucket="voice" * (i % 3 % 2))
+           for i in range(0, 60, 4)]
+        + [Fact(T0 + i * 20 - 9, op="audit", extra=f"{i}") for i in range(1, 60, 6)]
+        + [Fact(T0 + DAY + i, f"s{i % 5}", key=f"night/{i}") for i in range(20)],
     ),
     "silence": Kind(
         {"where": READS, "every": "1h", "group_by": "bucket", "expect": ("voice", "never-read"), "forget": "30h"},

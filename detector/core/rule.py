@@ -31,11 +31,12 @@ from detector.core.kinds.scope import Scope
 from detector.core.kinds.sequence import Sequence
 from detector.core.kinds.silence import Silence
 from detector.core.kinds.threshold import Threshold
+from detector.core.kinds.unaudited import Unaudited
 from detector.core.kinds.windowed import DISTINCT_CAP, Windowed
 from detector.core.rulebase import Exemption, RuleBase
 from detector.core.where import OPERATIONS, Conditions, Retention, Where
 
-WindowedRule = Threshold | Match | Scope | FirstSeen | Sequence | DecoyRule
+WindowedRule = Threshold | Match | Scope | FirstSeen | Sequence | DecoyRule | Unaudited
 """The kinds that count in a window."""
 Rule = Annotated[WindowedRule | BaselineRule | Silence, Field(discriminator="kind")]
 
@@ -47,6 +48,6 @@ KINDS: dict[str, type[RuleBase]] = {
 __all__ = [
     "DISTINCT_CAP", "DISTINCT_MEASURES", "KINDS", "OPERATIONS", "BaselineRule", "Conditions", "DecoyRule", "Duration",
     "Exemption", "FirstSeen", "Level", "Levels", "Match", "Measure", "Model", "Peers", "Reader", "Retention", "Rule",
-    "RuleBase", "Scope", "Sequence", "Severity", "Silence", "Size", "Threshold", "Where", "Windowed", "WindowedRule",
-    "seconds", "size",
+    "RuleBase", "Scope", "Sequence", "Severity", "Silence", "Size", "Threshold", "Unaudited", "Where", "Windowed",
+    "WindowedRule", "seconds", "size",
 ]  # fmt: skip

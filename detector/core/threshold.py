@@ -16,7 +16,7 @@ from detector.core.crossing import NONE, Crossing, CrossingWatch
 from detector.core.episode import Tracked
 from detector.core.part import Run, Spilling
 from detector.core.people import People
-from detector.core.rule import DISTINCT_CAP, DecoyRule, FirstSeen, Match, Scope, Threshold
+from detector.core.rule import DISTINCT_CAP, DecoyRule, FirstSeen, Match, Scope, Threshold, Unaudited
 from detector.core.screen import Screen
 from detector.core.tally import Tallies
 from detector.core.times import duration, iso
@@ -27,7 +27,7 @@ from detector.core.window import F64, distinct_at, starts_of_runs, sums_at, uniq
 WARM = 4
 """Evidence is gathered from the moment a group may have passed this fraction (a quarter) of its threshold."""
 
-W = TypeVar("W", bound=Threshold | Match | Scope | FirstSeen | DecoyRule)
+W = TypeVar("W", bound=Threshold | Match | Scope | FirstSeen | DecoyRule | Unaudited)
 
 
 class CountingWatch(CrossingWatch[W]):
@@ -67,10 +67,14 @@ class CountingWatch(CrossingWatch[W]):
         """What was counted of a group from second `first` to `last`: seconds, credentials, items, by second."""
         return self._tallies.rows(group, first, last)
 
+    def bound(self, group: int, bucket: int) -> int:
+        """What a value there is at most."""
+        return self._bounds.bound(group, bucket)
+
     def crossing(self, group: int, bucket: int) -> Crossing:
         """The crossing seconds of one bucket, worked out anew, and the values there."""
         window, first = self.rule.window, bucket * self.rule.window
-        if self._bounds.bound(group, bucket) < self.rule.threshold:
+        if self.bound(group, bucket) < self.rule.threshold:
             return NONE
         seconds, who, items = self.counted(group, first - window + 1, first + window - 1)
         at = unique_sorted(seconds[seconds >= first])

@@ -154,12 +154,14 @@ class EpisodeWatch(ABC, Generic[R]):
         told = self.ledger.settle(group, group_key(self.key(group)), episodes, late=late)
         return [self.finding(group, tracked, state) for state, tracked in told]
 
+    def shown(self, group: int) -> dict[str, str]:
+        """Level → name for people."""
+        return {level: self.people.name(level, one) for level, one in zip(self.levels, self.key(group), strict=True)}
+
     def finding(self, group: int, tracked: Tracked, state: str) -> Finding:
         """What there is to tell of an episode."""
-        rule, episode, key = self.rule, tracked.episode, self.key(group)
-        levels = self.levels
-        shown = {level: self.people.name(level, one) for level, one in zip(levels, key, strict=True)}
-        level = next((name for name in ("session", "access_key", "role", "session_name") if name in levels), "")
+        rule, episode, key, shown = self.rule, tracked.episode, self.key(group), self.shown(group)
+        level = next((name for name in ("session", "access_key", "role", "session_name") if name in shown), "")
         fields: dict[str, Any] = {
             "finding_id": finding_id(rule.id, group_key(key), episode.opened_at),
             "rule_id": rule.id,
