@@ -7,6 +7,7 @@ fail; the daemon loads such rules all the same: a rule of yesterday must not sto
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Any, TypeGuard
 from detector.core.access import Log
 from detector.core.fields import DISTINCT_MEASURES
 from detector.core.operation import API_NAMES, CLASS
-from detector.core.rule import DISTINCT_CAP, OPERATIONS, Exemption, Rule, Threshold, Where
+from detector.core.rule import DISTINCT_CAP, OPERATIONS, Conditions, Exemption, FirstSeen, Rule, Scope, Threshold, Where
 from detector.core.rule import Sequence as RuleSequence
 from detector.core.select import ABSENT, PRINCIPAL_FIELDS, columns_of, glob, logs_of
 from detector.core.suppression import Suppression
@@ -40,13 +41,31 @@ ONE_EACH = {
 NO_OTHER = frozenset({"vpc_endpoint", "destination", "region"})
 """Levels at which a record without a value belongs to no group."""
 
+OF_ONE = {
+    "session": {"role", "account", "session_name", "peer_group"},
+    "role": {"account", "peer_group"},
+    "access_key": {"account"},
+    "source_ip": {"source_net"},
+}
+"""Level → what one group has only one of, so that nothing of it is ever new to a group that is known."""
+
 NO_KEY = frozenset({"list", "assume"})
 NO_BYTES = frozenset({"write", "delete", "head", "control", "assume", "decrypt", "restore", "copy"})
 """Classes whose records name no object, or tell of no bytes sent."""
+NO_CHANGE = frozenset({"read", "list", "head", "delete", "decrypt", "restore", "assume"})
+"""Classes whose calls change no settings."""
+
+A_SECOND = {"requests": 10_000, "bytes": 10_000_000_000}
+"""More than anybody reads for long: who may do so much is not watched."""
+FOLDERS = ("7", "m", "Q", "_", "ü")
+ANY_KEY = tuple(f"{name}/" * depth + f"{name}.{name}" for name in FOLDERS for depth in range(1, 13))
+ANY_TEXT = tuple(f"{name}0{name}-1" for name in FOLDERS)
+"""Texts unlike each other: globs that fit every one of them fit, as good as, everything."""
 
 WORDS = {
     "auth": ("header", "query", "none"),
     "tls": ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"),
+    "sse": ("SSE_S3", "SSE_KMS", "SSE_C", "SSE_DSSE", "Default_SSE_S3", "Default_SSE_KMS", "Default_SSE_DSSE"),
     "principal_type": (
         "AssumedRole", "IAMUser", "Root", "FederatedUser", "AWSAccount", "AWSService", "Role", "Directory",
         "IdentityCenterUser", "SAMLUser", "WebIdentityUser", "Unknown", "anonymous", "service", "unknown",
@@ -85,9 +104,11 @@ def _wheres(rule: Rule) -> list[tuple[Path, Where]]:
 def _misspelt(rule: Rule) -> Iterator[Remark]:
     for path, where in _wheres(rule):
         yield from _misspelt_in(path, where)
+        if where.unless is not None:
+            yield from _misspelt_in((*path, "unless"), where.unless)
 
 
-def _misspelt_in(path: Path, where: Where) -> Iterator[Remark]:
+def _misspelt_in(path: Path, where: Conditions) -> Iterator[Remark]:
     for name in where.operation or ():
         if name in OPERATIONS or name in API_NAMES or re.search(r"[*?.]", name):
             continue
@@ -126,22 +147,72 @@ def _names_in(path: Path, where: Where) -> Iterator[Remark]:
 
 
 def _uncountable(rule: Rule) -> Iterator[Remark]:
-    """A measure that is always nothing, or always one."""
-    measure, by = rule.measure, rule.group_by
-    classes = {CLASS[name].name if name in CLASS else name for name in rule.where.operation or ()}
-    if measure == "bytes" and classes and classes <= NO_BYTES:
-        yield Remark(("measure",), f"can never fire: no bytes are sent by {', '.join(sorted(classes))}")
-    if measure == "bytes" and not {"success", "any"} & set(rule.where.outcome):
-        yield Remark(
-            ("measure",), f"can never fire: no object is sent when the outcome is {', '.join(rule.where.outcome)}"
-        )
-    if classes and classes <= NO_KEY and measure in ("objects", "prefixes"):
-        yield Remark(("measure",), f"can never fire: {', '.join(sorted(classes))} names no object")
-    if classes and classes <= NO_KEY and rule.where.key:
-        yield Remark(("where", "key"), f"can never match: {', '.join(sorted(classes))} names no object")
-    for level in by:
-        if measure in ONE_EACH.get(level, ()) and (rule.threshold or 0) > 1:
-            yield Remark(("threshold",), f"can never fire: one {level} has only one of {measure}, got {rule.threshold}")
+    """A measure that is always nothing, or always one; what is never new."""
+    if isinstance(rule, RuleSequence):
+        for number, step in enumerate(rule.steps):
+            yield from _uncounted(("steps", number), step.where, step.measure)
+        return
+    yield from _uncounted((), rule.where, rule.measure)
+    if isinstance(rule, Scope) and rule.allowed_key and classes_of(rule.where) <= NO_KEY:
+        yield Remark(("allowed_key",), f"can never fire: {_told(rule.where)} names no object")
+    for level in rule.group_by:
+        if rule.measure in ONE_EACH.get(level, ()) and (rule.threshold or 0) > 1:
+            told = f"can never fire: one {level} has only one of {rule.measure}, got {rule.threshold}"
+            yield Remark(("threshold",), told)
+        if isinstance(rule, FirstSeen) and rule.what in OF_ONE.get(level, ()):
+            yield Remark(("what",), f"nothing is ever new: one {level} has only one {rule.what}")
+
+
+def _uncounted(path: Path, where: Where, measure: str) -> Iterator[Remark]:
+    classes, told = classes_of(where), _told(where)
+    if measure == "bytes" and classes <= NO_BYTES:
+        yield Remark((*path, "measure"), f"can never fire: no bytes are sent by {told}")
+    if measure == "bytes" and not {"success", "any"} & set(where.outcome):
+        said = f"can never fire: no object is sent when the outcome is {', '.join(where.outcome)}"
+        yield Remark((*path, "measure"), said)
+    if measure in ("objects", "prefixes") and classes <= NO_KEY:
+        yield Remark((*path, "measure"), f"can never fire: {told} names no object")
+    if where.key and classes <= NO_KEY:
+        yield Remark((*path, "where", "key"), f"can never match: {told} names no object")
+
+
+def classes_of(where: Where) -> set[str]:
+    """The classes of operation that a rule asks for; a call that has none, and no operation at all, is of `any`."""
+    return {CLASS[name].name if name in CLASS else name for name in where.operation or ("any",)}
+
+
+def _told(where: Where) -> str:
+    return ", ".join(sorted(classes_of(where)))
+
+
+def _contradicted(rule: Rule) -> Iterator[Remark]:
+    """Conditions of which each is right by itself, and no record fulfils all."""
+    for path, where in _wheres(rule):
+        if where.error_code and set(where.outcome) == {"success"}:
+            told = "can never match: what succeeds has no error code; say which outcome, such as `outcome: error`"
+            yield Remark((*path, "error_code"), told)
+        for name in ("signed_for_over", "signed_age_over"):
+            if getattr(where, name) is not None and where.auth and not glob(where.auth).fullmatch("query"):
+                yield Remark((*path, name), "can never match: only pre-signed URLs have it, which are `auth: query`")
+        reads = {"copy"} if "read" in (where.operation or ()) else set[str]()
+        if where.change and classes_of(where) | reads <= NO_CHANGE:
+            yield Remark((*path, "change"), f"can never match: {_told(where)} changes no settings")
+        if where.unless is not None and all(_implied(where, *one) for one in where.unless.given().items()):
+            yield Remark((*path, "unless"), "counts no record: all that `where` asks for is what `unless` takes out")
+
+
+def _implied(where: Where, name: str, taken: Any) -> bool:
+    """Whether whatever fits a `where` fits this field of its `unless`, as far as can be told."""
+    asked = getattr(where, name)
+    if not isinstance(asked, tuple) or not isinstance(taken, tuple) or not all(isinstance(one, str) for one in taken):
+        return asked is not None and bool(asked == taken)
+    if name == "outcome" and "any" in taken:
+        return True
+    wanted = glob(taken, path=name == "key")
+    return all(
+        one in taken or (CLASS[one].name in taken if one in CLASS else wanted.fullmatch(one.replace("*", "w0/w1")))
+        for one in asked
+    )
 
 
 def _unlogged(rule: Rule) -> Iterator[Remark]:
@@ -179,7 +250,16 @@ def _unlogged_in(path: Path, where: Where, window: int | None) -> Iterator[Remar
         )
 
 
-LOOKS: Sequence[Callable[[Rule], Iterator[Remark]]] = (_misspelt, _names, _uncountable, _unlogged)
+def _self_told(rule: Rule) -> Iterator[Remark]:
+    """Nobody loses access for what an application says of him: whoever writes its log could frame anybody."""
+    if "revoke" in rule.respond and any(Log.access_audit in logs_of(where) for _, where in _wheres(rule)):
+        told = "expected alert only: in the application's audit log whoever writes it says who it was"
+        yield Remark(("respond",), told)
+
+
+LOOKS: Sequence[Callable[[Rule], Iterator[Remark]]] = (
+    _misspelt, _names, _uncountable, _unlogged, _contradicted, _self_told,
+)  # fmt: skip
 
 
 def _exceptions(rule: Rule, now: int) -> Iterator[Remark]:
@@ -237,8 +317,27 @@ def _is_of_volume(rule: Rule) -> TypeGuard[Threshold]:
 def _swallows(rule: Threshold, exemption: Exemption) -> bool:
     """Whether nothing is left that the rule could find of whom the exception is for."""
     if exemption.allow_up_to is not None:
-        return rule.measure in DISTINCT_MEASURES and exemption.allow_up_to >= DISTINCT_CAP
-    return "**" in (exemption.key or ()) and not any((exemption.bucket, exemption.network, exemption.purpose))
+        most = DISTINCT_CAP if rule.measure in DISTINCT_MEASURES else A_SECOND[rule.measure] * rule.window
+        return exemption.allow_up_to >= most
+    return (
+        _fits(exemption.key, ANY_KEY, path=True)
+        and _fits(exemption.bucket, ANY_TEXT)
+        and _fits(exemption.purpose, ANY_TEXT)
+        and _is_everywhere(exemption.network)
+    )
+
+
+def _fits(patterns: tuple[str, ...] | None, texts: Iterable[str], *, path: bool = False) -> bool:
+    """Whether nothing is asked, or nothing of any of these texts."""
+    wanted = glob(patterns, path=path) if patterns else None
+    return wanted is None or all(map(wanted.fullmatch, texts))
+
+
+def _is_everywhere(networks: tuple[str, ...] | None) -> bool:
+    """Whether no network is asked, or most of all addresses there are of a version."""
+    nets = [ipaddress.ip_network(text) for text in networks or () if not text.startswith("vpce-")]
+    four = ipaddress.collapse_addresses(net for net in nets if isinstance(net, ipaddress.IPv4Network))
+    return networks is None or sum(net.num_addresses for net in four) > 1 << 31
 
 
 def _somebody(exemption: Exemption) -> dict[str, str]:

@@ -139,6 +139,10 @@ def _not_from_cloudtrail(case: Case) -> bool:
     return set(map(str, logs)) != {"cloudtrail"}
 
 
+def _self_told(case: Case) -> bool:
+    return "access_audit" in map(str, (case.finding.get("evidence") or {}).get("logs") or ())
+
+
 def _on_role(case: Case) -> bool:
     return case.kind.means in ON_ROLES
 
@@ -239,6 +243,13 @@ GUARDS = (
         lambda c: c.kind.means in ("role_sessions", "presigned_urls", "person"),
         "the deny hits others than the one session",
         STEPS,
+    ),
+    Guard(
+        "audit log",
+        _self_told,
+        "the finding rests on the application's audit log: whoever writes it says who it was, and could frame anybody",
+        "Find the session in CloudTrail, and plan from a finding there",
+        absolute=True,
     ),
     Guard(
         "case",

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from detector.core.lint import lint, remarks
-from detector.core.rule import Rule, Threshold
+from detector.core.rule import KINDS, Rule, Threshold
 from detector.core.rulefile import read_rules
 from detector.rules import rule_files, shipped
 
@@ -54,6 +54,29 @@ def test_of_a_good_rule_there_is_nothing_to_say():
             "group_by",
             "never tells vpc_endpoint",
         ),
+        ({"where": {"operation": "read", "unless": {"operation": "read"}}}, "where.unless", "counts no record"),
+        ({"where": {"operation": "GetObject", "unless": {"operation": "read"}}}, "where.unless", "counts no record"),
+        ({"where": {"unless": {"outcome": "any"}}}, "where.unless", "counts no record"),
+        (
+            {"where": {"bucket": "ml-voice-*", "operation": "read", "unless": {"bucket": "ml-*"}}},
+            "where.unless",
+            "counts no record",
+        ),
+        ({"where": {"error_code": "NoSuchKey"}}, "where.error_code", "no error code"),
+        ({"where": {"sse": "SSE-KMS"}}, "where.sse", "did you mean 'SSE_KMS'?"),
+        ({"where": {"auth": "header", "signed_for_over": "1h"}}, "where.signed_for_over", "`auth: query`"),
+        ({"where": {"operation": "GetObject", "change": "logging_off"}}, "where.change", "changes no settings"),
+        (
+            {"where": {"unless": {"principal_type": "assumedrole"}}},
+            "where.unless.principal_type",
+            "did you mean 'AssumedRole'?",
+        ),
+        ({"respond": "revoke", "where": {"log": "access_audit"}, "window": "2h"}, "respond", "whoever writes it"),
+        (
+            {"respond": "revoke", "where": {"log": ("cloudtrail", "access_audit")}, "window": "2h"},
+            "respond",
+            "whoever writes it",
+        ),
     ],
 )
 def test_what_can_never_fire_is_an_error(changes, path, message):
@@ -74,11 +97,54 @@ def test_what_can_never_fire_is_an_error(changes, path, message):
         {"group_by": "source_ip", "measure": "source_ips", "threshold": 1},
         {"where": {"access_point": "*"}, "window": "2h"},
         {"where": {"session_age_over": "1h", "unless": {"kms_key": "k"}}, "group_by": "vpc_endpoint"},
+        {"where": {"operation": "read", "unless": {"operation": "GetObject"}}},
+        {"where": {"bucket": "ml-*", "unless": {"bucket": "ml-voice-*"}}},
+        {"where": {"operation": "read", "unless": {"operation": "read", "role": "*:role/Backup"}}},
+        {"where": {"outcome": "error", "error_code": "NoSuchKey"}},
+        {"where": {"auth": ("header", "query"), "signed_for_over": "1h", "sse": "*KMS"}},
+        {"where": {"operation": ("read", "control"), "change": "logging_off"}},
+        {"where": {"operation": "read", "change": "public_acl"}},
+        {"respond": "revoke"},
         {"where": {"log": "server_access", "unless": {"role": "*"}}, "group_by": "access_key", "window": "2h"},
     ],
 )
 def test_what_may_well_fire_is_left_alone(changes):
     assert told(rule(**changes)) == []
+
+
+BASE = {name: GOOD[name] for name in ("id", "title", "severity")}
+
+
+@pytest.mark.parametrize(
+    ("fields", "path", "message"),
+    [
+        (
+            {
+                "kind": "sequence", "within": "1h",
+                "steps": ({"where": {"operation": "list"}, "measure": "objects"}, {"where": {"operation": "read"}}),
+            },
+            "steps.0.measure", "list names no object",
+        ),
+        (
+            {
+                "kind": "sequence", "within": "1h",
+                "steps": ({"where": {"operation": "list"}}, {"where": {"operation": "write"}, "measure": "bytes"}),
+            },
+            "steps.1.measure", "no bytes are sent by write",
+        ),
+        (
+            {
+                "kind": "scope", "session_name": "c-{id}", "allowed_key": "{id}/**", "where": {"operation": "list"},
+            },
+            "allowed_key", "list names no object",
+        ),
+        ({"kind": "first_seen", "what": "source_net", "group_by": "source_ip"}, "what", "one source_ip has only one"),
+        ({"kind": "first_seen", "what": "account", "group_by": "role"}, "what", "one role has only one account"),
+    ],
+)  # fmt: skip
+def test_of_every_kind_what_can_never_fire_is_an_error(fields, path, message):
+    one = KINDS[fields["kind"]].model_validate(BASE | fields)
+    assert [(at, message in text, error) for at, text, error in told(one)] == [(path, True, True)]
 
 
 def test_a_window_that_no_log_serves_in_time_is_remarked_on():
@@ -120,6 +186,45 @@ def test_an_exception_that_leaves_nobody_watching_is_an_error():
     ((path, message, error),) = told(with_exceptions(BLIND))
     assert (path, error) == ("exceptions.0", True)
     assert "accept_blind: true" in message
+
+
+def bound(**changes: Any) -> dict[str, Any]:
+    return {name: value for name, value in exception(**changes).items() if name != "allow_up_to"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "allowed"),
+    [
+        ({}, bound(key=("*", "*/**"))),
+        ({}, bound(key="**/*.*", bucket="*")),
+        ({}, bound(key=("?*/**",))),
+        ({}, bound(network=("0.0.0.0/0", "::/0"))),
+        ({}, bound(network=("0.0.0.0/1", "128.0.0.0/1"))),
+        ({}, bound(network="0.0.0.0/0", key="**")),
+        ({"measure": "requests"}, exception(role="*", allow_up_to=1_000_000_000_000)),
+        ({"measure": "bytes", "threshold": 5e10}, exception(allow_up_to=1e15)),
+    ],
+)
+def test_an_exception_that_is_as_wide_as_everything_is_blindness(changes, allowed):
+    assert [error for _, _, error in told(with_exceptions(allowed, **changes))] == [True]
+    assert told(with_exceptions(allowed | {"accept_blind": True}, **changes)) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "allowed"),
+    [
+        ({}, bound(key=("raw/**", "labels/**"))),
+        ({}, bound(key="**.wav")),
+        ({}, bound(key="**", bucket="ml-*")),
+        ({}, bound(key="*/*")),
+        ({}, bound(network=("10.0.0.0/8", "2001:db8::/32", "vpce-0123"))),
+        ({}, bound(network="0.0.0.0/0", key="raw/**")),
+        ({"measure": "requests"}, exception(allow_up_to=2_000_000)),
+        ({"measure": "bytes", "threshold": 5e10}, exception(allow_up_to=2e12)),
+    ],
+)
+def test_an_exception_that_is_narrow_is_none(changes, allowed):
+    assert told(with_exceptions(allowed, **changes)) == []
 
 
 @pytest.mark.parametrize(

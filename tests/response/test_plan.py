@@ -250,6 +250,8 @@ REFUSED = {
     "no id": ({"alert_id": ""}, {}, "no id"),
     "account": ({"evidence": READ}, {"accounts": frozenset({"444455556666"})}, "response.accounts"),
     "access log": ({"evidence": {"logs": ["server_access"]}}, {}, "CloudTrail alone"),
+    "audit log": ({"evidence": {"logs": ["access_audit"]}}, {}, "could frame anybody"),
+    "audit log among others": ({"evidence": {"logs": ["access_audit", "cloudtrail"]}}, {}, "could frame anybody"),
     "two networks": ({"evidence": {"source_ips": ["26.77.3.41", "31.9.1.1"]}}, {}, "two networks"),
     "no logs named": ({"evidence": {}}, {}, "CloudTrail alone"),
     "part of a session": ({"group": {"session": "…", "source_net": "…"}}, {}, "a part of"),
@@ -451,6 +453,7 @@ def test_a_person_is_held_back_by_less():
     assert planned(ResponsePolicy(accounts=ENFORCE.accounts), severity="low", late=True).forbidden == ()
     assert planned(policy(own_roles=frozenset({ROLE}))).forbidden
     assert planned(policy(), principal=principal(session_name="somebody-else")).forbidden
+    assert planned(policy(), evidence={"logs": ["cloudtrail", "access_audit"]}).forbidden
 
 
 def test_a_user_loses_keys_and_tokens():
