@@ -9,6 +9,7 @@ More records never undo this. Crossing seconds are those of records of the last 
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from typing import Any
 
@@ -58,20 +59,40 @@ class StepState:
 
 
 def _distinct_begins(seconds: I64, items: U64, count: int) -> I64:
-    """Of each distinct second the latest from which on so many distinct items were seen by then. Sorted by second."""
-    inside: dict[int, int] = {}
-    out = []
-    left, every, members = 0, seconds.tolist(), items.tolist()
-    for at, (second, item) in enumerate(zip(every, members, strict=True)):
-        inside[item] = inside.get(item, 0) + 1
-        while inside.get(members[left], 0) > 1 or len(inside) > count:
-            inside[members[left]] -= 1
-            if not inside[members[left]]:
-                del inside[members[left]]
-            left += 1
-        if at + 1 == len(every) or every[at + 1] != second:
-            out.append(every[left] if len(inside) == count else TOO_EARLY)
-    return np.array(out, np.int64)
+    """Of each distinct second the latest from which on so many distinct items were seen by then. Sorted by second.
+
+    What comes into a span of seconds are the items of its new last one that were not seen since its first; what leaves
+    are those of its first that are not seen again by its last. Both are counted by looking them up, second by second.
+    """
+    at = unique_sorted(seconds)
+    index, width = np.searchsorted(at, seconds), len(at) + 2
+    before, after = _neighbours(index, items, len(at))
+    came, gone = np.sort(index * width + before + 1).tolist(), np.sort(index * width + after).tolist()
+    starts = np.searchsorted(index, np.arange(len(at) + 1)).tolist()
+    out, left, inside = np.full(len(at), TOO_EARLY), 0, 0
+    for right in range(len(at)):
+        first, end = starts[right], starts[right + 1]
+        inside += bisect_left(came, right * width + left + 1, first, end) - first
+        if inside < count:
+            continue
+        while True:
+            first, end = starts[left], starts[left + 1]
+            leaving = end - bisect_right(gone, left * width + right, first, end)
+            if inside - leaving < count:
+                break
+            inside, left = inside - leaving, left + 1
+        out[right] = at[left]
+    return out
+
+
+def _neighbours(index: I64, items: U64, count: int) -> tuple[I64, I64]:
+    """Of every row the second (by its number) in which its item was seen before, else -1; and next, else `count`."""
+    order = np.argsort(items, kind="stable")
+    again = np.flatnonzero(items[order[1:]] == items[order[:-1]])
+    before, after = np.full(len(items), -1), np.full(len(items), count)
+    before[order[again + 1]] = index[order[again]]
+    after[order[again]] = index[order[again + 1]]
+    return before, after
 
 
 class SequenceWatch(CrossingWatch[Sequence]):

@@ -279,7 +279,8 @@ def _text(given: Any) -> str | None:
 # No group is repeated possessively: Python before 3.11.5 gets that wrong. Each text matches in one way only, so that
 # nothing is tried twice.
 _STRING = r'"[^"\\]*+(?:\\.[^"\\]*+)*"'
-_MEMBER = rf'"[^"\\]*+"\s*+:\s*+(?:{_STRING}|\[[^\[\]{{}}]*+\]|[^\s"\[\]{{}},:]++)'
+_ON_ITS_LINE = r'"[^"\\\n]*+(?:\\.[^"\\\n]*+)*"'  # else half a member would take in the record on the line after it
+_MEMBER = rf'"[^"\\\n]*+"\s*+:\s*+(?:{_ON_ITS_LINE}|\[[^\[\]{{}}]*+\]|[^\s"\[\]{{}},:]++)'
 _GAP = re.compile(rf"(?:[\s,\]}}\x1e]|{_MEMBER})*")
 _HEAD = re.compile(rf'\[|\{{(?:\s*+{_MEMBER}\s*+,)*\s*+"(?:Records|logEvents)"\s*+:\s*+\[')
 _TOKEN = re.compile(rf"{_STRING}|[\[{{]|[\]}}]")

@@ -741,6 +741,14 @@ def test_a_break_costs_one_record(broken, form):
     assert (rows, reasons(rejects), whole) == (read(file_of(THREE))[0], [(3, "broken_json")], False)
 
 
+@pytest.mark.parametrize("half", ['"":"', '"a":"', '"a":', '"a', '{"a":"', '"a":["', '"a":"b","c":"', '"a"\n:\n"'])
+def test_half_a_member_takes_no_record_of_another_line(half):
+    """A text that does not end on its line is no member that goes on in the record below it."""
+    rows, rejects, _ = read(f"{COMPACT[0]}\n{half}\n{COMPACT[1]}\n{COMPACT[2]}\n".encode())
+    assert rows == read(file_of(THREE))[0]
+    assert rejects
+
+
 def test_records_that_begin_otherwise_are_found_after_a_break():
     """Exports sort their fields: what begins as the broken record began is the next one."""
     lines = [json.dumps(one, sort_keys=True) for one in THREE]
