@@ -63,7 +63,7 @@ def object_keys(numbers: I64) -> list[str]:
 
 def _record(who: int, at: str, key: str, size: int, host_id: str, request_id: str, event_id: str) -> str:
     return (
-        f'{{"eventVersion":"1.11",{_identity(who)}"eventTime":"{at}Z","eventSource":"s3.amazonaws.com",'
+        f'{{"eventVersion":"1.11",{_identity(who, _issued(at))}"eventTime":"{at}Z","eventSource":"s3.amazonaws.com",'
         f'"eventName":"GetObject","awsRegion":"{REGION}",{_client(who)}'
         f'"requestParameters":{{"bucketName":"{BUCKET}","Host":"{HOST}","key":"{key}","x-id":"GetObject"}},'
         '"responseElements":null,"additionalEventData":{"SignatureVersion":"SigV4",'
@@ -79,14 +79,19 @@ def _record(who: int, at: str, key: str, size: int, host_id: str, request_id: st
     )
 
 
+def _issued(at: str) -> str:
+    """When the credentials in use at a time were issued: an instance renews its own every six hours."""
+    return f"{at[:11]}{int(at[11:13]) // 6 * 6:02}:00:00Z"
+
+
 @lru_cache(maxsize=8192)
-def _identity(who: int) -> str:
+def _identity(who: int, issued: str) -> str:
     role_id = f"AROA{_letters(who // 8 + 1_000_000, 17)}"
     return (
         f'"userIdentity":{{"type":"AssumedRole","principalId":"{role_id}:i-{who:017x}","arn":"{session(who)}",'
         f'"accountId":"{ACCOUNT}","accessKeyId":"ASIA{_letters(who + 9_000_000, 16)}","sessionContext":{{'
         f'"sessionIssuer":{{"type":"Role","principalId":"{role_id}","arn":"arn:aws:iam::{ACCOUNT}:role/ml/{role(who)}",'
-        f'"accountId":"{ACCOUNT}","userName":"{role(who)}"}},"attributes":{{"creationDate":"2026-04-30T23:12:07Z",'
+        f'"accountId":"{ACCOUNT}","userName":"{role(who)}"}},"attributes":{{"creationDate":"{issued}",'
         '"mfaAuthenticated":"false"},"ec2RoleDelivery":"2.0"}},'
     )
 

@@ -204,7 +204,8 @@ def with_evidence(
         return []
     by_id = {rule.id: rule for rule in rules}
     wanted = [Behind.of(finding, by_id[finding.rule_id]) for finding in findings]
-    how = Pass(wanted, options.admission, columns_of(rules, options), options.limits)
+    told = [rule for rule in rules if rule.id in {finding.rule_id for finding in findings}]
+    how = Pass(wanted, options.admission, columns_of(rules if engine.copies_differ else told, options), options.limits)
     reaching = np.logical_or.reduce([reads.within(behind.after, behind.until) for behind in wanted])
     concerned = files.only(np.flatnonzero(reaching))
     return gather(

@@ -5,6 +5,7 @@ The folder is made when the first part is written, so that a replay which fits i
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -12,6 +13,9 @@ from types import TracebackType
 from typing import Self
 
 from detector.errors import EdgeError
+
+MOST_OPEN = 64
+"""Files that are held open at most."""
 
 
 class Scratch:
@@ -21,6 +25,7 @@ class Scratch:
         self._parent = parent
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._names: set[str] = set()
+        self._open: dict[str, int] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -28,6 +33,7 @@ class Scratch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._close(*self._open)
         if self._folder is not None:
             self._folder.cleanup()
 
@@ -35,6 +41,7 @@ class Scratch:
         """Write these parts; None deletes one. Raises EdgeError."""
         try:
             for name, content in parts.items():
+                self._close(name)
                 if content is not None:
                     self._path(name).write_bytes(content)
                     self._names.add(name)
@@ -47,9 +54,7 @@ class Scratch:
     def get(self, name: str, first: int, end: int) -> bytes:
         """Bytes `first` to `end` (not included) of a part. Raises EdgeError."""
         try:
-            with self._path(name).open("rb", buffering=0) as file:
-                file.seek(first)
-                found = file.read(end - first)
+            found = os.pread(self._file(name), end - first, first)
         except OSError as error:
             raise self._error(error) from error
         if len(found) < end - first:
@@ -67,6 +72,19 @@ class Scratch:
         """Delete all parts whose names begin with none of these."""
         kept = tuple(but)
         self.save({name: None for name in self._names if not name.startswith(kept)})
+
+    def _file(self, name: str) -> int:
+        """Descriptor of a part's file; some stay open, since one part is read again and again."""
+        if name not in self._open:
+            if len(self._open) >= MOST_OPEN:
+                self._close(next(iter(self._open)))
+            self._open[name] = os.open(self._path(name), os.O_RDONLY | os.O_CLOEXEC)
+        return self._open[name]
+
+    def _close(self, *names: str) -> None:
+        for name in names:
+            if (file := self._open.pop(name, None)) is not None:
+                os.close(file)
 
     def _path(self, name: str) -> Path:
         if self._folder is None:

@@ -127,6 +127,13 @@ class Column:
             self._hashed.append(np.append(text_hashes(self.values), np.uint64(0)))
         return self._hashed[0][self.codes]
 
+    def smallest(self, rows: Index, count: int) -> dict[str, int]:
+        """Of the texts of these rows those with the smallest hashes, at most so many, and their hashes."""
+        rows = rows[self.codes[rows] >= 0]
+        hashes, first = np.unique(self.hashes()[rows], return_index=True)
+        codes = self.codes[rows[first[:count]]].tolist()
+        return dict(zip((self.values[code] for code in codes), hashes[:count].tolist(), strict=True))
+
     @classmethod
     def null(cls, count: int) -> Column:
         """A column of nothing."""

@@ -62,6 +62,11 @@ class Seen:
     def __len__(self) -> int:
         return len(self._ids)
 
+    @property
+    def contests(self) -> bool:
+        """Whether differing copies of an id are known of."""
+        return len(self.contested) > 0 or bool(self._preferred)
+
     def judge(self, ids: U64, rank: U64, time: I64, *, best_of_batch: bool = False) -> Verdict:
         """Tell copies from new records and remember the new ones.
 

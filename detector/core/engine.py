@@ -193,6 +193,11 @@ class Engine:
         """Whether a worse copy of a record was counted before a better one, or an internal read before its copy."""
         return self._seen.miscounted or self._internal_before_copy
 
+    @property
+    def copies_differ(self) -> bool:
+        """Whether copies of a record came that differ in what the rules look at."""
+        return self._seen.contests
+
     def second_run(self) -> dict[str, Any]:
         """What a second run over the same data needs to know to be independent of order: arguments of the Engine."""
         return {"preferred": self._seen.contested, "copies": self._copies}

@@ -55,8 +55,7 @@ class Evidence:
         objects = np.unique(batch.object_hash(rows))
         self._take(objects[objects != 0])
         for name, column in LISTS.items():
-            coded = batch.text[column]
-            self._keep(name, (coded.values[c] for c in np.unique(coded.codes[rows]) if c >= 0))
+            self._take_in(name, batch.text[column].smallest(rows, LIST_LIMIT))
         keys = batch.text["key"]
         self._keep("prefixes", {prefix_of(keys.values[c]) for c in np.unique(keys.codes[rows]) if c >= 0})
         who = [batch.principals[c] for c in np.unique(batch.who[rows])]
@@ -77,11 +76,16 @@ class Evidence:
             self.objects()
 
     def _keep(self, name: str, texts: Iterable[str]) -> None:
-        kept, new = self.lists[name], list(texts)
+        new = list(texts)
         hashes = text_hashes(new)
         smallest = np.unique(hashes)[:LIST_LIMIT]  # a text may come twice
         near = np.flatnonzero(hashes <= smallest.max(initial=0)).tolist()
-        kept.update((new[at], int(hashes[at])) for at in near)
+        self._take_in(name, {new[at]: int(hashes[at]) for at in near})
+
+    def _take_in(self, name: str, some: Mapping[str, int]) -> None:
+        """Add texts and their hashes to a list; of all that came the smallest stay."""
+        kept = self.lists[name]
+        kept.update(some)
         if len(kept) > LIST_LIMIT:
             self.lists[name] = dict(sorted(kept.items(), key=lambda item: (item[1], item[0]))[:LIST_LIMIT])
 
