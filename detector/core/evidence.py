@@ -6,7 +6,7 @@ batching of the same records gives the same lists. Texts are the requester's own
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np

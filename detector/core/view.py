@@ -155,7 +155,8 @@ class BatchView:
         folder = np.append(codes, np.int32(-1))[key.codes].astype(np.int64)
         buckets = len(bucket.values) + 1
         first, number = distinct((folder + 1) * buckets + bucket.codes + 1, (len(folders) + 1) * buckets)
-        texts = [f"{bucket.text(at) or ''}/{folders[folder[at]]}" if folder[at] >= 0 else "" for at in first.tolist()]
+        names, each = [*bucket.values, ""], zip(bucket.codes[first].tolist(), folder[first].tolist(), strict=True)
+        texts = [f"{names[in_bucket]}/{folders[at]}" if at >= 0 else "" for in_bucket, at in each]
         return Column(np.where(folder >= 0, number, -1).astype(np.int32), texts)
 
     def nets(self) -> Column:
