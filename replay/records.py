@@ -142,8 +142,18 @@ class Role:
         """The ARN of a session: AWS drops the role's path here."""
         return f"arn:aws:sts::{self.account}:assumed-role/{self.name}/{session_name}"
 
-    def session(self, session_name: str, issued_at: int, *, mfa: bool = False) -> Record:
-        """The userIdentity of a session whose credentials were issued at this epoch second."""
+    def session(self, session_name: str, issued_at: int, *, mfa: bool = False, issued_to: str = "") -> Record:
+        """The userIdentity of a session whose credentials were issued at this epoch second.
+
+        issued_to: what AWS made them for, as a rule's `issued_to` has it: `ec2`, `web identity`, or a type such as
+        `AWS::Lambda::Function`.
+        """
+        known: dict[str, Record] = {
+            "ec2": {"ec2RoleDelivery": "2.0"},
+            "web identity": {"webIdFederationData": {"federatedProvider": self._provider, "attributes": {}}},
+        }
+        made = known.get(issued_to, {})
+        scope = {"inScopeOf": self._scope(issued_to)} if issued_to and not made else {}
         return {
             "type": "AssumedRole",
             "principalId": f"{self.role_id}:{session_name}",
@@ -159,8 +169,22 @@ class Role:
                     "userName": self.name,
                 },
                 "attributes": {"creationDate": iso(issued_at), "mfaAuthenticated": "true" if mfa else "false"},
+                **made,
             },
+            **scope,
         }
+
+    @property
+    def _provider(self) -> str:
+        """The identity provider of a cluster."""
+        cluster = token("", 32, "cluster", self.account)
+        return f"arn:aws:iam::{self.account}:oidc-provider/oidc.eks.us-east-1.amazonaws.com/id/{cluster}"
+
+    def _scope(self, issuer: str) -> Record:
+        source = f"arn:aws:lambda:us-east-1:{self.account}:function:{self.name[-64:]}"
+        return {
+            "sourceArn": source, "sourceAccount": self.account, "issuerType": issuer, "credentialsIssuedTo": source,
+        }  # fmt: skip
 
 
 @cache

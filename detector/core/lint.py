@@ -288,8 +288,18 @@ def suppression_remarks(one: Suppression, rules: Iterable[str], now: int) -> Ite
             close = difflib.get_close_matches(pattern, known, 1)
             told = f"; did you mean '{close[0]}'?" if close else ""
             yield Remark(("rule",), f"suppress.rule: no rule has the id '{pattern}'{told}")
+    if not (one.bucket or one.prefix or one.alert):
+        for pattern in filter(_is_chosen, one.group or ()):
+            told = f"suppress.group: '{pattern}' fits sessions of any role, and whoever assumes one chooses its name: "
+            yield Remark(("group",), told + "name the role, and the bucket or prefix of the job", error=False)
     if one.until <= now:
         yield Remark(("until",), f"suppress: ended on {iso(one.until)} ({one.owner}): take it out", error=False)
+
+
+def _is_chosen(pattern: str) -> bool:
+    """Whether a glob of groups tells sessions by no more than the name that they were given."""
+    name = re.sub(r"\*+|\?", "q", pattern.rpartition("/")[2])
+    return glob([pattern]).fullmatch(f"arn:aws:sts::111122223333:assumed-role/q7Q/{name}") is not None
 
 
 def blinded(rules: Iterable[Rule], now: int) -> Iterator[tuple[Rule, Remark]]:

@@ -21,7 +21,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from detector.core.document import document_key, load_yaml, locate
 from detector.core.kinds.sigma import Expression, SigmaRule
-from detector.core.sigma_fields import ERRORS, FIELDS, KNOWN_CALLS, SOURCES
+from detector.core.sigma_fields import FIELDS, KNOWN_CALLS, SOURCES
 from detector.errors import Problem
 
 if TYPE_CHECKING:
@@ -245,8 +245,6 @@ def _of_value(one: _Document, name: str, value: Any) -> Expression:
     how, what, cased_text = found
     if told := _unfit(name, how, what, cased_text):
         one.wrong_field(name, told)
-    if how == "like" and name == "errorCode":
-        what = r"\A(?:AccessDenied)\z"
     return ("field", name, how, what)
 
 
@@ -291,8 +289,6 @@ def _unfit(name: str, how: str, what: Any, text: str) -> str:
         return f"'{text}': no source of access records; they are of {', '.join(SOURCES)}"
     if how in ("like", "re") and name == "eventName" and not any(map(matcher(how, what), KNOWN_CALLS)):
         return f"'{text}': no call about S3 access that is known"
-    if name == "errorCode" and how != "exists" and (how == "re" or text.strip("*").lower() not in ERRORS):
-        return f"'{text}': expected null, exists or AccessDenied: an access record keeps no other code"
     if how == "cidr" and name != "sourceIPAddress":
         return "cidr: expected an address; this field has none"
     return ""

@@ -37,7 +37,7 @@ def _mfa(who: Principal) -> str | None:
 FIELDS: dict[str, Field] = {
     "eventName": Field("api"),
     "eventSource": Field("api", derived="source"),
-    "errorCode": Field(derived="error"),
+    "errorCode": Field("error_code", derived="error"),
     "awsRegion": Field("region"),
     "sourceIPAddress": Field("source_ip", level="source_ip", measure="source_ips"),
     "userAgent": Field("user_agent", derived="agent"),
@@ -77,9 +77,6 @@ OF_CLOUDTRAIL = frozenset(
 OF_KMS = frozenset({"Decrypt", "Encrypt", "ReEncrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext"})
 KNOWN_CALLS = frozenset({*API_NAMES, *OF_KMS})
 """Calls that an access record may be of, as far as they are known by name."""
-
-ERRORS = frozenset({"accessdenied"})
-"""What a rule may ask of `errorCode` beside whether there is one: an access record keeps no more of it."""
 
 
 def source_of(api: str | None) -> str | None:

@@ -88,8 +88,14 @@ def _leaf(name: str, matches: Matches) -> Holds:
             batch.who[rows], len(batch.principals), lambda code: matches(told(batch.principals[code])), matches
         )
     if field.derived == "error":
-        table = np.array([matches(text) for text in _ERROR_TEXTS], np.bool_)
-        return lambda batch, rows: table[batch.outcome[rows]]
+        of_outcome = np.array([matches(text) for text in _ERROR_TEXTS], np.bool_)
+
+        def of_error(batch: AccessBatch, rows: Index) -> Mask:
+            column = batch.text[field.column].take(rows)
+            found = _by_code(column.codes, len(column.values), lambda code: matches(column.values[code]), matches)
+            return np.where(column.codes >= 0, found, of_outcome[batch.outcome[rows]])
+
+        return of_error
     texts = TEXTS_OF[field.derived]
 
     def of_column(batch: AccessBatch, rows: Index) -> Mask:
@@ -101,7 +107,7 @@ def _leaf(name: str, matches: Matches) -> Holds:
 
 
 _ERROR_TEXTS = [{Outcome.success: None, Outcome.denied: "AccessDenied"}.get(one, "") for one in sorted(Outcome)]
-"""By outcome, what stands for the error code; any other error than a denial is a text that no rule can name."""
+"""By outcome, what stands for an error code where a log gives none; an error that is no denial has no name then."""
 
 TEXTS_OF: dict[str, Callable[[str], tuple[str | None, ...]]] = {
     "": lambda text: (text,),

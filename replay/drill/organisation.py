@@ -53,7 +53,9 @@ class Shape:
 
 
 class Kind(NamedTuple):
-    """A group: its share of all roles, how few it has at least, what its members do, where they call from."""
+    """A group: its share of all roles, how few it has at least, what its members do, where they call from, and what AWS
+    makes their credentials for.
+    """
 
     group: str
     share: float
@@ -62,20 +64,21 @@ class Kind(NamedTuple):
     network: str
     places: str
     agent: str = "boto"
+    issued_to: str = ""
 
 
 KINDS = (
     Kind("contractor", 0.26, 3, habits.contractor, "home", "raw"),
     Kind("analyst", 0.18, 2, habits.analyst, "office", "tables datasets raw", "cli"),
     Kind("scientist", 0.11, 1, habits.scientist, "vpn", "datasets raw models", "cli"),
-    Kind("trainer", 0.04, 1, habits.trainer, "vpc", "datasets datasets"),
-    Kind("spot-trainer", 0.02, 0, habits.trainer, "spot", "datasets datasets"),
-    Kind("nightly-etl", 0.012, 1, habits.nightly, "vpc", "raw datasets"),
+    Kind("trainer", 0.04, 1, habits.trainer, "vpc", "datasets datasets", issued_to="web identity"),
+    Kind("spot-trainer", 0.02, 0, habits.trainer, "spot", "datasets datasets", issued_to="ec2"),
+    Kind("nightly-etl", 0.012, 1, habits.nightly, "vpc", "raw datasets", issued_to="web identity"),
     Kind("glue-job", 0.04, 0, habits.glue, "vpc", "tables"),
-    Kind("web-service", 0.08, 1, habits.web, "vpc", "raw", "java"),
-    Kind("thumbnail-fn", 0.05, 1, habits.function, "cloud", "raw datasets"),
-    Kind("ci-deploy", 0.08, 1, habits.build, "nat", "models"),
-    Kind("batch-job", 0.05, 0, habits.batch, "spot", "datasets raw", "java"),
+    Kind("web-service", 0.08, 1, habits.web, "vpc", "raw", "java", "web identity"),
+    Kind("thumbnail-fn", 0.05, 1, habits.function, "cloud", "raw datasets", issued_to="AWS::Lambda::Function"),
+    Kind("ci-deploy", 0.08, 1, habits.build, "nat", "models", issued_to="web identity"),
+    Kind("batch-job", 0.05, 0, habits.batch, "spot", "datasets raw", "java", "ec2"),
     Kind("sync-user", 0.02, 0, habits.onprem, "office", "raw", "cli"),
 )
 SHARED_ROLES = 2
@@ -173,7 +176,10 @@ class Organisation:
         if kind.network in ("vpc", "cloud") and rng.random() < 0.06:
             since_ = self.start + int(rng.integers(4, max(5, self.shape.days))) * DAY + 39_600
             changes = (Change(since_, renamed(role, rng)),)
-        identity = Identity(role, session, network, AGENTS[kind.agent], kind.network == "office", renamed=changes)
+        identity = Identity(
+            role, session, network, AGENTS[kind.agent], kind.network == "office", renamed=changes,
+            issued_to=kind.issued_to,
+        )  # fmt: skip
         made = Member(
             who=self._who(identity.at),
             group=kind.group,

@@ -85,7 +85,8 @@ def _mixed(*numbers: int) -> int:
 @dataclass(frozen=True, slots=True)
 class Identity:
     """A role as its sessions show it. session: their name; `{v}` stands for the variant. through: the AWS service that
-    calls on its behalf. before: the role it was until a redeploy.
+    calls on its behalf. renamed: what a redeploy called the role. issued_to: what AWS made the credentials for, as in
+    `Role.session`.
     """
 
     role: Role
@@ -96,12 +97,13 @@ class Identity:
     through: str = ""
     auth: str = "AuthHeader"
     renamed: tuple[Change, ...] = ()
+    issued_to: str = ""
 
     def at(self, issued: int, variant: int) -> Actor:
         """As records show it."""
         role = next((change.role for change in reversed(self.renamed) if issued >= change.since), self.role)
         name = self.session.replace("{v}", f"{_mixed(self.network.number, variant, issued // DAY):08x}")
-        session = _session(role, name, issued, self.mfa)
+        session = _session(role, name, issued, self.mfa, self.issued_to)
         network = self.network
         actor = Actor(session, network.address(issued, variant), self.agent, network.endpoint, self.auth)
         return actor.through(self.through) if self.through else actor
@@ -112,8 +114,8 @@ class Identity:
 
 
 @lru_cache(maxsize=1 << 15)
-def _session(role: Role, name: str, issued: int, mfa: bool) -> Record:
-    return role.session(name, issued, mfa=mfa)
+def _session(role: Role, name: str, issued: int, mfa: bool, issued_to: str) -> Record:
+    return role.session(name, issued, mfa=mfa, issued_to=issued_to)
 
 
 def service(name: str) -> Callable[[int, int], Actor]:

@@ -36,9 +36,19 @@ def suggest(summary: Summary, rule: Threshold, tables: Sequence[Table], budget: 
     looked = tables if labelled or not own else own
     within = [(table, step) for table in looked for step in table.steps if cost(step, rule) <= budget]
     if not within:
-        return Suggestion(rule.window, None, tuple(_nothing(rule, looked, budget)))
+        return Suggestion(rule.window, None, (*_nothing(rule, looked, budget), *_unlabelled(looked[:1], labelled)))
     table, step = min(within, key=lambda one: _worth(rule, *one))
-    return Suggestion(table.window, step.threshold, tuple(_reasons(summary, rule, table, step, tables, budget)))
+    reasons = _reasons(summary, rule, table, step, tables, budget)
+    return Suggestion(table.window, step.threshold, (*reasons, *_unlabelled([table], labelled)))
+
+
+def _unlabelled(tables: Sequence[Table], labelled: bool) -> Iterator[str]:
+    """Who does most in history that nobody has looked at: a threshold above a thief would call the theft usual."""
+    peaks = {one.shown: one.peak for table in tables for step in reversed(table.steps) for one in step.named}
+    highest = sorted(peaks.items(), key=lambda one: (-one[1], one[0]))[:TOLD]
+    if highest and not labelled:
+        told = "; ".join(f"{', '.join(shown)} ({peak:,.0f})" for shown, peak in highest)
+        yield f"no --labels were given: the highest groups may be an attack that is in this history: {told}"
 
 
 def cost(step: Step, rule: Threshold) -> float:

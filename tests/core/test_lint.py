@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from detector.core.lint import lint, remarks
+from detector.core.lint import lint, remarks, suppression_remarks
 from detector.core.rule import KINDS, Rule, Threshold
 from detector.core.rulefile import read_rules
+from detector.core.suppression import Suppression
 from detector.rules import rule_files, shipped
 
 NOW = 1_777_626_000
@@ -265,3 +266,31 @@ def test_blindness_may_be_accepted_and_ends_with_the_exception():
 
 def test_of_the_shipped_rules_there_is_nothing_to_say():
     assert [message for _, message, _ in told(*read_rules(rule_files(shipped())))] == []
+
+
+def suppressed(**changes: Any) -> list[tuple[str, bool]]:
+    fields = {"rule": "r", "until": "2026-06-01", "owner": "o", "reason": "why"} | changes
+    return [(one.message, one.error) for one in suppression_remarks(Suppression.model_validate(fields), ["r"], NOW)]
+
+
+@pytest.mark.parametrize(
+    "group", ["*/drill-*", "*drill", "*", "arn:aws:sts::*:assumed-role/*/job-?", "*:assumed-role/*"]
+)
+def test_a_suppression_by_a_name_that_a_thief_may_choose_is_remarked_on(group):
+    ((message, error),) = suppressed(group=group)
+    assert (error, "chooses its name" in message) == (False, True)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"group": "*:role/Trainer"},
+        {"group": "*:assumed-role/Trainer/*"},
+        {"group": "*/drill-*", "bucket": "ml-voice"},
+        {"group": "*/drill-*", "prefix": "corpus-v4/*"},
+        {"group": "111122223333"},
+        {},
+    ],
+)
+def test_a_suppression_by_role_or_place_is_left_alone(fields):
+    assert suppressed(**fields) == []

@@ -66,6 +66,39 @@ class TestDeterminism:
         assert [(one.who.number, one.times.tolist()) for one in organisation.day(4)] == before
 
 
+WORKLOADS = {
+    "trainer": "web identity", "nightly-etl": "web identity", "web-service": "web identity",
+    "ci-deploy": "web identity", "thumbnail-fn": "AWS::Lambda::Function", "spot-trainer": "ec2", "batch-job": "ec2",
+}  # fmt: skip
+
+
+def test_credentials_of_workloads_say_what_they_were_made_for_in_columns_and_in_files():
+    """Functions, pods, runners and instances; people, and services that call for them, say nothing."""
+    organisation = Organisation(3, Shape(roles=60, days=1))
+    asked = organisation.day(0)
+    groups = {one.number: m.group for m in organisation.members for one in (m.who, *m.others)}
+    wanted: dict[str, set[str | None]] = defaultdict(set)
+    for one in asked:
+        for calls in one.calls(organisation.home):
+            principal, _ = named(msgspec.json.encode(calls.actor.identity))
+            wanted[groups[one.who.number]].add(principal.issued_to)
+    assert {group: kinds for group, kinds in wanted.items() if kinds != {None}} == {
+        group: {made_for} for group, made_for in WORKLOADS.items()
+    }
+    of_columns = {
+        (p.session, p.issued_to) for a in arrivals(organisation) for p in a.batch.principals if p.type == "AssumedRole"
+    }
+    builder, delivery, rng = BatchBuilder(frozenset({"issued_to"})), Delivery(3), np.random.default_rng(3)
+    for one in asked:
+        for calls in one.calls(organisation.home):
+            delivery.take(calls, rng)
+    for file in delivery.until(1 << 40):
+        read(file.data, file.name, builder)
+    of_files = {(p.session, p.issued_to) for p in builder.build().principals if p.type == "AssumedRole"}
+    assert of_files == of_columns
+    assert {made_for for _, made_for in of_files} == {None, *WORKLOADS.values()}
+
+
 class TestDelivery:
     def test_batches_come_in_order_one_to_seven_minutes_after(self, days):
         ats = [arrival.at for arrival in days]

@@ -240,6 +240,17 @@ def test_the_suggestion_is_the_lowest_threshold_that_keeps_to_the_budget(budget)
     assert all(cost(step, chosen) > budget for step in found[0].steps if step.threshold < said.threshold)
 
 
+def test_without_labels_the_highest_groups_are_named_as_what_may_be_an_attack():
+    """Else the threshold is laid above the thief, and he is called usual."""
+    history = summary_of([e for n in range(1, 9) for e in events(f"w{n}", 1000 * n, 3 * n)])
+    chosen = rule("requests", 60, 10)
+    said = suggest(history, chosen, tables(history, chosen, [60], []), 0)
+    (told,) = [reason for reason in said.reasons if "no --labels were given" in reason]
+    assert "may be an attack" in told
+    assert [told.index(f"w{n} (") for n in (8, 7, 6)] == sorted(told.index(f"w{n} (") for n in (8, 7, 6))
+    assert "w5" not in told
+
+
 def test_where_the_cap_forbids_a_quiet_threshold_nothing_is_suggested(monkeypatch):
     """Distinct measures count to a cap: a group at the cap fires at every threshold there is."""
     monkeypatch.setattr("replay.whatif.windows.DISTINCT_CAP", 20)
