@@ -119,7 +119,7 @@ def compare(old: Sequence[Finding], new: Sequence[Finding]) -> tuple[list[Change
     before, after = _by_group(old), _by_group(new)
     every = [change for key in before.keys() | after.keys() for change in _of_group(before[key], after[key])]
     changes = [change for change in every if change.what]
-    changes.sort(key=lambda one: (one.about.opened_at, one.about.rule_id, one.about.finding_id))
+    changes.sort(key=lambda one: (one.about.opened_at, one.about.rule_id, one.about.finding_id, one.what))
     return changes, len(every) - len(changes)
 
 

@@ -64,7 +64,7 @@ def test_an_error_in_any_process_is_raised_here(jobs):
 @pytest.mark.parametrize(("count", "jobs"), [(0, 2), (1, 2), (63, 2), (500, 1), (500, 2), (500, 8)])
 def test_every_file_is_in_one_chunk_and_the_last_chunks_of_several_processes_are_small(count, jobs):
     paths = [LogPath(Path(f"logs/{number:03}.gz"), 1000) for number in range(count)]
-    chunks = list(reader._chunks(Files(paths), jobs))
+    chunks = list(reader.chunks_of(Files(paths), jobs))
     assert [file.path for chunk in chunks for file in chunk] == [file.path for file in paths]
     assert all(len(chunk) <= reader.CHUNK_FILES for chunk in chunks)
     if jobs > 1 and count == 500:
