@@ -46,6 +46,7 @@ STAGES = (
     ("threshold.py", "", "tallies"),
     ("view.py", "", "tallies"),
     ("select.py", "", "tallies"),
+    ("conditions.py", "", "tallies"),
     ("people.py", "", "people"),
     ("evidence.py", "", "evidence"),
     ("watch.py", "", "model"),

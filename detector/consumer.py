@@ -34,6 +34,7 @@ from detector.archive import Archive
 from detector.blindness import SENSES, Limits, Sense
 from detector.core.access import COLUMNS, U64, AccessBatch
 from detector.core.admit import Admission
+from detector.core.asked import watches_bucket
 from detector.core.dedup import Seen
 from detector.core.engine import Engine
 from detector.core.episode import CLOSED, OPENED, WITHDRAWN
@@ -41,7 +42,6 @@ from detector.core.finding import Finding
 from detector.core.projection import OF_EVIDENCE, columns
 from detector.core.redaction import Redaction, leaving
 from detector.core.rule import Rule
-from detector.core.select import watches_bucket
 from detector.core.times import iso
 from detector.core.watermark import NEVER
 from detector.daily import Daily

@@ -12,7 +12,7 @@ from detector.canary import Canaries
 from detector.core.access import AccessBatch
 from detector.core.engine import Engine
 from detector.core.finding import Finding
-from detector.core.select import glob
+from detector.core.globs import glob
 from detector.core.watermark import NEVER
 from detector.errors import EdgeError
 from detector.source import Message, Probe

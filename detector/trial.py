@@ -19,9 +19,9 @@ from detector.core.acted import records
 from detector.core.engine import Engine
 from detector.core.example import Example, Expected
 from detector.core.finding import Finding
+from detector.core.globs import glob
 from detector.core.projection import columns
 from detector.core.rule import Rule
-from detector.core.select import glob
 from detector.core.times import iso
 from detector.core.watermark import Watermark
 from detector.watches import watches

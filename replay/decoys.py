@@ -158,7 +158,7 @@ def remove(
     Example: bucketwatch decoy remove --registry decoys/ --only 's3://ml-voice/raw/*'
     """
     from detector.cli.joined import place
-    from detector.core.select import glob
+    from detector.core.globs import glob
     from detector.decoy import planting
     from detector.decoy.registry import Decoy, decode, read_all
 

@@ -17,12 +17,12 @@ import numpy as np
 
 from detector.core.access import AccessBatch, Log, Reject
 from detector.core.admit import Admission
+from detector.core.asked import ABSENT, asked, logs_of
 from detector.core.engine import KEPT, MEMORY, Books, Engine, MakeWatch
 from detector.core.finding import Finding
 from detector.core.projection import columns
 from detector.core.redaction import Redaction
 from detector.core.rule import BaselineRule, Rule
-from detector.core.select import ABSENT, asked, logs_of
 from detector.core.times import iso
 from detector.core.watermark import FOREVER
 from detector.learnt import Learnt

@@ -162,8 +162,8 @@ def _guarded(name: str, check: Callable[[], Iterable[Result]]) -> Iterator[Resul
 
 
 def _rules(settings: Settings, rules: list[Rule], now: float) -> Iterator[Result]:
+    from detector.core.asked import watches_bucket
     from detector.core.lint import remarks
-    from detector.core.select import watches_bucket
     from detector.doctor.result import Result
     from detector.rules import shipped
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from detector.core.access import TEXT_COLUMNS, AccessBatch, Log, Operation, Outcome, Row, text_hash
+from detector.core.asked import ABSENT
 from detector.core.builder import BatchBuilder
 from detector.core.example import ACCOUNT, Event, Example
 from detector.core.operation import CLASS, api_of_access_log, classify
 from detector.core.principal import Principal, anonymous, role_session, service
-from detector.core.select import ABSENT
 
 API = {
     "read": "GetObject", "copy": "CopyObject", "restore": "RestoreObject", "list": "ListObjects", "head": "HeadObject",

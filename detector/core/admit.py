@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from detector.core.access import AccessBatch, Log, Skip
-from detector.core.select import glob
+from detector.core.globs import glob
 from detector.core.watermark import FOREVER, NEVER
 
 

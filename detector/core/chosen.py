@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 
 from detector.core.access import AccessBatch, Column, Index, Mask
+from detector.core.conditions import PRINCIPAL_FIELDS, matching, of_principals
 from detector.core.entitled import Entitlements
+from detector.core.globs import glob
 from detector.core.principal import Principal
 from detector.core.rule import Exemption, Rule, Scope
-from detector.core.select import PRINCIPAL_FIELDS, glob, matching, of_principals, selectors_of
+from detector.core.select import selectors_of
 from detector.core.view import BatchView
 
 

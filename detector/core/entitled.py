@@ -13,10 +13,11 @@ from itertools import product
 import numpy as np
 
 from detector.core.access import AccessBatch, Column, Index
+from detector.core.conditions import PRINCIPAL_FIELDS
 from detector.core.finding import prefix_of
+from detector.core.globs import expression
 from detector.core.kinds.scope import PIECE, Scope
 from detector.core.principal import Principal
-from detector.core.select import PRINCIPAL_FIELDS, expression
 
 Captured = dict[str, str]
 REMEMBERED = 4096

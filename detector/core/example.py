@@ -162,7 +162,7 @@ class Event(Model):
             raise ValueError("every: expected 'every' and 'for' together: how often, and for how long")
         if self.every == 0:
             raise ValueError("every: expected at least 1s, got 0s")
-        from detector.core.select import ABSENT  # it knows rules, and rules know their tests
+        from detector.core.asked import ABSENT  # it knows rules, and rules know their tests
 
         for name in sorted(self.model_fields_set & ABSENT[Log[self.log]]):
             raise ValueError(f"{name}: a record of {self.log} never has it")

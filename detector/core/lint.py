@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 from detector.core.access import Log
+from detector.core.asked import ABSENT, columns_of, logs_of
+from detector.core.conditions import PRINCIPAL_FIELDS
 from detector.core.fields import DISTINCT_MEASURES
+from detector.core.globs import glob
 from detector.core.operation import API_NAMES, CLASS
 from detector.core.rule import DISTINCT_CAP, OPERATIONS, Conditions, Exemption, FirstSeen, Rule, Scope, Threshold, Where
 from detector.core.rule import Sequence as RuleSequence
-from detector.core.select import ABSENT, PRINCIPAL_FIELDS, columns_of, glob, logs_of
 from detector.core.suppression import Suppression
 from detector.core.times import duration, iso
 

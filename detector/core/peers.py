@@ -12,9 +12,10 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from detector.core.conditions import PRINCIPAL_FIELDS
+from detector.core.globs import glob
 from detector.core.principal import Principal
 from detector.core.rule import Peers
-from detector.core.select import PRINCIPAL_FIELDS, glob
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _PIECE = re.compile(r"([-_.,+=@]*)([^-_.,+=@]+)")

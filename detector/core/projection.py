@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from detector.core.access import COLUMNS
+from detector.core.asked import asked
 from detector.core.evidence import LISTS
 from detector.core.rule import OPERATIONS, Rule
-from detector.core.select import asked
 
 OF_MEASURE = {
     "objects": {"bucket", "key"},

@@ -66,7 +66,7 @@ class Suppression(Model):
 
     def holds(self, finding: Finding, now: int) -> bool:
         """Whether a finding pages nobody now (epoch seconds)."""
-        from detector.core.select import glob
+        from detector.core.globs import glob
 
         ids = (finding.finding_id, *finding.alert_ids)
         group = [name for level, name in finding.group.items() if level not in CHOSEN]
@@ -86,7 +86,7 @@ class Suppression(Model):
 
 def _all_within(patterns: tuple[str, ...], shown: Sequence[str] | None) -> bool:
     """Whether all that a finding shows fits. A full list may have left something out: then nobody knows."""
-    from detector.core.select import glob
+    from detector.core.globs import glob
 
     expression = glob(patterns)
     return bool(shown) and len(shown or ()) < LIST_LIMIT and all(expression.fullmatch(text) for text in shown or ())

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from detector.core.select import glob
+from detector.core.globs import glob
 
 Verdict = Literal["yes", "no", "unclear"]
 

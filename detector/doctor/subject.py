@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from detector.core.select import glob
+from detector.core.globs import glob
 
 MAGIC = frozenset("*?")
 

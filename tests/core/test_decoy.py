@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.core.access import Log, Operation, Outcome, Row, text_hash
+from detector.core.asked import asked
 from detector.core.builder import BatchBuilder
 from detector.core.engine import Engine
 from detector.core.rule import DecoyRule, Reader
 from detector.core.rulefile import read_rules
-from detector.core.select import DecoySelector, asked
+from detector.core.select import DecoySelector
 from detector.errors import RuleFileError
 from detector.watches import watches
 from tests.streams import Event, batch, closed, decoys, principal

@@ -8,9 +8,10 @@ from pydantic import ValidationError
 from detector.core.access import COLUMNS, NUMBER_COLUMNS, TEXT_COLUMNS, Log, Operation, Outcome, Skip
 from detector.core.acted import principal, records
 from detector.core.addresses import joined, read_list
+from detector.core.asked import ABSENT
 from detector.core.example import Event, Example, Moment, span
 from detector.core.rule import Where
-from detector.core.select import ABSENT, Selector
+from detector.core.select import Selector
 from tests.records import rows_of
 
 START = 1_777_626_000

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.core.select import glob
+from detector.core.globs import glob
 
 PIECES = ["a", "b", "/", "*", "**", "?", "ab"]
 

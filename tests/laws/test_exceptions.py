@@ -6,10 +6,10 @@ from datetime import date
 
 import pytest
 
+from detector.core.asked import asked
 from detector.core.engine import Engine
 from detector.core.projection import columns
 from detector.core.rule import KINDS
-from detector.core.select import asked
 from detector.watches import watches
 from tests.kinds import NOW, T0, Daemon, Fact, batch, replayed
 

@@ -6,11 +6,11 @@ import json
 from datetime import UTC, datetime
 
 from detector.core.access import Log
+from detector.core.asked import ABSENT, asked
 from detector.core.builder import BatchBuilder
 from detector.core.engine import Engine
 from detector.core.finding import Finding
 from detector.core.rule import Levels, Rule
-from detector.core.select import ABSENT, asked
 from detector.logs import cloudtrail, server_access
 from detector.watches import watches
 from tests.records import ACCOUNT, NINE, assumed_role, file_of, iam_user, record
