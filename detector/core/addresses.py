@@ -23,19 +23,16 @@ LONGEST = 64
 _REMARK = re.compile(r"[\s,;#]")
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-Numbered = tuple[int, int]
-"""IP version and the address as a number. An IPv4 address that is written as IPv6 is IPv4."""
 
 
 @lru_cache(maxsize=65_536)
-def number_of(address: str) -> Numbered | None:
-    """An address as a number; None for what is none, such as a service's name."""
+def ip_of(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """An IP address, IPv4 if it is IPv4 written as IPv6; None for what is none, such as a service's name."""
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:
         return None
-    plain = (ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None) or ip
-    return plain.version, int(plain)
+    return (ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None) or ip
 
 
 def network(text: str) -> Network:
@@ -61,12 +58,13 @@ class Networks:
                 lasts.append(last)
 
     def __contains__(self, address: str) -> bool:
-        numbered = number_of(address) if len(address) <= LONGEST else None
-        if numbered is None or numbered[0] not in self._ranges:
+        ip = ip_of(address) if len(address) <= LONGEST else None
+        if ip is None or ip.version not in self._ranges:
             return False
-        firsts, lasts = self._ranges[numbered[0]]
-        at = bisect_right(firsts, numbered[1]) - 1
-        return at >= 0 and numbered[1] <= lasts[at]
+        firsts, lasts = self._ranges[ip.version]
+        number = int(ip)
+        at = bisect_right(firsts, number) - 1
+        return at >= 0 and number <= lasts[at]
 
 
 @dataclass(frozen=True, slots=True)

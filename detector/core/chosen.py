@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
-from ipaddress import ip_address, ip_network
-from typing import Any
 
 import numpy as np
 
-from detector.core.access import AccessBatch, Column, Index, Mask
-from detector.core.conditions import PRINCIPAL_FIELDS, matching, of_principals
+from detector.core.access import AccessBatch, Index, Mask
+from detector.core.addresses import Networks, network
+from detector.core.conditions import FURTHER, PRINCIPAL_FIELDS, Keep, having
 from detector.core.entitled import Entitlements
 from detector.core.globs import glob
 from detector.core.principal import Principal
 from detector.core.rule import Exemption, Rule, Scope
 from detector.core.select import selectors_of
 from detector.core.view import BatchView
+
+MEANT = ("session", "role", "account", "session_name")
+"""Fields of an exception that say for whom it is."""
+BOUND_BY = (*MEANT, "bucket", "key", "purpose")
+"""Its fields that mean of a record what they mean in a `where`."""
 
 
 class Chosen:
@@ -59,62 +62,36 @@ class Excepted:
     """The records that an exception takes out of the count."""
 
     def __init__(self, exemption: Exemption) -> None:
-        self._exemption = exemption
-        self._is_one, self._known = meant(exemption), dict[int, bool]()
-        self._texts = {
-            name: glob(patterns, path=name == "key")
-            for name in ("bucket", "key", "purpose")
-            if (patterns := getattr(exemption, name)) is not None
-        }
-        self._networks = Networks(exemption.network) if exemption.network else None
+        self._ends_at = exemption.ends_at
+        bound = ((name, getattr(exemption, name)) for name in BOUND_BY)
+        self._keeps = [FURTHER[name](patterns) for name, patterns in bound if patterns is not None]
+        if exemption.network:
+            self._keeps.append(_from(exemption.network))
 
     def mask(self, batch: AccessBatch, rows: Index) -> Mask:
         """Which of these rows."""
-        found = of_principals(batch, rows, self._is_one, self._known) & (batch.time[rows] < self._exemption.ends_at)
-        for name, wanted in self._texts.items():
-            found &= matching(batch.text[name], rows, wanted)
-        return found & self._networks.mask(batch, rows) if self._networks else found
+        found: Mask = batch.time[rows] < self._ends_at
+        for keep in self._keeps:
+            found &= keep(batch, rows)
+        return found
 
 
-class Networks:
-    """Networks and VPC endpoints that a rule names."""
+def _from(named: tuple[str, ...]) -> Keep:
+    """Records from these networks and VPC endpoints."""
+    endpoints = frozenset(one for one in named if one.startswith("vpce-"))
+    networks = Networks(network(one) for one in named if one not in endpoints)
 
-    def __init__(self, named: tuple[str, ...]) -> None:
-        self._endpoints = frozenset(one for one in named if one.startswith("vpce-"))
-        self._networks = [ip_network(one) for one in named if one not in self._endpoints]
-        self._holds = lru_cache(maxsize=1 << 16)(self._has)
+    def keep(batch: AccessBatch, rows: Index) -> Mask:
+        by_address = having(batch.text["source_ip"], rows, networks.__contains__)
+        return by_address | having(batch.text["vpc_endpoint"], rows, endpoints.__contains__)
 
-    def mask(self, batch: AccessBatch, rows: Index) -> Mask:
-        """Which of these rows come from there."""
-        by_address = _by_text(batch.text["source_ip"], rows, self._holds)
-        return by_address | _by_text(batch.text["vpc_endpoint"], rows, self._endpoints.__contains__)
-
-    def _has(self, address: str) -> bool:
-        ip = _address(address)
-        return ip is not None and any(ip in network for network in self._networks)
-
-
-def _address(text: str) -> Any:
-    """An IP address, of IPv4 even if written as IPv6; None for anything else."""
-    try:
-        ip = ip_address(text)
-    except ValueError:
-        return None
-    return getattr(ip, "ipv4_mapped", None) or ip
-
-
-def _by_text(column: Column, rows: Index, holds: Callable[[str], bool]) -> Mask:
-    """Which of these rows have a text of which this holds; each distinct text is asked about once."""
-    codes, of_row = np.unique(column.codes[rows], return_inverse=True)
-    return np.array([code >= 0 and holds(column.values[code]) for code in codes.tolist()], np.bool_)[of_row]
+    return keep
 
 
 def meant(exemption: Exemption) -> Callable[[Principal], bool]:
     """Whether an exception is for a principal: all that it names of one holds."""
     wanted = [
-        (PRINCIPAL_FIELDS[name], glob(patterns))
-        for name in ("session", "role", "account", "session_name")
-        if (patterns := getattr(exemption, name)) is not None
+        (PRINCIPAL_FIELDS[name], glob(patterns)) for name in MEANT if (patterns := getattr(exemption, name)) is not None
     ]
 
     def is_one(principal: Principal) -> bool:

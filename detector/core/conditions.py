@@ -85,10 +85,10 @@ def of_principals(batch: AccessBatch, rows: Index, is_one: Callable[[Principal],
 
 def matching(column: Column, rows: Index, wanted: re.Pattern[str]) -> Mask:
     """Which of these rows have a text that matches; each distinct text is compared once."""
-    return _having(column, rows, lambda text: wanted.fullmatch(text) is not None)
+    return having(column, rows, lambda text: wanted.fullmatch(text) is not None)
 
 
-def _having(column: Column, rows: Index, holds: Callable[[str], bool]) -> Mask:
+def having(column: Column, rows: Index, holds: Callable[[str], bool]) -> Mask:
     """Which of these rows have such a text; each distinct text is looked at once."""
     codes = column.codes[rows]
     table = np.zeros(len(column.values) + 1, np.bool_)
@@ -141,7 +141,7 @@ def _text(name: str) -> Callable[[tuple[str, ...]], Keep]:
 
 def _change(words: tuple[str, ...]) -> Keep:
     wanted = set(words)
-    return lambda batch, rows: _having(batch.text["change"], rows, lambda text: not wanted.isdisjoint(text.split()))
+    return lambda batch, rows: having(batch.text["change"], rows, lambda text: not wanted.isdisjoint(text.split()))
 
 
 def _source_ip(patterns: tuple[str, ...]) -> Keep:
@@ -153,11 +153,11 @@ def _source_ip(patterns: tuple[str, ...]) -> Keep:
     def holds(address: str) -> bool:
         return address in networks or (bool(globs) and texts.fullmatch(address) is not None)
 
-    return lambda batch, rows: _having(batch.text["source_ip"], rows, holds)
+    return lambda batch, rows: having(batch.text["source_ip"], rows, holds)
 
 
 def _source_ip_in(lists: AddressLists) -> Keep:
-    return lambda batch, rows: _having(batch.text["source_ip"], rows, lists.networks.__contains__)
+    return lambda batch, rows: having(batch.text["source_ip"], rows, lists.networks.__contains__)
 
 
 def _principal(name: str) -> Callable[[tuple[str, ...]], Keep]:

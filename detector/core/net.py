@@ -16,6 +16,7 @@ from functools import lru_cache
 import numpy as np
 
 from detector.core.access import AccessBatch, Column, intern
+from detector.core.addresses import LONGEST, ip_of
 
 PRIVATE = [
     ipaddress.ip_network(net)
@@ -26,7 +27,6 @@ PRIVATE = [
 ]  # fmt: skip
 """Networks whose addresses mean something within one VPC, or host, only."""
 INTERNAL = "AWS Internal"
-LONGEST_ADDRESS = 64
 NET_BITS = {4: 24, 6: 48}
 """IP version → length of the prefix that is one network."""
 
@@ -51,17 +51,15 @@ def _net(address: str) -> str | None:
     """The network of an address; None for `AWS Internal`, of which only the caller may say which service it was."""
     if address.startswith(INTERNAL):
         return None
-    return net_of_ip(address) if len(address) <= LONGEST_ADDRESS else address.lower()
+    return net_of_ip(address) if len(address) <= LONGEST else address.lower()
 
 
 @lru_cache(maxsize=65_536)
 def net_of_ip(address: str) -> str:
     """A DNS name and what else is no IP address are networks of their own."""
-    try:
-        ip = ipaddress.ip_address(address)
-    except ValueError:
+    plain = ip_of(address)
+    if plain is None:
         return address.lower()
-    plain = (ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None) or ip
     host_bits = plain.max_prefixlen - NET_BITS[plain.version]
     return f"{type(plain)(int(plain) >> host_bits << host_bits)}/{NET_BITS[plain.version]}"
 
@@ -76,7 +74,7 @@ def public(column: Column) -> Column:
 def is_private(text: str) -> bool:
     """Whether this is an address or a network of nobody in particular."""
     try:
-        net = ipaddress.ip_network(text) if len(text) <= LONGEST_ADDRESS else None
+        net = ipaddress.ip_network(text) if len(text) <= LONGEST else None
     except ValueError:
         return False
     if isinstance(net, ipaddress.IPv6Network) and (mapped := net.network_address.ipv4_mapped):

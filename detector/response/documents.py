@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from detector.core.addresses import Networks as Ranges
 from detector.core.times import epoch, iso
 
 VERSION = "2012-10-17"
@@ -41,17 +42,12 @@ class Networks(NamedTuple):
         """Whether a request from there came from here. VPCs are not known of a record, only endpoints are."""
         if endpoint:
             return endpoint in self.vpc_endpoints
-        return _holds(self.cidrs, address)
+        return address in _ranges(self.cidrs)
 
 
-@lru_cache(maxsize=65_536)
-def _holds(cidrs: tuple[str, ...], address: str) -> bool:
-    try:
-        ip = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    plain = (ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None) or ip
-    return any(plain in ipaddress.ip_network(cidr) for cidr in cidrs)
+@lru_cache(maxsize=1024)
+def _ranges(cidrs: tuple[str, ...]) -> Ranges:
+    return Ranges(map(ipaddress.ip_network, cidrs))
 
 
 class Denial(NamedTuple):
