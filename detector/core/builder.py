@@ -11,10 +11,13 @@ import numpy as np
 from detector.core.access import (
     ALL_DIFFERENT,
     COLUMNS,
+    I32,
     NUMBER_COLUMNS,
     TEXT_COLUMNS,
+    U64,
     AccessBatch,
     Column,
+    Index,
     Log,
     Reject,
     Row,
@@ -33,8 +36,7 @@ ARRAYS = (
 class BatchBuilder:
     """Collects rows, pieces of columns and rejects of many files into one batch.
 
-    columns: what is asked of the parsers (COLUMNS: all). known: the parsers' memo of identities, by a keyed hash of the
-    log's text: twice a code that `codes_of` gave, plus one where the ARN is named, plus one.
+    columns: what is asked of the parsers (COLUMNS: all).
     first, last: epoch seconds of what was added since `begin`, None if nothing was.
     """
 
@@ -99,6 +101,20 @@ class BatchBuilder:
         self._principals += principals(list(new.values())) if new else []
         return list(map(codes.__getitem__, prints))
 
+    def known(self, hashes: U64, read: Callable[[Index], I32]) -> I32:
+        """Of identities twice the code that `codes_of` gave, plus one where the ARN is named; -1: nobody.
+
+        hashes: distinct keyed hashes of the log's texts, none of them 0. read: the same of those at these indices, new
+        to the batch.
+        """
+        found = self._known.values_of(hashes).astype(np.int32) - 1
+        new = np.flatnonzero(found < 0)
+        if len(new):
+            found[new] = read(new)
+            somebody = new[found[new] >= 0]
+            self._known.put(hashes[somebody], (found[somebody] + 1).astype(np.uint64))
+        return found
+
     def build(self) -> AccessBatch:
         """The batch of all that was added so far; the builder is empty afterwards."""
         self._turn_rows()
@@ -109,7 +125,7 @@ class BatchBuilder:
         return batch
 
     def _clear(self) -> None:
-        self.known = Table()
+        self._known = Table()
         self.rejects: list[Reject] = []
         self._rows: list[Row] = []
         self._pieces: list[AccessBatch] = []

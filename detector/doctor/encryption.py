@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from detector.doctor.result import Ask, Result, unseen
-from detector.doctor.subject import Subject, names_of
+from detector.doctor.subject import Subject, protected_buckets
 
 CHECK = "encryption"
 OF_KMS = ("aws:kms", "aws:kms:dsse")
@@ -19,8 +19,7 @@ OF_AWS = "alias/aws/s3"
 
 def encryption(subject: Subject, ask: Ask) -> Iterator[Result]:
     """Each protected bucket's default encryption."""
-    known = tuple(str(one.get("Name")) for one in ask("s3:list_buckets").seen.get("Buckets", ()))
-    for bucket in sorted({name for pattern in subject.protected for name in names_of(pattern, known)}):
+    for bucket in protected_buckets(subject, ask):
         answer = ask("s3:get_bucket_encryption", Bucket=bucket)
         where = f"s3://{bucket}"
         if answer.found is None and answer.why == "denied":

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from detector.core.globs import glob
+from detector.doctor.result import Answer, Ask
 
 MAGIC = frozenset("*?")
 
@@ -62,6 +63,17 @@ def names_of(pattern: str, existing: tuple[str, ...]) -> tuple[str, ...]:
     if not MAGIC & set(pattern):
         return (pattern,)
     return tuple(name for name in existing if glob([pattern]).fullmatch(name))
+
+
+def bucket_names(listed: Answer) -> tuple[str, ...]:
+    """The buckets that an answer to `s3:list_buckets` names."""
+    return tuple(str(one.get("Name")) for one in listed.seen.get("Buckets", ()))
+
+
+def protected_buckets(subject: Subject, ask: Ask) -> list[str]:
+    """The protected buckets that there are, and those that are named in full; sorted."""
+    known = bucket_names(ask("s3:list_buckets"))
+    return sorted({name for pattern in subject.protected for name in names_of(pattern, known)})
 
 
 def partition_of(arn: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from detector.doctor.result import Answer, Ask, Result, unseen
 from detector.doctor.selectors import OTHER_WAYS, Selectors
-from detector.doctor.subject import Subject, names_of
+from detector.doctor.subject import Subject, bucket_names, names_of, protected_buckets
 
 CHECK = "trails"
 LATE = 3_600
@@ -129,7 +129,7 @@ def coverage(subject: Subject, ask: Ask, partition: str) -> Iterator[Result]:
     if answer.found is None or not delivering:
         return  # `trails` says why
     existing = ask("s3:list_buckets")
-    known = tuple(str(one.get("Name")) for one in existing.seen.get("Buckets", ()))
+    known = bucket_names(existing)
     for pattern in subject.protected:
         names = names_of(pattern, known)
         if not names and existing.found is None:
@@ -186,8 +186,7 @@ def loops(subject: Subject, ask: Ask, partition: str) -> Iterator[Result]:
 def two_logs(subject: Subject, ask: Ask, partition: str) -> Iterator[Result]:
     """Buckets of which both CloudTrail and an access log are read: each request then counts twice."""
     _, delivering = trails_of(subject, ask)
-    known = tuple(str(one.get("Name")) for one in ask("s3:list_buckets").seen.get("Buckets", ()))
-    for bucket in sorted({name for pattern in subject.protected for name in names_of(pattern, known)}):
+    for bucket in protected_buckets(subject, ask):
         answer = ask("s3:get_bucket_logging", Bucket=bucket)
         if answer.found is None:
             yield unseen(

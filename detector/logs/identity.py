@@ -31,13 +31,7 @@ def people(who: Identities, into: BatchBuilder) -> I32:
     address tells it from others.
     """
     hashes = who.hashes | MARK
-    found = into.known.values_of(hashes).astype(np.int32) - 1
-    new = np.flatnonzero(found < 0)
-    if len(new):
-        found[new] = _met(who, new, hashes[new], into)
-        somebody = new[found[new] >= 0]
-        into.known.put(hashes[somebody], (found[somebody] + 1).astype(np.uint64))
-    return found
+    return into.known(hashes, lambda new: _met(who, new, hashes[new], into))
 
 
 def _met(who: Identities, chosen: Index, hashes: U64, into: BatchBuilder) -> I32:

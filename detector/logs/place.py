@@ -76,8 +76,7 @@ def accounts(members: Members, operation: I8) -> dict[str, Column]:
     """
     owner = _owners(members)
     copies = operation == Operation.copy
-    texts = [text if copy else None for text, copy in zip(owner.texts(), copies, strict=True)] if copies.any() else None
-    destination = Column.of(texts) if texts else Column.null(len(members))
+    destination = Column(np.where(copies, owner.codes, np.int32(-1)), owner.values)
     if rows := members.given(REPLICATION):
         texts = destination.texts()
         for row in rows:

@@ -143,12 +143,11 @@ def _who(lines: UsualLines, into: BatchBuilder) -> I32:
     slices = lines.slices[WHO, lines.firsts(WHO)]
     # No identity of another log begins with a space, as these texts do. The mark keeps a hash from being 0.
     hashes = kernel.keyed_hashes(lines.data, slices) | MARK
-    found = into.known.values_of(hashes).astype(np.int32) - 1
-    new = np.flatnonzero(found < 0)
-    if len(new):
-        found[new] = 2 * _codes(lines, slices[new], hashes[new], into) + _are_arns(lines.data, slices[new])
-        into.known.put(hashes[new], (found[new] + 1).astype(np.uint64))
-    return found[lines.codes(WHO)]
+
+    def read(new: Index) -> I32:
+        return 2 * _codes(lines, slices[new], hashes[new], into) + _are_arns(lines.data, slices[new])
+
+    return into.known(hashes, read)[lines.codes(WHO)]
 
 
 def _codes(lines: UsualLines, slices: I32, hashes: U64, into: BatchBuilder) -> I32:

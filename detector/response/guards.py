@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 from typing import Any, Literal, NamedTuple
 
 from detector.core.principal import DRILL_ACCOUNT
+from detector.core.rule import KINDS
 from detector.core.times import epoch
 from detector.response.documents import Networks
 from detector.response.identity import SESSION_NAME, USER_ID, Identity, Role, is_identity_center
@@ -21,7 +22,7 @@ FIRST_DAY = 86_400
 OWN_ROLES = ("bucketwatch*", "detector-*", "*breakglass*", "*break-glass*")
 """Roles no plan is applied to: our own (a forged log could turn us off) and the way in for emergencies."""
 
-WITHDRAWABLE = frozenset({"baseline", "first_seen", "unaudited", "silence"})
+WITHDRAWABLE = frozenset(kind for kind, rule in KINDS.items() if rule.withdrawable)
 """Kinds of finding that are opened on part of the data and may be withdrawn."""
 
 ON_ROLES = frozenset({"credential_set", "session_name", "off_host", "role_sessions", "person"})
