@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from detector.core.access import U64, AccessBatch, Log, text_hashes
+from detector.core.access import U64, AccessBatch, Log, text_hash, text_hashes
 from detector.core.finding import LIST_LIMIT, prefix_of
 from detector.core.times import iso
 
@@ -28,6 +28,11 @@ LISTS = {
 }
 """Name of a list in the evidence → the column its values come from; prefixes, sessions, roles and logs are derived."""
 DERIVED = ("prefixes", "sessions", "roles", "logs")
+
+
+def listed(texts: Iterable[str]) -> list[str]:
+    """What a list in a finding shows of distinct texts: at most `LIST_LIMIT`, those with the smallest hash, sorted."""
+    return sorted(sorted(texts, key=lambda text: (text_hash(text), text))[:LIST_LIMIT])
 
 
 class Evidence:

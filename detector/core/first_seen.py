@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from detector.core.access import I64, U64, Index, Mask, text_hash
+from detector.core.access import I64, U64, Index, Mask
 from detector.core.episode import Tracked
-from detector.core.finding import LIST_LIMIT
+from detector.core.evidence import listed
 from detector.core.firsts import DAY, Firsts
 from detector.core.part import Spilling
 from detector.core.people import People
@@ -179,13 +179,13 @@ class FirstSeenWatch(CountingWatch[FirstSeen]):
         return tuple(np.unique(pairs).tolist())
 
     def _told(self, group: int, pairs: tuple[int, ...]) -> dict[str, Any]:
-        """What was new (at most LIST_LIMIT values, those with the smallest hash), and since when the group is known."""
+        """What was new, and since when the group is known."""
         rule = self.rule
         told: dict[str, Any] = {"what": rule.what}
         if rule.new_within is None:
             texts = self._names.of(np.array(pairs, np.uint64)).values()
             names = {self.people.name(rule.what, text.decode("utf-8", "surrogatepass")) for text in texts}
-            told["new"] = sorted(sorted(names, key=lambda name: (text_hash(name), name))[:LIST_LIMIT])
+            told["new"] = listed(names)
         known = self._groups.of(group if rule.new_within is None else fingerprint(self.key(group)[:-1]))
         return told | ({"known_since": iso(int(known[0]))} if len(known) else {})
 

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from detector.core.access import I64, OBJECT_MIX, U64, Index, Log, Mask, text_hash
+from detector.core.access import I64, OBJECT_MIX, U64, Index, Log, Mask
 from detector.core.audited import Audited
 from detector.core.episode import Tracked
-from detector.core.finding import LIST_LIMIT, Finding
+from detector.core.evidence import listed
+from detector.core.finding import Finding
 from detector.core.part import Run, Spilling
 from detector.core.people import People
 from detector.core.principal import fingerprint
@@ -215,9 +216,8 @@ class UnauditedWatch(CountingWatch[Unaudited]):
         return np.array([names.get(one, 0) for one in prints.tolist()], np.uint64)[of_row]
 
     def _sessions(self, credentials: U64) -> list[str]:
-        """Who read: at most LIST_LIMIT, those with the smallest hash."""
-        names = {one.session_shown for one in self.people.of(np.unique(credentials).tolist())}
-        return sorted(sorted(names, key=lambda name: (text_hash(name), name))[:LIST_LIMIT])
+        """Who read, of many a few."""
+        return listed({one.session_shown for one in self.people.of(np.unique(credentials).tolist())})
 
 
 NO_ROWS = np.zeros(0, np.uint64)
