@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime
 from ipaddress import ip_network
@@ -112,7 +113,7 @@ class Exemption(Model):
         return end_of(self.until)
 
 
-class RuleBase(Model):
+class RuleBase(Model, ABC):
     """Base of all kinds. A kind adds at least `kind`, `group_by`, `measure`, `threshold` and `reach`.
 
     levels, measures, wheres, extra_columns: what it looks at of records, if more than the fields of these names.
@@ -206,9 +207,9 @@ class RuleBase(Model):
         return tuple(one for one in getattr(self, "exceptions", ()) if one.is_bound)
 
     @property
+    @abstractmethod
     def summary(self) -> str:
         """What fires it, in a line."""
-        raise NotImplementedError
 
     def digest(self) -> str:
         """Identity of what the rule counts: a rule whose digest is unchanged keeps its windows over a restart."""
