@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
 import msgspec
@@ -265,8 +266,7 @@ class Baseline:
         for judgement in found:
             by_print[judgement.role].alerted = True
             self._note(by_print[judgement.role], judgement.crossings)
-        held = sums + counted.cells.sum(axis=1)[:, None, :]
-        values = _values(_peaks(counted.cells, before)[:, -1], held)
+        values = _seen(counted, before, sums)
         settled = np.array([role.first // DAY < pane // DAY for role in roles], np.bool_)
         mean, scale = usual
         values = _beyond(values, mean, scale)
@@ -359,9 +359,7 @@ class Baseline:
         today: bool = False,
     ) -> list[Judgement]:
         """Judge a pane's roles. today: note the day's largest z and score."""
-        totals = pane.cells.sum(axis=1)
-        x = _fresh(_values(_peaks(pane.cells, before)[:, -1], sums + totals[:, None, :]), totals)
-        x = _beyond(x, *usual)
+        x = _beyond(_fresh(_seen(pane, before, sums), pane.cells.sum(axis=1)), *usual)
         groups = [role.who.group for role in roles]
         z = self.own.scales(groups, x, today=today) if self.own else _scales(x, *usual)
         if today:
@@ -420,8 +418,9 @@ class Baseline:
 
     def _learn(self, pane: int, roles: Sequence[Role], counted: Pane) -> None:
         totals = counted.cells.sum(axis=1)
-        for role, news in zip(roles, totals[:, [Counter.new, Counter.rare, Counter.foreign]].tolist(), strict=True):
-            role.news = [a + b for a, b in zip(role.news, news, strict=True)]
+        news = totals[:, [Counter.new, Counter.rare, Counter.foreign]]
+        for at in np.flatnonzero(news.any(axis=1)).tolist():
+            roles[at].news = [a + b for a, b in zip(roles[at].news, news[at].tolist(), strict=True)]
         self.history.add(counted.slots, totals)
         self.novelty.learn(counted.counted.learnt, pane // DAY)
         order = np.argsort(counted.slots)
@@ -509,6 +508,13 @@ def _most(hashes: U64) -> tuple[tuple[int, int], ...]:
     return tuple(zip(unique[order].tolist(), counts[order].tolist(), strict=True))
 
 
+def _seen(pane: Pane, before: I64, sums: I64) -> F64:
+    """log(1 + value) of every channel at the end of a pane: (roles, channels)."""
+    running = np.cumsum(np.concatenate([before, pane.cells[:, :, SLID]], axis=1), axis=1)
+    peaks = (running[:, SUB_PANES:] - running[:, :SUB_PANES]).max(axis=1)
+    return _values(peaks, sums + pane.cells.sum(axis=1)[:, None, :])
+
+
 def _peaks(cells: I64, before: I64) -> I64:
     """The largest five-minute sums so far at the end of every sub-pane: (roles, sub-panes, slid counters)."""
     running = np.cumsum(np.concatenate([before, cells[:, :, SLID]], axis=1), axis=1)
@@ -544,5 +550,6 @@ def _added(at: Index | I64, weight: I64 | None, size: int) -> I64:
     return np.bincount(at, weight.astype(np.float64), minlength=size).astype(np.int64)
 
 
+@lru_cache(maxsize=1 << 14)
 def _group_print(group: str) -> int:
     return fingerprint(("peer_group", group))

@@ -60,10 +60,11 @@ class Facts:
         found = np.full(len(keys), NONE, np.int64)
         for known, number in (self._large, self._small):
             if len(known):
-                at = np.minimum(np.searchsorted(known, keys), len(known) - 1)
-                hit = known[at] == keys
-                new = number[at].astype(np.int64)
-                found = np.where(hit, np.where(found == NONE, new, self._better(found, new)), found)
+                at = np.searchsorted(known, keys)
+                at[at == len(known)] = 0
+                hit = np.flatnonzero(known[at] == keys)
+                new, old = number[at[hit]].astype(np.int64), found[hit]
+                found[hit] = np.where(old == NONE, new, self._better(old, new))
         return found
 
     def put(self, keys: U64, numbers: I64) -> None:
@@ -92,9 +93,18 @@ class Facts:
         return self._merge([self._large, self._small])
 
     def _take(self, run: Run) -> None:
-        self._small = self._merge([self._small, run])
+        self._small = self._with(self._small, run)
         if len(self._small[0]) > max(SMALL, len(self._large[0]) // 8):
-            self._large, self._small = self._merge([self._large, self._small]), _nothing()
+            self._large, self._small = self._with(self._large, self._small), _nothing()
+
+    def _with(self, known: Run, more: Run) -> Run:
+        """Both by key; without sorting anything where no key is in both."""
+        if not len(known[0]):
+            return more
+        at = np.searchsorted(known[0], more[0])
+        if (known[0][np.minimum(at, len(known[0]) - 1)] == more[0]).any():
+            return self._merge([known, more])
+        return tuple(np.insert(column, at, new) for column, new in zip(known, more, strict=True))
 
 
 def _nothing() -> Run:

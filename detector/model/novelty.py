@@ -20,6 +20,7 @@ from detector.core.bloom import FULL, Bloom
 from detector.core.part import Run
 from detector.core.runs import Segments, concat
 from detector.core.table import SPREAD
+from detector.core.view import distinct
 from detector.core.window import starts_of_runs
 from detector.model.channels import DAY, PANE, RARE, SUB_PANE, YOUNG_PREFIX, Counter
 from detector.model.facts import NONE, Facts
@@ -334,9 +335,8 @@ class Novelty:
             self._prefixes = grown
 
     def _active(self, rows: Rows, sub: I64, reads: Index) -> Event:
-        pane = sub[reads] // (PANE // SUB_PANE)
-        order = np.lexsort((sub[reads], rows.role[reads], pane))
-        first = reads[order[starts_of_runs(pane[order], rows.role[reads[order]])]]
+        pane, roles = sub[reads] // (PANE // SUB_PANE), int(rows.role.max(initial=0)) + 1
+        first = reads[distinct(pane * roles + rows.role[reads], (int(pane.max(initial=0)) + 1) * roles)[0]]
         return Event(rows.role[first], sub[first])
 
     def _touched(self, rows: Rows, who: Who, keyed: Index) -> tuple[I64, Index, Index, Mask]:
