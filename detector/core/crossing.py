@@ -78,13 +78,19 @@ class CrossingWatch(EpisodeWatch[W]):
     def is_warm(self, group: int, second: int) -> bool:
         """Whether evidence of a group is worth keeping from this second on."""
 
+    def may_cross(self, groups: U64, buckets: I64) -> Mask:  # noqa: ARG002  for kinds that can tell
+        """Which of these groups, in order, are worth a close look in a bucket: all that cross in it are among them."""
+        return np.ones(len(groups), np.bool_)
+
     def judge(self) -> list[Finding]:
         """Look closely at the groups that may have crossed; what there is to tell of them."""
         news = []
         for groups, buckets, *_ in self._candidates.taken():
-            edges = [*starts_of_runs(groups).tolist(), len(groups)]
+            near = self.may_cross(groups, buckets.astype(np.int64)) | np.isin(groups, [*self._crossings])
+            group, bucket = groups[near], buckets[near]
+            edges = [*starts_of_runs(group).tolist(), len(group)]
             for first, end in pairwise(edges):
-                news += self._judge(int(groups[first]), buckets[first:end].tolist())
+                news += self._judge(int(group[first]), bucket[first:end].tolist())
         self._late = set()
         self._let_evidence_go()
         return news

@@ -15,16 +15,22 @@ from detector.core.access import I64, U64, Index, Mask
 from detector.core.episode import Tracked
 from detector.core.evidence import listed
 from detector.core.firsts import DAY, Firsts
-from detector.core.part import Spilling
+from detector.core.part import Run, Spilling
 from detector.core.people import People
 from detector.core.principal import fingerprint
 from detector.core.rule import FirstSeen
+from detector.core.runs import concat
 from detector.core.sighting import Texts
+from detector.core.tally import SEGMENT
 from detector.core.threshold import CountingWatch, who
 from detector.core.times import duration, iso
 from detector.core.view import NO_GROUP, BatchView, GroupKey
+from detector.core.window import starts_of_runs
 
 HOUR = 3600
+FEW = 8
+"""So few groups are as well looked at one by one."""
+_NO_ROWS: Run = (np.zeros(0, np.intp), np.zeros(0, np.int64), np.zeros(0, np.uint64))
 
 
 class FirstSeenWatch(CountingWatch[FirstSeen]):
@@ -85,6 +91,13 @@ class FirstSeenWatch(CountingWatch[FirstSeen]):
             at = np.searchsorted(news, seconds, "right")
             kept = seconds - np.append(LONG_AGO, news)[at] <= self.rule.new_within
         return seconds[kept], credentials[kept], items[kept]
+
+    def may_cross(self, groups: U64, buckets: I64) -> Mask:
+        """Which of these groups, in order, are worth a close look in a bucket: all that cross in it are among them."""
+        near = super().may_cross(groups, buckets) & (not self.learning())
+        if self.rule.new_within is None and np.count_nonzero(near) > FEW:
+            near[near] = self._new(groups[near], buckets[near]) >= self.rule.threshold
+        return near
 
     def learning(self) -> bool:
         """Whether no group can have been known for long enough."""
@@ -152,6 +165,35 @@ class FirstSeenWatch(CountingWatch[FirstSeen]):
         """Look again at what these counted from a second on, for so long."""
         for more in range(span // self.rule.window + 2 if len(groups) else 0):
             self.consider(groups, seconds // self.rule.window + more)
+
+    def _new(self, groups: U64, buckets: I64) -> I64:
+        """How much at most was new to each of these groups, in order, in its bucket and the one before."""
+        starts, window = starts_of_runs(groups), self.rule.window
+        least, span = int(buckets.min()) - 1, int(np.ptp(buckets)) + 3
+        number = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(groups))))
+        places, found = number * span + buckets - least, np.zeros(len(groups), np.int64)
+        days = (np.unique(buckets)[:, None] - 1) * window // DAY + np.arange(2 * window // DAY + 2)
+        for day in np.unique(days).tolist():
+            of_group, second = self._new_on(day, groups[starts])
+            offset = second // window - least
+            inside = (offset >= 0) & (offset < span - 1)
+            place = of_group[inside] * span + offset[inside]
+            for touched in (place, place + 1):
+                at = np.searchsorted(places, touched)
+                hit = places[np.minimum(at, len(places) - 1)] == touched
+                found += np.bincount(at[hit], minlength=len(found))
+        return found
+
+    def _new_on(self, day: int, groups: U64) -> tuple[Index, I64]:
+        """What was new on a day to those of these groups that may be known for long enough: which group, second."""
+        rows = [_NO_ROWS]
+        for part in self._tallies.parts(day * DAY // SEGMENT, (day + 1) * DAY // SEGMENT - 1):
+            of_group, (second, _, pair) = part.all_of(groups)
+            rows.append((of_group, second, pair))
+        of_group, second, pair = concat(rows)
+        old = np.flatnonzero(second >= self._groups.earliest(groups)[of_group] + self.rule.learn)
+        new = old[self._pairs.are_new(pair[old], second[old])]
+        return of_group[new], second[new]
 
     def _learnt(self, group: int, seconds: I64) -> Mask:
         """At which of these seconds the group had been known for long enough."""

@@ -118,6 +118,16 @@ class Firsts:
                 first[hit] = np.minimum(first[hit], second)
         return first
 
+    def earliest(self, keys: U64) -> I64:
+        """First second of all of each of these sorted keys; NEVER without one."""
+        first = np.full(len(keys), NEVER)
+        for day in self.rows.segments():
+            left = np.flatnonzero(first == NEVER)
+            if not len(left):
+                break
+            first[left] = self.first_on(day, keys[left])
+        return first
+
     def before(self, day: int, keys: U64) -> Mask:
         """Which of these sorted keys were seen on the days before that count."""
         seen = np.zeros(len(keys), np.bool_)

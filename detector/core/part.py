@@ -125,6 +125,14 @@ class Part:
         end = int(np.searchsorted(keys, np.uint64(last), "right"))
         return (keys[start:end], *self._rows_of(low + start, low + end, 1))
 
+    def all_of(self, keys: U64) -> tuple[Index, Run]:
+        """The rows of these sorted keys: which key each is of, and its other columns."""
+        there, *columns = self.span(int(keys[0]), int(keys[-1]))
+        low = np.searchsorted(there, keys)
+        many = np.searchsorted(there, keys, "right") - low
+        rows = np.repeat(low - np.cumsum(many) + many, many) + np.arange(many.sum())
+        return np.repeat(np.arange(len(keys)), many), tuple(column[rows] for column in columns)
+
     def find(self, keys: U64) -> Iterator[tuple[Index, Run]]:
         """Which of these sorted keys are in the first column, and the other columns of their rows (one each)."""
         if self._run is not None:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from detector.core.access import I64, U64, Index, Mask
-from detector.core.crossing import NONE, Crossing, CrossingWatch
+from detector.core.crossing import Crossing, CrossingWatch
 from detector.core.episode import Tracked
 from detector.core.part import Run, Spilling
 from detector.core.people import People
@@ -67,15 +67,14 @@ class CountingWatch(CrossingWatch[W]):
         """What was counted of a group from second `first` to `last`: seconds, credentials, items, by second."""
         return self._tallies.rows(group, first, last)
 
-    def bound(self, group: int, bucket: int) -> int:
-        """What a value there is at most."""
-        return self._bounds.bound(group, bucket)
+    def may_cross(self, groups: U64, buckets: I64) -> Mask:
+        """Which of these groups, in order, are worth a close look in a bucket: all that cross in it are among them."""
+        near: Mask = self._bounds.bounds(groups, buckets) >= self.rule.threshold
+        return near
 
     def crossing(self, group: int, bucket: int) -> Crossing:
         """The crossing seconds of one bucket, worked out anew, and the values there."""
         window, first = self.rule.window, bucket * self.rule.window
-        if self.bound(group, bucket) < self.rule.threshold:
-            return NONE
         seconds, who, items = self.counted(group, first - window + 1, first + window - 1)
         at = unique_sorted(seconds[seconds >= first])
         values = self._values(seconds, items, at)

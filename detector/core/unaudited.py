@@ -33,7 +33,6 @@ from detector.core.window import starts_of_runs
 THE_LOG: GroupKey = ("access_audit",)
 LOG_GROUP = fingerprint(THE_LOG)
 """The group of everything that was read while the audit log was silent."""
-UNBOUNDED = 1 << 62
 
 
 class UnauditedWatch(CountingWatch[Unaudited]):
@@ -85,9 +84,10 @@ class UnauditedWatch(CountingWatch[Unaudited]):
         news = self._judge_before(judged) if self._waiting < judged else []
         return news + self.close((judged - 1) * self.rule.window)
 
-    def bound(self, group: int, bucket: int) -> int:
-        """What a value there is at most."""
-        return UNBOUNDED if group == LOG_GROUP else super().bound(group, bucket)
+    def may_cross(self, groups: U64, buckets: I64) -> Mask:
+        """Which of these groups, in order, are worth a close look in a bucket; the log's own group always is."""
+        near: Mask = super().may_cross(groups, buckets) | (groups == np.uint64(LOG_GROUP))
+        return near
 
     def counted(self, group: int, first: int, last: int) -> tuple[I64, U64, U64]:
         """What was counted of a group, without what the audit log tells of; of the log what it was silent about."""

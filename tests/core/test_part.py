@@ -75,6 +75,18 @@ def test_a_span_is_the_rows_between_its_bounds(keys, first, last, blocks_of_thre
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(keys=keys_, asked=st.sets(bound_, min_size=1).map(sorted))
+def test_all_rows_of_keys(keys, asked, blocks_of_three):
+    """Which key each is of, and its other columns; keys may repeat, or be missing."""
+    run, warm, cold, _ = warm_and_cold(keys)
+    wanted = [(asked.index(key), *row) for key, *row in rows(run) if key in asked]
+    for part in (warm, cold):
+        which, columns = part.all_of(np.array(asked, np.uint64))
+        assert rows((which, *columns)) == wanted
+        assert [column.dtype for column in columns] == [column.dtype for column in run[1:]]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(keys=keys_.map(set).map(sorted), asked=st.sets(bound_).map(sorted))
 def test_keys_are_found_with_their_rows(keys, asked, blocks_of_three):
     """Each that is there once, with the other columns of its row; no other."""
