@@ -62,6 +62,9 @@ def replay(
     ] = "local",
     *,
     model: Annotated[bool, typer.Option("--model/--no-model", help="Judge baseline rules (the online model).")] = True,
+    cross_check: Annotated[
+        bool, typer.Option("--cross-check", help="Hold baseline findings against an IsolationForest, in summary.json.")
+    ] = False,
     report: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html.")] = True,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
     fail_on_finding: Annotated[bool, typer.Option(help="Exit with status 3 if anything was found.")] = False,
@@ -97,6 +100,7 @@ def replay(
             tmp,
             rejected.take,
             learn is not None,
+            cross_check,
         )
         result = run(paths, chosen, options)
     output.write(result, out, report=report)

@@ -28,6 +28,7 @@ from detector.core.watermark import FOREVER
 from detector.learnt import Learnt
 from detector.logs.limits import LIMITS, Limits
 from detector.watches import watches
+from replay.crosscheck import CrossCheck
 from replay.evidence import Behind, Pass, gather
 from replay.files import Files, find
 from replay.reader import FileRead, Progress, ReadAll, Reads, batches, records
@@ -41,7 +42,7 @@ class Options:
     """How to replay. `progress` is called with (files done, files in all, bytes done, step).
 
     memory: bytes of the engine's state held in memory. tmp: where the rest goes; None: the system's temporary folder.
-    learn: give what baselines have learned at the end.
+    learn: give what baselines have learned at the end. cross_check: hold what they found against an IsolationForest.
     rejects: is given the rejected records of each batch, in the order of files; None when all comes once more.
     """
 
@@ -55,6 +56,7 @@ class Options:
     tmp: Path | None = None
     rejects: Callable[[list[Reject] | None], None] = lambda _: None
     learn: bool = False
+    cross_check: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +139,8 @@ def _run(paths: Sequence[str], rules: Sequence[Rule], options: Options, scratch:
     began = time.monotonic()
     files = find(paths)
     chosen = [rule for rule in rules if options.model or not isinstance(rule, BaselineRule)]
-    counted = Count(chosen, options, scratch)
+    check = CrossCheck() if options.cross_check else None
+    counted = Count(chosen, options, scratch, check.beside(watches(once=True)) if check else None)
     reads = count(files, [counted], options)
     engine = counted.engine
     closed = closed_of(engine)
@@ -145,7 +148,10 @@ def _run(paths: Sequence[str], rules: Sequence[Rule], options: Options, scratch:
     read = partial(batches, jobs=options.jobs)
     findings = with_evidence(closed, chosen, engine, files, reads, options, scratch, read)
     totals = Totals(engine.books, engine.logs_seen, engine.people.sessions(), engine.failures)
-    return result(findings, totals, rules, options, reads, began, learnt)
+    done = result(findings, totals, rules, options, reads, began, learnt)
+    if check:
+        done.summary["cross_check"] = check.told(findings)
+    return done
 
 
 @dataclass(frozen=True, slots=True)

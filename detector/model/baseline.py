@@ -12,7 +12,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
@@ -125,6 +125,8 @@ class Baseline:
         own: Own | None = None,
     ) -> None:
         self.frozen, self.own = frozen, own
+        self.observe: Callable[[int, U64, list[str], F64], None] | None = None
+        """Is told of every sealed pane: its begin, roles, their keys, and log(1 + value) of the channels."""
         self.name, self.cooldown, self.learn_role_days, self.threshold = name, cooldown, learn_role_days, threshold
         self.novelty = Novelty(name, memory)
         self.history = History(f"model-history/{name}")
@@ -272,8 +274,11 @@ class Baseline:
         values = _beyond(values, mean, scale)
         if not self.frozen:
             self.levels.learn(counted.slots[settled], values[settled], mean[settled], scale[settled])
+        fresh = _fresh(values, counted.cells.sum(axis=1))[settled] if self.own or self.observe else values
+        if self.observe:
+            keys = [role.who.key for role, old in zip(roles, settled, strict=True) if old]
+            self.observe(pane, prints[settled], keys, fresh)
         if self.own and not self.frozen:
-            fresh = _fresh(values, counted.cells.sum(axis=1))[settled]
             self.own.learn([role.who.group for role, old in zip(roles, settled, strict=True) if old], fresh)
         for role in roles:
             role.last = pane
