@@ -1,74 +1,125 @@
-"""The report: one HTML page that opens with no network and runs no script. Everything from a log is escaped."""
+"""The report of a replay: one page to show to people, written by `replay.page`."""
 
 from __future__ import annotations
 
-from importlib.metadata import version
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-
 from detector.core.finding import SEVERITIES, Finding
-from detector.response.plain import printable
+from detector.core.times import duration
+from replay.page import render as page
 from replay.run import Result
 
+Json = dict[str, Any]
+
 SHOWN_FINDINGS = 1000
+SHOWN_OPEN = 10
+"""Findings up to which the evidence of all of them is unfolded."""
+LANES = 40
+LISTS = (
+    "sessions", "roles", "source_ips", "vpc_endpoints", "user_agents", "regions", "buckets", "prefixes", "destinations",
+    "sample_keys", "logs",
+)  # fmt: skip
+"""Lists of the evidence, in the order in which they are shown."""
+TEXTS = 1_500_000
+"""Characters of evidence that a page shows in all; every finding has an equal share."""
 
 
 def render(result: Result) -> str:
     """The page as text."""
-    environment = Environment(
-        loader=PackageLoader("replay", "templates"),
-        autoescape=select_autoescape(default=True),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["number"] = _number
     worst_first = sorted(result.findings, key=_worst_first)
-    return environment.get_template("report.html").render(
-        findings=[_plain(finding.to_json()) for finding in worst_first[:SHOWN_FINDINGS]],
-        hidden=max(0, len(worst_first) - SHOWN_FINDINGS),
-        summary=_plain(result.summary),
-        timeline=_plain(_timeline(worst_first[:SHOWN_FINDINGS])),
-        version=version("bucketwatch"),
+    shown = worst_first[:SHOWN_FINDINGS]
+    return page(
+        "report.html",
+        styles=("report.css",),
+        headline=_headline(result),
+        by_severity=_by_severity(result.findings),
+        caveats=list(_caveats(result.summary)),
+        findings=[_shown(finding, TEXTS // len(shown)) for finding in shown],
+        hidden=len(worst_first) - len(shown),
+        lanes=_lanes(shown)[:LANES],
+        open=len(shown) <= SHOWN_OPEN,
+        books=_books(result.summary),
+        summary=result.summary,
     )
 
 
-def _plain(value: Any) -> Any:
-    """The same with every text on one line and free of control characters: none may hide or turn round what is read."""
-    if isinstance(value, str):
-        return printable(value, 2000)
-    if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items()}
-    return [_plain(one) for one in value] if isinstance(value, list) else value
+def _headline(result: Result) -> str:
+    count, events = len(result.findings), f"{result.summary['access_events']:,} access events"
+    return f"{count:,} finding{'' if count == 1 else 's'} in {events}" if count else f"No findings in {events}"
+
+
+def _by_severity(findings: Sequence[Finding]) -> list[tuple[str, int]]:
+    severities = [finding.severity for finding in findings]
+    return [(one, severities.count(one)) for one in reversed(SEVERITIES) if one in severities]
+
+
+def _caveats(summary: Json) -> Iterator[tuple[str, str]]:
+    """What the findings do not rest on, and where the page tells more."""
+    counted = [
+        (summary["rejected"]["count"], "records could not be read.", "books"),
+        (summary["files_damaged_count"], "files are damaged and were read up to the damage.", "files"),
+        (summary["files_ignored_count"], "files are no known logs and were passed over.", "files"),
+        (summary["unresolved_bucket"], "records do not tell which bucket they are about.", "books"),
+        (len(summary["rules_failed"]), "rules failed: their findings are incomplete.", "rules"),
+        (
+            len({one["rule_id"] for one in summary["rules_not_evaluated"]}),
+            "rules could not look at some of the records.",
+            "rules",
+        ),
+    ]
+    return ((f"{count:,} {text}", anchor) for count, text, anchor in counted if count)
+
+
+def _books(summary: Json) -> list[tuple[str, int]]:
+    """Every record once: what it was counted as."""
+    reasons = [
+        (f"{name}: {reason}", count)
+        for name in ("skipped", "rejected")
+        for reason, count in summary[name]["by_reason"].items()
+    ]
+    return [("access events", summary["access_events"]), ("duplicates", summary["duplicates"]), *reasons]
 
 
 def _worst_first(finding: Finding) -> tuple[int, float, int, str]:
-    return (
-        -SEVERITIES.index(finding.severity),
-        -finding.peak_value / finding.threshold,
-        finding.opened_at,
-        finding.finding_id,
-    )
+    ratio = finding.peak_value / finding.threshold
+    return -SEVERITIES.index(finding.severity), -ratio, finding.opened_at, finding.finding_id
 
 
-def _number(value: Any) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.1f}" if isinstance(value, float) else str(value)
+def _shown(finding: Finding, room: int) -> Json:
+    """A finding as the page shows it. room: characters that its lists may take."""
+    window = duration(finding.window_seconds)
+    return finding.to_json() | {"window": window, "lists": list(_lists(finding.evidence, room))}
 
 
-def _timeline(findings: list[Finding]) -> list[dict[str, Any]]:
-    """Each finding's stretch of the whole period, in per cent, for the bars of the page."""
+def _lists(evidence: Json, room: int) -> Iterator[tuple[str, list[str], int]]:
+    """Name, texts and how many more, of the lists that have any: as many of each as there is room for, but one."""
+    lists = {name: evidence[name] for name in LISTS if evidence.get(name)}
+    share = room // max(1, len(lists))
+    for name, texts in lists.items():
+        fitting: list[str] = []
+        left = share
+        for text in texts:
+            left -= len(text)
+            if left < 0 and fitting:
+                break
+            fitting.append(text[: max(share, 100)])
+        yield name, fitting, len(texts) - len(fitting)
+
+
+def _who(finding: Finding) -> str:
+    return ", ".join(finding.group.values())
+
+
+def _lanes(findings: Sequence[Finding]) -> list[Json]:
+    """Whoever has findings, in order of the worst of them, with their stretches of the whole period in thousandths."""
     if not findings:
         return []
     first = min(f.opened_at for f in findings)
     last = max(first + 1, *(f.last_at for f in findings))
-    return [
-        {
-            "id": f.finding_id,
-            "severity": f.severity,
-            "label": next(iter(f.group.values())),
-            "left": round(100 * (f.opened_at - first) / (last - first), 2),
-            "width": max(0.4, round(100 * (f.last_at - f.opened_at) / (last - first), 2)),
-        }
-        for f in findings
-    ]
+    lanes: dict[str, list[Json]] = {}
+    for f in findings:
+        left, right = (1000 * (at - first) / (last - first) for at in (f.opened_at, f.last_at))
+        bar = {"id": f.finding_id, "severity": f.severity, "left": round(min(left, 996), 1)}
+        lanes.setdefault(_who(f), []).append(bar | {"width": round(max(4, right - left), 1)})
+    return [{"who": who, "bars": bars} for who, bars in lanes.items()]

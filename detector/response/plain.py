@@ -19,7 +19,10 @@ READING = {
 
 def printable(text: object, limit: int = 1000) -> str:
     """Text that shows as itself on one line: all else is escaped, and what is longer than `limit` is cut."""
-    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text)[: limit + 1])
+    whole = str(text)
+    if len(whole) <= limit and whole.isprintable():
+        return whole
+    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in whole[: limit + 1])
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
 
