@@ -47,7 +47,7 @@ class Scope(Windowed):
                 yield some[0], f"{some[0]}: expected it, or {some[1]}"
         for name in (*CAPTURING, *BOUND):
             for pattern in _patterns(fields, name):
-                if trouble := _trouble(pattern, capturing=name in CAPTURING):
+                if trouble := pieces_trouble(pattern, capturing=name in CAPTURING):
                     yield name, f"{name}: {trouble}, got '{pattern}'"
         given = [{*placeholders(p)} for p in _patterns(fields, "session_name")] or [set()]
         of_role = [{*placeholders(p)} for p in _patterns(fields, "role")] or [set()]
@@ -78,8 +78,8 @@ def _patterns(fields: Mapping[str, Any], name: str) -> tuple[str, ...]:
     return tuple(text for text in texts if isinstance(text, str))
 
 
-def _trouble(pattern: str, *, capturing: bool) -> str:
-    """What is wrong with a pattern, if anything is."""
+def pieces_trouble(pattern: str, *, capturing: bool) -> str:
+    """What is wrong with a pattern, if anything is. capturing: its placeholders are to be read from texts."""
     pieces = list(PIECE.finditer(pattern))
     if any(piece["brace"] for piece in pieces):
         return "expected placeholders such as {id}"
