@@ -277,6 +277,10 @@ class Row(NamedTuple):
     bucket_account: str | None = None
     destination_account: str | None = None
     change: str | None = None
+    destination_key: str | None = None
+    began: str | None = None
+    began_arn: str | None = None
+    began_key: str | None = None
     status: int = -1
     signed_at: int = -1
     signed_for: int = -1
@@ -288,7 +292,8 @@ NUMBER_COLUMNS = ("status", "signed_at", "signed_for")
 TEXT_COLUMNS = Row._fields[Row._fields.index("api") : Row._fields.index("status")]
 """Text columns of a row, named as in the access-record Parquet; `log_operation` is the access log's own spelling,
 `sample_id` the application's own name of an object; `bucket_account`, `destination_account`: who owns the bucket;
-`change`: what a change of settings does, words with spaces between.
+`change`: what a change of settings does, words with spaces between; `destination_key`: the key a copy was written
+under; `began`, `began_arn`, `began_key`: of an `assume` the session that it began: principal id, ARN, access key.
 """
 
 COLUMNS = frozenset({*TEXT_COLUMNS, *NUMBER_COLUMNS, "bytes", "partition"})

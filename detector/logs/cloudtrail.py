@@ -49,7 +49,7 @@ from detector.logs.documents import BROKEN, UNCLOSED, UNDECODABLE, Trouble
 from detector.logs.identity import account, decoded, nobody, people
 from detector.logs.limits import LIMITS, Limits
 from detector.logs.members import Decoded, Members, seconds
-from detector.logs.place import PLACE_COLUMNS, accounts, bucket_name, context_arn, copy_source, places
+from detector.logs.place import PLACE_COLUMNS, accounts, bucket_name, context_arn, copy_source, destination_keys, places
 from detector.logs.record import LINK, SETTINGS, WHOLE, Shape, shape
 
 S3_SOURCES = frozenset(
@@ -399,7 +399,21 @@ def _changes(members: Members, operation: I8) -> Column:
     return Column.of(texts)
 
 
-_MADE: dict[str, Callable[[Members, I8], Column]] = {"kms_key": _kms_keys, "change": _changes}
+def _of_assume(name: str) -> Callable[[Members, I8], Column]:
+    """What only calls that begin a session tell of it."""
+
+    def made(members: Members, operation: I8) -> Column:
+        column = members.column(name)
+        return Column(np.where(operation == Operation.assume, column.codes, np.int32(-1)), column.values)
+
+    return made
+
+
+_MADE: dict[str, Callable[[Members, I8], Column]] = {
+    "kms_key": _kms_keys,
+    "change": _changes,
+    "destination_key": destination_keys,
+} | {name: _of_assume(name) for name in ("began", "began_arn", "began_key")}
 """Text column → what makes it of several members."""
 
 _AUTH = {"AuthHeader": "header", "QueryString": "query"}

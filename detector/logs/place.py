@@ -69,6 +69,15 @@ def place(record: Any, operation: int) -> Place:
     return bucket, key, (split_arn(target)[0] or target) if target else None, point
 
 
+def destination_keys(members: Members, operation: I8) -> Column:
+    """The key that each copy was written under. members: of a shape with resources and key."""
+    texts: list[str | None] = [None] * len(members)
+    for row in np.flatnonzero(operation == Operation.copy).tolist():
+        record = members.record(row)
+        texts[row] = _addressed(record.resources or [], record.requestParameters or _NO_PARAMETERS)[1]
+    return Column.of(texts, distinct=True)
+
+
 def accounts(members: Members, operation: I8) -> dict[str, Column]:
     """The accounts that own the bucket and the destination of each record. members: of a shape with resources.
 

@@ -110,7 +110,18 @@ SETTINGS = frozenset(one.name for one in msgspec.structs.fields(Parameters) if o
 """Parameters of calls that change settings."""
 
 
+class Begun(msgspec.Struct, gc=False):
+    began: str | None = msgspec.field(default=None, name="assumedRoleId")
+    began_arn: str | None = msgspec.field(default=None, name="arn")
+
+
+class Issued(msgspec.Struct, gc=False):
+    began_key: str | None = msgspec.field(default=None, name="accessKeyId")
+
+
 class Answer(msgspec.Struct, gc=False):
+    assumedRoleUser: Begun | None = None
+    credentials: Issued | None = None
     used_key: str | None = msgspec.field(default=None, name="x-amz-server-side-encryption-aws-kms-key-id")
 
 
@@ -181,6 +192,10 @@ FOR_COLUMN = {
     "destination": {"resources", "key", "ReplicationConfiguration"},
     "bucket_account": {"resources", "key"},
     "destination_account": {"resources", "key", "ReplicationConfiguration"},
+    "destination_key": {"resources", "key"},
+    "began": {"responseElements", "assumedRoleUser"},
+    "began_arn": {"responseElements", "assumedRoleUser"},
+    "began_key": {"responseElements", "credentials"},
     "change": SETTINGS | {"resources", "recipientAccountId"},
     "access_point": {"resources", "key"},
     "bytes": {"additionalEventData", "bytesTransferredOut"},

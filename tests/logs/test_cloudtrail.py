@@ -394,13 +394,41 @@ def test_a_copy_is_a_read_of_its_source(header, place):
     """Bucket and key come from the header as S3 reads it; where it went is the destination."""
     row = row_of(copy_object(header))
     assert copy_source(header) == place
-    assert (row.operation, (row.bucket, row.key), row.destination) == (Operation.copy, place, "stolen")
+    went = (row.destination, row.destination_key)
+    assert (row.operation, (row.bucket, row.key), went) == (Operation.copy, place, ("stolen", "new.wav"))
 
 
 def test_a_copy_that_does_not_say_its_source_has_no_place():
     """Better no bucket than the wrong one."""
     row = row_of(copy_object(None))
     assert (row.bucket, row.key, row.destination) == (None, None, "stolen")
+
+
+ANSWER = {
+    "credentials": {"accessKeyId": "ASIANEXT", "sessionToken": "…", "expiration": "…"},
+    "assumedRoleUser": {"assumedRoleId": "AROANEXT:next", "arn": f"arn:aws:sts::{ACCOUNT}:assumed-role/Next/next"},
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, ("AROANEXT:next", f"arn:aws:sts::{ACCOUNT}:assumed-role/Next/next", "ASIANEXT")),
+        ({"responseElements": {"credentials": ANSWER["credentials"]}}, (None, None, "ASIANEXT")),
+        ({"responseElements": None, "errorCode": "AccessDenied"}, (None, None, None)),
+        ({"eventSource": "s3.amazonaws.com", "eventName": "GetObject"}, (None, None, None)),
+    ],
+)
+def test_the_session_that_a_call_began_is_told(changes, told):
+    """By principal id, ARN and access key, as far as the answer has them; no other call begins one."""
+    made = {
+        "eventSource": "sts.amazonaws.com",
+        "eventName": "AssumeRole",
+        "responseElements": ANSWER,
+        "resources": None,
+    }
+    row = row_of(record(**made | {"requestParameters": {"roleArn": ROLE_ARN}} | changes))
+    assert (row.began, row.began_arn, row.began_key) == told
 
 
 @pytest.mark.parametrize(
