@@ -11,16 +11,16 @@ ABSENT: dict[Log, frozenset[str]] = {
     Log.server_access: frozenset(
         {
             "vpc_endpoint", "access_key", "destination", "destination_account", "bucket_account", "source_identity",
-            "mfa", "issued_at", "issued_to", "sse", "kms_key", "change", "purpose", "destination_key", "began", "began_arn",
-            "began_key",
+            "mfa", "issued_at", "issued_to", "sse", "kms_key", "change", "purpose", "destination_key", "began",
+            "began_arn", "began_key",
         }
     ),
     Log.access_audit: frozenset(
         {
             "region", "vpc_endpoint", "access_point", "access_key", "destination", "destination_account",
             "bucket_account", "auth", "signed_at", "signed_for", "tls", "source_identity", "mfa", "issued_at",
-            "issued_to", "invoked_by", "sse", "kms_key", "version_id", "error_code", "change", "destination_key", "began",
-            "began_arn", "began_key",
+            "issued_to", "invoked_by", "sse", "kms_key", "version_id", "error_code", "change", "destination_key",
+            "began", "began_arn", "began_key",
         }
     ),
 }  # fmt: skip
