@@ -6,7 +6,8 @@ Rules of this file
   link): there copies are told from new records, exactly as in one process.
 - For the rules of one level the records go to the shard of their group. Levels that hold a session or a role are cut by
   that: all credentials of an identity come together, so it is shown by the same name as in one process. One record of
-  every identity goes along for its name, marked as skipped: it is met, and not counted.
+  every identity goes along for its name, marked as skipped: it is met, and not counted. Where rules name identities
+  of any group, it goes to all shards.
 - What is not keyed (the online model; what waits for something that does not come) is counted in one shard.
 - The books come first: of differing copies, and of reads for a copy, they know which count (`Known`), and the rules'
   shards are told, as the second run of a replay is.
@@ -22,14 +23,15 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from detector.core.access import I32, U64, AccessBatch, Index, Log, Operation, Skip
+from detector.core.access import I8, I32, U64, AccessBatch, Index, Log, Operation, Skip
 from detector.core.dedup import Seen
 from detector.core.engine import Books, Engine
 from detector.core.finding import Finding
 from detector.core.ids import Ids
 from detector.core.parcel import pack, unpack
+from detector.core.people import NAMED
 from detector.core.rule import Rule
-from detector.core.select import Selector
+from detector.core.select import selectors_of
 from detector.core.view import NO_GROUP, BatchView, GroupKey
 from detector.core.watermark import FOREVER
 from detector.core.window import by_value
@@ -37,10 +39,6 @@ from detector.watches import watches
 from replay.run import closed_of
 from replay.scratch import Scratch
 
-NOT_KEYED = frozenset({"baseline", "silence", "unaudited"})
-"""Kinds of rule whose groups do not stand alone."""
-BY_WHERE = frozenset({"threshold", "match", "decoy"})
-"""Kinds of rule that look at no other records than those of their `where`."""
 AFTER_ALL = 1 << 40
 """A clock that no record is ahead of: epoch seconds."""
 
@@ -96,6 +94,23 @@ class Level:
 
     by: GroupKey
     rules: tuple[Rule, ...]
+
+    @property
+    def names_others(self) -> bool:
+        """Whether findings name identities of which some credentials may be in other shards."""
+        together = self.by in ((), ("role",))  # a session is one role's
+        return not together and any(getattr(rule, "what", "") in {*NAMED} - {*self.by} for rule in self.rules)
+
+    def chosen(self, view: BatchView, named: Index) -> tuple[Index, I8]:
+        """The rows that its rules count, then those that name identities; and `skip` of each: the latter are skipped.
+
+        What is not keyed may look at any record.
+        """
+        rows = np.arange(len(view.batch))
+        if all(rule.keyed for rule in self.rules):
+            rows = np.unique(np.concatenate([view.rows(one) for rule in self.rules for one in selectors_of(rule)]))
+        skip = np.repeat(np.array([Skip.no, Skip.outside_period], np.int8), (len(rows), len(named)))
+        return np.concatenate([rows, named]), skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,12 +170,17 @@ class Shards:
         """Numbers of shards, and what of the batch is theirs."""
         for shard, rows in self._by_shard(batch.id, np.arange(len(batch))):
             yield shard, pack(batch.take(rows))
-        events = batch.take(np.flatnonzero(batch.skip == Skip.no))
+        view = BatchView(batch.take(np.flatnonzero(batch.skip == Skip.no)))
+        named = _of_each_identity(view.batch)
         for number, level in enumerate(self.levels, 1):
-            mine = _of_level(level, events)
-            groups = BatchView(mine).groups(level.by)[0] if level.by else np.ones(len(mine), np.uint64)
-            for shard, rows in self._by_shard(groups, np.flatnonzero(groups != NO_GROUP)):
-                yield number * self.count + shard, pack(mine.take(rows))
+            rows, skip = level.chosen(view, named)
+            groups = view.groups(level.by)[0][rows] if level.by else np.ones(len(rows), np.uint64)
+            mine = replace(view.batch.take(rows), skip=skip)
+            for shard, some in self._by_shard(groups, np.flatnonzero(groups != NO_GROUP)):
+                yield number * self.count + shard, pack(mine.take(some))
+            if level.names_others and len(named):
+                names = pack(mine.take(np.arange(len(rows) - len(named), len(rows))))
+                yield from ((number * self.count + shard, names) for shard in range(self.count))
 
     def know(self, parcels: Iterable[bytes], tmp: Path | None = None) -> Known:
         """What a shard of the books knows of copies."""
@@ -211,19 +231,13 @@ def _finding(plain: dict[str, Any]) -> Finding:
 
 def _cut_by(rule: Rule) -> GroupKey:
     """The levels by whose group a rule's records are dealt out."""
-    if rule.kind in NOT_KEYED:
+    if not rule.keyed:
         return ()
     return next(((level,) for level in ("role", "session") if level in rule.group_by), rule.group_by)
 
 
-def _of_level(level: Level, events: AccessBatch) -> AccessBatch:
-    """The rows that a level's rules count, then one of each identity, by which it is named, marked as skipped."""
-    counted = np.full(len(events), any(rule.kind not in BY_WHERE for rule in level.rules))
-    for rule in level.rules:
-        if rule.kind in BY_WHERE:
-            counted |= Selector(rule.where).mask(events)
+def _of_each_identity(events: AccessBatch) -> Index:
+    """One row of each identity, its last, by which it is named."""
     by_time = np.argsort(events.time, kind="stable")[::-1]
-    last = by_time[np.unique(events.who[by_time], return_index=True)[1]]
-    batch = events.take(np.concatenate([np.flatnonzero(counted), last]))
-    named = np.arange(len(batch)) >= len(batch) - len(last)
-    return replace(batch, skip=np.where(named, np.int8(Skip.outside_period), batch.skip))
+    named: Index = by_time[np.unique(events.who[by_time], return_index=True)[1]]
+    return named

@@ -124,6 +124,8 @@ class RuleBase(Model, ABC):
     """Whether a finding opened on part of the data may turn out to be none."""
     has_evidence: ClassVar[bool] = True
     """Whether there are records behind its findings."""
+    keyed: ClassVar[bool] = True
+    """Whether its groups stand alone, each found by the records of its own that `wheres` select."""
 
     id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
     """a-z, 0-9 and `-`, at most 64; no two rules share one; findings and alerts carry it"""

@@ -37,6 +37,7 @@ class BaselineRule(RuleBase):
     """
 
     withdrawable: ClassVar[bool] = True
+    keyed: ClassVar[bool] = False
     measure: ClassVar[str] = "score"
 
     kind: Literal["baseline"]

@@ -27,6 +27,7 @@ class Silence(RuleBase):
     """Fires when no record of a group came for longer than `every`."""
 
     withdrawable: ClassVar[bool] = True
+    keyed: ClassVar[bool] = False
     has_evidence: ClassVar[bool] = False
     measure: ClassVar[str] = "seconds"
 

@@ -29,6 +29,7 @@ class Unaudited(Windowed):
     """Fires when a group reads objects without a matching record in the application's audit log."""
 
     withdrawable: ClassVar[bool] = True
+    keyed: ClassVar[bool] = False
 
     kind: Literal["unaudited"]
     where: Annotated[Where, Field(validate_default=True)] = Where()
