@@ -4,6 +4,8 @@ Rules of this file
 - The columns are the contract's. What is counted must survive a round trip, so further columns carry what they lack:
   the keys behind the shown session and role, `identity_center_user`, `issued_to`, `link`, `partition`, `has_arn`,
   `log_operation`.
+- A cache has two more, made of the key, so that it need not be read to count: `prefix` (its folder) and `object` (the
+  hash of bucket and key, null without a key). Readers that go by records pass over them.
 - In a file that others wrote those columns may be missing. Then the keys are derived as the contract's table of
   identities has it, and the rest has its neutral value.
 - A row with a null or a value that is none of the contract's is a reject; a file without a fixed column, or with one
@@ -34,6 +36,7 @@ from detector.core.access import (
     text_hash,
 )
 from detector.core.builder import BatchBuilder
+from detector.core.finding import prefixes_of
 from detector.core.principal import UNKNOWN, Principal
 from detector.errors import InputError
 
@@ -82,10 +85,10 @@ _MAY_BE_BAD = (*_CLASSES, "bytes", "auth")
 _UNITS_A_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 
 
-def to_table(batch: AccessBatch) -> pa.Table:
+def to_table(batch: AccessBatch, *, of_objects: bool = False) -> pa.Table:
     """The access events of a batch as a table, without the skipped rows: the contract's columns, then the further ones.
 
-    Text is dictionary-encoded, without values that no row has.
+    Text is dictionary-encoded, without values that no row has. of_objects: with `prefix` and `object`.
     """
     import pyarrow as pa
 
@@ -98,6 +101,8 @@ def to_table(batch: AccessBatch) -> pa.Table:
     columns["mfa"] = pa.array([batch.principals[code].mfa for code in batch.who], pa.bool_())
     columns["issued_at"] = pa.array([batch.principals[code].issued_at for code in batch.who], pa.int64())
     columns |= {name: columns[name].cast(seconds) for name in _TIMES}
+    if of_objects:
+        columns |= _of_objects(batch)
     order = (*FIXED_COLUMNS, *(name for name in columns if name not in FIXED_COLUMNS))
     return pa.table({name: columns[name] for name in order})
 
@@ -109,6 +114,15 @@ def _texts(batch: AccessBatch) -> dict[str, Column]:
         codes, values = intern([part(who) for who in batch.principals])
         texts[name] = Column(codes[batch.who], values)
     return texts | batch.text | {"partition": batch.partition}
+
+
+def _of_objects(batch: AccessBatch) -> dict[str, Any]:
+    import pyarrow as pa
+
+    key, hashes = batch.text["key"], batch.object_hash(np.arange(len(batch)))
+    codes, values = intern(prefixes_of(key.values))
+    folder = Column(np.append(codes, np.int32(-1))[key.codes], values)
+    return {"prefix": _dictionary(folder), "object": pa.array(hashes, mask=key.codes < 0)}
 
 
 def _dictionary(column: Column) -> pa.Array[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -167,6 +168,21 @@ def test_the_columns_and_types_are_the_contracts():
         pa.types.is_dictionary(schema.field(name).type) for name in ("session", "key", "operation", "user_agent")
     )
     assert to_table(batch_of()).schema == schema
+
+
+def test_a_table_for_counting_has_folders_and_objects():
+    """By them rows are told apart as by bucket and key; whoever reads it by records sees no difference."""
+    rows = [FULL._replace(bucket=b, key=k, skip=skip) for b, k, skip in (
+        ("voice", "raw/é a.wav", Skip.no), ("voice", "b", Skip.not_s3), ("other", "raw/é a.wav", Skip.no),
+        ("voice", "x//y.wav", Skip.no), ("voice", None, Skip.no), ("voice", "root", Skip.no),
+    )]  # fmt: skip
+    batch = batch_of(*rows)
+    table = to_table(batch, of_objects=True)
+    assert table["prefix"].to_pylist() == ["raw/", "raw/", "x//", None, ""]
+    hashes = batch.object_hash(np.array([0, 2, 3, 4, 5])).tolist()
+    assert table["object"].to_pylist() == [one or None for one in hashes]
+    assert len({*hashes}) == 5
+    assert read(written(table)) == read(written(to_table(batch)))
 
 
 def test_session_and_role_are_shown_as_in_a_finding():
