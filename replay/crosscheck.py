@@ -16,9 +16,11 @@ import numpy as np
 from detector.core.access import U64
 from detector.core.engine import MakeWatch, Watch
 from detector.core.finding import LIST_LIMIT, Finding
+from detector.core.peers import ACTING
 from detector.core.people import People
 from detector.core.rule import BaselineRule, Rule
 from detector.core.times import iso
+from detector.core.view import GroupKey
 from detector.core.window import F64
 
 DAY = 86_400
@@ -56,13 +58,13 @@ class CrossCheck:
         found = list(findings)
         return [self._of(rule, [one for one in found if one.rule_id == rule]) for rule in sorted(self._peaks)]
 
-    def _observer(self, rule: str, people: People) -> Callable[[int, U64, list[str], F64], None]:
-        def observe(pane: int, prints: U64, keys: list[str], x: F64) -> None:
+    def _observer(self, rule: str, people: People) -> Callable[[int, U64, list[GroupKey], F64], None]:
+        def observe(pane: int, prints: U64, keys: list[GroupKey], x: F64) -> None:
             peaks, day = self._peaks[rule], pane // DAY
             for role, key, values in zip(prints.tolist(), keys, x.astype(np.float32), strict=True):
                 peaks[role, day] = np.maximum(values, peaks.get((role, day), values))
                 if role not in self._named:
-                    self._named[role] = people.name("role", key)
+                    self._named[role] = " ".join(map(people.name, ACTING, key))
 
         return observe
 

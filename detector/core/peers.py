@@ -1,7 +1,8 @@
 """Peer groups: identities that do the same job, so that what they do is counted together. Pure.
 
 A rule may declare its groups by globs over roles. Everybody else's group is the stem of the role's name: without the
-numbers, hashes and suffixes that make one of many out of it. Session names never count: a thief chooses them.
+numbers, hashes and suffixes that make one of many out of it. Session names count only where a rule declares that a
+role is shared by people, since whoever may assume a role mostly chooses them, and where Identity Center sets them.
 
     analyst-032 → analyst        AWSReservedSSO_Analyst_4f6c1d2a9be03857 → AWSReservedSSO_Analyst
     prod-Stack-Role-1A2B3C4D5E6F → prod-Stack-Role
@@ -14,9 +15,12 @@ from functools import lru_cache
 
 from detector.core.conditions import PRINCIPAL_FIELDS
 from detector.core.globs import glob
-from detector.core.principal import Principal
+from detector.core.principal import Principal, is_identity_center_role
 from detector.core.rule import Peers
 
+ACTING = ("role", "session_name")
+"""Levels of `acting`, as many as its key has."""
+_GENERATED = re.compile(r"[-_.,+=@]*(?:\d{8,}|(?=[a-f]*\d)[0-9a-f]{8,}|\d{8}T\d{6}Z?)\Z", re.ASCII)
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _PIECE = re.compile(r"([-_.,+=@]*)([^-_.,+=@]+)")
 _CDK_HASH = re.compile(r"(?<=[a-z])(?=[A-F]*\d)[0-9A-F]{8}\Z")
@@ -31,6 +35,30 @@ _MANY_CHUNKS = 5
 def peer_group(who: Principal, declared: Peers = ()) -> str:
     """The first declared group that a role is of, else the stem of its name; what has no name is a group of its own."""
     return _of_role(PRINCIPAL_FIELDS["role"](who), who.role_shown, declared)
+
+
+def acting(who: Principal, shared: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Whose habits these are: the role's, or of a role that people share each one's: `(role,)` or `(role, name)`.
+
+    shared: globs of roles whose session names stand for people. Identity Center names sessions after their users.
+    """
+    return _acting(who.role, PRINCIPAL_FIELDS["role"](who), who.role_shown, who.session_name or "", shared)
+
+
+@lru_cache(maxsize=1 << 15)
+def _acting(
+    role: str, texts: tuple[str | None, ...], shown: str, session_name: str, shared: tuple[str, ...]
+) -> tuple[str, ...]:
+    of_people = is_identity_center_role(shown) or any(text and _globs(shared).fullmatch(text) for text in texts)
+    return (role, session_stem(session_name)) if session_name and of_people else (role,)
+
+
+def session_stem(name: str) -> str:
+    """A session name without the time, UUID or random digits that its maker appended; numbers of people stay.
+
+    alice-1714550000 → alice        contractor-42 → contractor-42
+    """
+    return _GENERATED.sub("", _UUID.sub("", name)).strip("-_.,+=@") or name
 
 
 @lru_cache(maxsize=1 << 15)

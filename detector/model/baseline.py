@@ -23,6 +23,7 @@ from detector.core.access import I64, U64, Index, text_hashes
 from detector.core.finding import LIST_LIMIT
 from detector.core.part import Spilling
 from detector.core.principal import fingerprint
+from detector.core.view import GroupKey
 from detector.core.window import F64, longest_episode
 from detector.model.calibration import Line, LineState
 from detector.model.channels import CHANNELS, COUNTERS, DAY, PANE, SLID, SUB_PANE, SUB_PANES, WINDOWS, Counter
@@ -125,7 +126,7 @@ class Baseline:
         own: Own | None = None,
     ) -> None:
         self.frozen, self.own = frozen, own
-        self.observe: Callable[[int, U64, list[str], F64], None] | None = None
+        self.observe: Callable[[int, U64, list[GroupKey], F64], None] | None = None
         """Is told of every sealed pane: its begin, roles, their keys, and log(1 + value) of the channels."""
         self.name, self.cooldown, self.learn_role_days, self.threshold = name, cooldown, learn_role_days, threshold
         self.novelty = Novelty(name, memory)
@@ -387,7 +388,7 @@ class Baseline:
                     why = (Reason("detector", "score_5m", z[at, AT].item(), 0.0, max(judged.decades)),)
                 found.append(
                     Judgement(
-                        start, fingerprint((role.who.key,)), role.who.key, self.line, judged.score, crossings, why,
+                        start, fingerprint(role.who.key), role.who.key, self.line, judged.score, crossings, why,
                         judged.stake, told.prefixes(at), told.nets(at),
                     )
                 )  # fmt: skip

@@ -13,7 +13,7 @@ import numpy as np
 from detector.core.access import I64, U64, Column, Index, Operation, Outcome
 from detector.core.evidence import TEXT_LIMIT
 from detector.core.part import Run
-from detector.core.peers import peer_group
+from detector.core.peers import acting, peer_group
 from detector.core.principal import Principal, fingerprint, is_identity_center_role
 from detector.core.rule import Peers
 from detector.core.runs import Segments, concat
@@ -26,8 +26,9 @@ from detector.model.novelty import COPY, ERROR, READ, Rows
 from detector.model.roles import Identity
 
 NOT_MODIFIED = 304
+_print = lru_cache(maxsize=1 << 15)(fingerprint)
 _ENCODE = msgspec.json.encode
-_DECODE = msgspec.json.Decoder(tuple[str, str, str]).decode
+_DECODE = msgspec.json.Decoder(tuple[tuple[str, ...], str, str]).decode
 
 
 @lru_cache(maxsize=1 << 14)
@@ -46,11 +47,11 @@ def by_role(runs: Sequence[Run]) -> Run:
 class Feed:
     """Rows that wait for their pane to be sealed. `name` heads the names of its parts in a checkpoint."""
 
-    def __init__(self, name: str, peers: Peers, slack: int) -> None:
+    def __init__(self, name: str, peers: Peers, shared: tuple[str, ...], slack: int) -> None:
         self.rows = Segments(f"pane/{name}", by_role)
         self.texts = Texts(f"pane-texts/{name}", slack)
         self._who = Keys(f"pane-keys/{name}")
-        self._peers = peers
+        self._peers, self._shared = peers, shared
         self._met: set[int] = set()
 
     def absorb(self, view: BatchView, chosen: Index) -> tuple[U64, I64]:
@@ -62,8 +63,7 @@ class Feed:
         rows = chosen[((batch.who >= 0) & ((succeeded & reads) | failed))[chosen]]
         if not len(rows):
             return np.zeros(0, np.uint64), np.zeros(0, np.int64)
-        roles, _ = view.groups(("role",))
-        role, second = roles[rows], view.time[rows]
+        role, second = self._acting(view, rows), view.time[rows]
         copies = succeeded[rows] & (batch.operation[rows] == Operation.copy)
         what = np.where(failed[rows], ERROR, np.where(copies, COPY, READ)).astype(np.uint8)
         to = np.where(copies, batch.text["destination"].hashes()[rows], batch.bytes[rows].astype(np.uint64))
@@ -165,9 +165,17 @@ class Feed:
             if one not in self._met:
                 self._met.add(one)
                 who = batch.principals[code]
-                new[one] = _ENCODE((who.role, peer_group(who, self._peers), kind_of(who))).decode()
+                new[one] = _ENCODE((acting(who, self._shared), peer_group(who, self._peers), kind_of(who))).decode()
         if new:
             self._who.put(new)
+
+    def _acting(self, view: BatchView, rows: Index) -> U64:
+        """Fingerprint of whose habits each row is of: see `acting`."""
+        batch = view.batch
+        prints = np.zeros(len(batch.principals), np.uint64)
+        for code in np.unique(batch.who[rows]).tolist():
+            prints[code] = _print(acting(batch.principals[code], self._shared))
+        return prints[batch.who[rows]]
 
     def _prefixes(self, view: BatchView, rows: Index) -> U64:
         """Hash of (bucket, prefix); what it stands for is remembered."""
@@ -221,8 +229,3 @@ def _in_order(run: Run) -> Index:
     """Order by second; within one by a hash of the rest, so that it does not depend on how the rows came."""
     tie = (run[0] ^ run[3]) * np.uint64(0x9E37_79B9_7F4A_7C15) + run[5] + run[6]
     return np.lexsort((tie, run[1]))
-
-
-def role_print(key: str) -> int:
-    """Fingerprint of a role's key."""
-    return fingerprint((key,))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
+from detector.core.view import GroupKey
 from detector.model.channels import CHANNELS, FAMILIES, H1, H24, H72, M5, PANE
 
 _SPAN = {M5: "5 min", H1: "1 hour", H24: "24 hours", H72: "72 hours"}
@@ -54,7 +55,7 @@ class Judgement(NamedTuple):
 
     pane: int
     role: int
-    key: str
+    key: GroupKey
     line: float
     score: float
     crossings: tuple[tuple[int, float], ...]

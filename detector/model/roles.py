@@ -12,19 +12,20 @@ from typing import NamedTuple
 
 import msgspec
 
+from detector.core.view import GroupKey
 from detector.core.window import longest_episode
 from detector.model.codec import seal, unseal, unusable
 from detector.model.score import Moments
 
 ROUND = 64
 NEVER = -(1 << 62)
-MAGIC, VERSION = b"BWro", 1
+MAGIC, VERSION = b"BWro", 2
 
 
 class Identity(NamedTuple):
-    """Who a role is: its key, its peer group, its kind."""
+    """Who a role is: its key, its peer group, its kind. Of a role that people share each person is one."""
 
-    key: str
+    key: GroupKey
     group: str
     kind: str
 
@@ -57,7 +58,7 @@ class Row(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False)
     """A role as it lies in a piece. since: pane its sums count from; prefixes: how many it touched."""
 
     print: int
-    who: tuple[str, str, str]
+    who: tuple[GroupKey, str, str]
     slot: int
     first: int
     last: int

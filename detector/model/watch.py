@@ -18,9 +18,11 @@ from detector.core.access import I64, U64, Mask
 from detector.core.episode import Tracked
 from detector.core.finding import LIST_LIMIT, Finding, finding_id, group_key
 from detector.core.part import Spilling
+from detector.core.peers import ACTING
 from detector.core.people import People
 from detector.core.principal import Principal
 from detector.core.rule import BaselineRule
+from detector.core.threshold import who
 from detector.core.times import duration, iso
 from detector.core.verdict import Verdict
 from detector.core.view import BatchView, GroupKey
@@ -43,7 +45,7 @@ class BaselineWatch(EpisodeWatch[BaselineRule]):
     def __init__(self, rule: BaselineRule, people: People, *, gather: bool = False, once: bool = False) -> None:
         del gather
         self.once = once
-        self._feed = Feed(rule.id, rule.peers, people.slack)
+        self._feed = Feed(rule.id, rule.peers, rule.shared_roles, people.slack)
         own = Own(rule.detector) if rule.detector else None
         self.model = Baseline(rule.id, own=own, **_settings(rule))
         super().__init__(rule, people, [self._feed, self.model])
@@ -155,7 +157,11 @@ class BaselineWatch(EpisodeWatch[BaselineRule]):
 
     def key(self, group: int) -> GroupKey:
         """The role's key."""
-        return (next(iter(self._panes[group].values())).key,)
+        return next(iter(self._panes[group].values())).key
+
+    def shown(self, group: int) -> dict[str, str]:
+        """Level → name for people."""
+        return {level: self.people.name(level, one) for level, one in zip(ACTING, self.key(group), strict=False)}
 
     def people_of(self, group: int, tracked: Tracked) -> list[Principal]:
         """The credentials behind an episode."""
@@ -172,7 +178,7 @@ class BaselineWatch(EpisodeWatch[BaselineRule]):
         return {
             "window_seconds": PANE,
             "threshold": round(peak.line, 3),
-            "explanation": f"role {shown['role']} {peak.explain()}. "
+            "explanation": f"{who(shown)} {peak.explain()}. "
             f"Score {peak.score:.1f}, alert line {peak.line:.1f}; this unusual from {since} to {until}, "
             f"at most {duration(self.rule.cooldown)} apart.",
             "details": {"baseline": self._details(peak, inside)},

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.core.peers import peer_group, stem
+from detector.core.peers import acting, peer_group, session_stem, stem
 from detector.core.principal import anonymous, service
 from tests.streams import principal
 
@@ -76,3 +76,32 @@ def test_the_first_declared_group_that_fits_counts():
     assert peer_group(one, (("x", ("*:role/y",)), ("trainers", ("*:role/train-*",)), ("all", ("*",)))) == "trainers"
     assert peer_group(one, (("by id", ("AROATRAIN",)),)) == "by id"
     assert peer_group(one, (("x", ("train-a",)),)) == "train-a"
+
+
+@pytest.mark.parametrize(
+    ("name", "short"),
+    [
+        ("contractor-42", "contractor-42"),
+        ("alice-1714550000", "alice"),
+        ("alice-20260501T090000Z", "alice"),
+        ("dana-550e8400-e29b-41d4-a716-446655440000", "dana"),
+        ("bob@example.com", "bob@example.com"),
+        ("1714550000", "1714550000"),
+        ("deadbeef", "deadbeef"),
+    ],
+)
+def test_a_session_name_keeps_the_number_of_a_person(name, short):
+    """What its maker appends to a name goes; a name of nothing else stays whole."""
+    assert session_stem(name) == short
+
+
+def test_whose_habits_they_are():
+    """The role's; of a role that people share each one's, and always of Identity Center's: nobody chooses its names."""
+    one = principal("ann-1714550000")
+    assert acting(one) == ("AROAROLE",)
+    assert acting(one, ("arn:*:role/Role",)) == acting(one, ("AROAROLE",)) == ("AROAROLE", "ann")
+    assert acting(one, ("*:role/Other",)) == ("AROAROLE",)
+    center = "arn:aws:iam::1:role/aws-reserved/sso.amazonaws.com/AWSReservedSSO_Analyst_4f6c1d2a9be03857"
+    assert acting(one._replace(role_shown=center)) == ("AROAROLE", "ann")
+    assert acting(one._replace(role_shown="arn:aws:iam::1:role/AWSReservedSSO_Fake")) == ("AROAROLE",)
+    assert acting(service("athena.amazonaws.com", None), ("*",)) == ("service:athena.amazonaws.com",)

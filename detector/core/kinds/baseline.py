@@ -53,6 +53,8 @@ class BaselineRule(RuleBase):
     """role-days the organisation needs before anything can fire"""
     peer_groups: Annotated[dict[str, Texts], Field(default_factory=dict)]
     """names of groups, and globs of the roles in each; all others are grouped by the stem of their name"""
+    shared_roles: Texts = ()
+    """globs of roles that several people share under session names of their own: each person has habits of their own"""
     detector: Detector | None = None
     """for `replay`: a detector or pipeline of River in the model's place, see below"""
     frozen: bool = False
