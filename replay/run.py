@@ -18,6 +18,7 @@ import numpy as np
 from detector.core.access import AccessBatch, Log, Reject
 from detector.core.admit import Admission
 from detector.core.asked import ABSENT, asked, logs_of
+from detector.core.curve import Curve
 from detector.core.engine import KEPT, MEMORY, Books, Engine, MakeWatch
 from detector.core.finding import Finding
 from detector.core.projection import columns
@@ -35,6 +36,7 @@ from replay.reader import FileRead, Progress, ReadAll, Reads, batches, records
 from replay.scratch import Scratch
 
 CLOSED = "closed"
+CURVES = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,7 @@ class Options:
 
     memory: bytes of the engine's state held in memory. tmp: where the rest goes; None: the system's temporary folder.
     learn: give what baselines have learned at the end. cross_check: hold what they found against an IsolationForest.
+    curves: of how many findings, the worst first, it is worked out how their value went.
     rejects: is given the rejected records of each batch, in the order of files; None when all comes once more.
     """
 
@@ -57,6 +60,7 @@ class Options:
     rejects: Callable[[list[Reject] | None], None] = lambda _: None
     learn: bool = False
     cross_check: bool = False
+    curves: int = CURVES
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,7 @@ class Result:
 
     damaged: files read in part, the first of them. unknown: files that the user named and that are no known log.
     failures: rule id → why it failed (a failed rule is never "no match"). learnt: what baselines know, if asked for.
+    curves: finding id → how its value went.
     """
 
     findings: list[Finding]
@@ -73,6 +78,7 @@ class Result:
     unknown: list[FileRead]
     failures: Mapping[str, str]
     learnt: Learnt | None = None
+    curves: Mapping[str, Curve] = field(default_factory=dict)
 
 
 def run(paths: Sequence[str], rules: Sequence[Rule], options: Options | None = None) -> Result:
@@ -146,8 +152,9 @@ def _run(paths: Sequence[str], rules: Sequence[Rule], options: Options, scratch:
     closed = closed_of(engine)
     learnt = _learnt(engine, chosen, scratch) if options.learn else None
     read = partial(batches, jobs=options.jobs)
+    curves = curves_of(engine, closed, options.curves)
     findings = with_evidence(closed, chosen, engine, files, reads, options, scratch, read)
-    totals = Totals(engine.books, engine.logs_seen, engine.people.sessions(), engine.failures)
+    totals = Totals(engine.books, engine.logs_seen, engine.people.sessions(), engine.failures, curves)
     done = result(findings, totals, rules, options, reads, began, learnt)
     if check:
         done.summary["cross_check"] = check.told(findings)
@@ -156,12 +163,13 @@ def _run(paths: Sequence[str], rules: Sequence[Rule], options: Options, scratch:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What all records together came to. principals: how many sessions. failures: as in `Result`."""
+    """What all records together came to. principals: how many sessions. failures, curves: as in `Result`."""
 
     books: Books
     logs_seen: set[Log]
     principals: int
     failures: Mapping[str, str]
+    curves: Mapping[str, Curve]
 
 
 def result(
@@ -177,7 +185,7 @@ def result(
     findings.sort(key=lambda f: (f.opened_at, f.finding_id))
     summary = _summary(totals, rules, options, reads, findings)
     summary |= {"wall_seconds": round(time.monotonic() - began, 3)}
-    return Result(findings, summary, reads.damaged, reads.unknown, totals.failures, learnt)
+    return Result(findings, summary, reads.damaged, reads.unknown, totals.failures, learnt, totals.curves)
 
 
 def _learnt(engine: Engine, rules: Sequence[Rule], scratch: Scratch) -> Learnt:
@@ -193,6 +201,12 @@ def _learnt(engine: Engine, rules: Sequence[Rule], scratch: Scratch) -> Learnt:
 def closed_of(engine: Engine) -> list[Finding]:
     """The findings once the data has ended; their evidence is not gathered yet."""
     return [finding for finding in engine.finish() if finding.state == CLOSED]
+
+
+def curves_of(engine: Engine, findings: Iterable[Finding], most: int) -> dict[str, Curve]:
+    """Finding id → how its value went, of so many, the worst first."""
+    worst = sorted(findings, key=Finding.badness)[:most]
+    return {finding.finding_id: curve for finding in worst if (curve := engine.curve(finding))}
 
 
 def with_evidence(

@@ -24,6 +24,7 @@ import msgspec
 import numpy as np
 
 from detector.core.access import I8, I32, U64, AccessBatch, Index, Log, Operation, Skip
+from detector.core.curve import Curve
 from detector.core.dedup import Seen
 from detector.core.engine import Books, Engine
 from detector.core.finding import Finding
@@ -36,7 +37,7 @@ from detector.core.view import NO_GROUP, BatchView, GroupKey
 from detector.core.watermark import FOREVER
 from detector.core.window import by_value
 from detector.watches import watches
-from replay.run import closed_of
+from replay.run import CURVES, closed_of, curves_of
 from replay.scratch import Scratch
 
 AFTER_ALL = 1 << 40
@@ -122,6 +123,7 @@ class Counted:
     findings: list[Finding] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
     sessions: bytes = b""
+    curves: dict[str, Curve] = field(default_factory=dict)
 
     def pack(self) -> bytes:
         """As bytes, for a journey to another process."""
@@ -136,6 +138,7 @@ class Counted:
             whole.logs_seen.update(map(Log, one["logs_seen"]))
             whole.findings.extend(map(_finding, one["findings"]))
             whole.failures.update(one["failures"])
+            whole.curves.update({name: Curve(*curve) for name, curve in one["curves"].items()})
             sessions.append(one["sessions"])
         return replace(whole, sessions=np.unique(np.frombuffer(b"".join(sessions), np.uint64)).tobytes())
 
@@ -147,19 +150,20 @@ class Counted:
 
 @dataclass(frozen=True, slots=True)
 class Shards:
-    """How a replay is cut: `count` shards of the books, then as many for each level."""
+    """How a replay is cut: `count` shards of the books, then as many for each level. curves: of each, at most."""
 
     levels: tuple[Level, ...]
     count: int
     memory: int
+    curves: int
 
     @classmethod
-    def of(cls, rules: Sequence[Rule], count: int, memory: int) -> Shards:
-        """The cut for these rules. memory: bytes that one shard's engine may hold."""
+    def of(cls, rules: Sequence[Rule], count: int, memory: int, curves: int = CURVES) -> Shards:
+        """The cut for these rules. memory: bytes that one shard's engine may hold. curves: as in `Options`."""
         levels: dict[GroupKey, list[Rule]] = {}
         for rule in rules:
             levels.setdefault(_cut_by(rule), []).append(rule)
-        return cls(tuple(Level(by, tuple(some)) for by, some in levels.items()), count, memory)
+        return cls(tuple(Level(by, tuple(some)) for by, some in levels.items()), count, memory, curves)
 
     @property
     def total(self) -> int:
@@ -207,7 +211,8 @@ class Shards:
                 _take(engine, batch.take(~named), scratch)
             if books:
                 return Counted(engine.books, engine.logs_seen, sessions=engine.people.session_prints().tobytes())
-            return Counted(findings=closed_of(engine), failures=engine.failures)
+            closed = closed_of(engine)
+            return Counted(findings=closed, curves=curves_of(engine, closed, self.curves), failures=engine.failures)
 
     def _by_shard(self, keys: U64, rows: Index) -> Iterator[tuple[int, Index]]:
         for shard, mine in by_value((keys[rows] % np.uint64(self.count)).astype(np.int64)):

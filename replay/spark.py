@@ -85,7 +85,9 @@ def run(paths: Sequence[str], rules: Sequence[Rule], options: Options | None = N
     files = find(paths)
     chosen = [rule for rule in rules if options.model or not isinstance(rule, BaselineRule)]
     with session(options.jobs) as spark, Scratch(options.tmp) as scratch:
-        shards = Shards.of(chosen, max(spark.sparkContext.defaultParallelism, options.jobs), options.memory)
+        shards = Shards.of(
+            chosen, max(spark.sparkContext.defaultParallelism, options.jobs), options.memory, options.curves
+        )
         read = partial(records, columns=columns_of(chosen, options), limits=options.limits)
         cut = partial(_cut, shards, options.admission, read)
         parcels = _mapped(_manifest(spark, files), cut).repartition(shards.total, "shard")
@@ -96,7 +98,7 @@ def run(paths: Sequence[str], rules: Sequence[Rule], options: Options | None = N
         engine = Engine((), watches(), horizon=FOREVER, best_copies=True, shelf=scratch, **known.arguments())
         again = partial(_read_again, spark)
         findings = with_evidence(counted.findings, chosen, engine, files, reads, options, scratch, again)
-    totals = Totals(counted.books, counted.logs_seen, counted.principals, counted.failures)
+    totals = Totals(counted.books, counted.logs_seen, counted.principals, counted.failures, counted.curves)
     return result(findings, totals, rules, options, reads, began)
 
 

@@ -21,6 +21,7 @@ import msgspec
 import numpy as np
 
 from detector.core.access import I64, AccessBatch, Log, Mask, Operation, Skip
+from detector.core.curve import Curve
 from detector.core.dedup import Seen, ranks
 from detector.core.finding import Finding
 from detector.core.ids import Ids
@@ -85,6 +86,9 @@ class Watch(Holder, Protocol):
 
     def learning(self) -> bool:
         """Whether it knows too little yet to find anything."""
+
+    def curve(self, finding: Finding) -> Curve | None:
+        """How the value behind one of its findings went."""
 
     def take(self, rule: Any) -> None:
         """From now on the rule is worded so, or has these exceptions; what it counts (its digest) is the same."""
@@ -303,6 +307,14 @@ class Engine:
             if watch.rule.id == verdict.rule_id:
                 return self._guard(watch, lambda watch=watch: watch.mark(verdict), "the rule failed")  # type: ignore[misc]
         return "there is no such rule any more"
+
+    def curve(self, finding: Finding) -> Curve | None:
+        """How the value behind a finding went, as far as it is still known; None: its kind has none, or it failed."""
+        nothing: Curve | None = None
+        for watch in self._watches:
+            if watch.rule.id == finding.rule_id:
+                return self._guard(watch, lambda watch=watch: watch.curve(finding), nothing)  # type: ignore[misc]
+        return nothing
 
     def changes(self) -> dict[str, bytes | None]:
         """Checkpoint parts that came (bytes) or went (None) since the last call."""

@@ -103,6 +103,11 @@ class Finding:
             out["late"] = True
         return out | self.details
 
+    def badness(self) -> tuple[int, float, int, str]:
+        """By which findings are sorted for people, the worst first: severity, how far past the threshold, time."""
+        ratio = self.peak_value / self.threshold if self.threshold else self.peak_value
+        return -SEVERITIES.index(self.severity), -ratio, self.opened_at, self.finding_id
+
     def with_evidence(self, evidence: dict[str, Any]) -> Finding:
         """The same finding with its evidence."""
         return replace(self, evidence=evidence)

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 
 from detector.core.access import I64, U64, Index, Mask
 from detector.core.crossing import Crossing, CrossingWatch
+from detector.core.curve import Curve, around, curve
 from detector.core.episode import Tracked
+from detector.core.finding import Finding
 from detector.core.part import Run, Spilling
 from detector.core.people import People
 from detector.core.rule import DISTINCT_CAP, DecoyRule, FirstSeen, Match, Scope, Threshold, Unaudited
@@ -83,6 +86,15 @@ class CountingWatch(CrossingWatch[W]):
         if crossed.any():
             crossed = capped >= self.limits(at, who)
         return at[crossed], values[crossed]
+
+    def curve(self, finding: Finding) -> Curve:
+        """How the value behind one of its findings went."""
+        window = self.rule.window
+        first, last = around(finding.opened_at, finding.last_at, window)
+        grain = self.rule.granularity
+        seconds, _, items = self.counted(finding.group_id, first - window - grain, last)
+        values = partial(self._values, seconds, items)
+        return curve(seconds, lambda at: np.minimum(values(at), self.cap), first, last, grain)
 
     def forget_counted(self, oldest: int) -> bool:
         """Let go of what was counted before; whether there was any."""

@@ -14,6 +14,7 @@ import numpy as np
 
 from detector.core.access import Log, Mask
 from detector.core.chosen import Chosen
+from detector.core.curve import Curve
 from detector.core.episode import CLOSED, Ledger, Tracked
 from detector.core.finding import Finding, finding_id, group_key, principal_json
 from detector.core.part import Spilling
@@ -99,6 +100,10 @@ class EpisodeWatch(ABC, Generic[R]):
     def judge(self) -> list[Finding]:
         """Findings that what was absorbed so far suffices for; none where only `advance` can tell."""
         return []
+
+    def curve(self, finding: Finding) -> Curve | None:  # noqa: ARG002  for kinds that count
+        """How the value behind one of its findings went; None: it is no value that goes up and down."""
+        return None
 
     def take(self, rule: R) -> None:
         """From now on the rule is worded so; it counts what it counted."""
