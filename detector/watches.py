@@ -9,6 +9,7 @@ from detector.core.decoy import DecoyWatch
 from detector.core.engine import MakeWatch, Watch
 from detector.core.first_seen import FirstSeenWatch
 from detector.core.people import People
+from detector.core.received import ReceivedWatch
 from detector.core.rule import Rule
 from detector.core.sequence import SequenceWatch
 from detector.core.silence import SilenceWatch
@@ -29,6 +30,7 @@ WATCHES: dict[str, Callable[..., Watch]] = {
     "first_seen": FirstSeenWatch,
     "sequence": SequenceWatch,
     "decoy": DecoyWatch,
+    "received": ReceivedWatch,
     "baseline": _baseline,
     "silence": SilenceWatch,
     "unaudited": UnauditedWatch,

@@ -21,7 +21,7 @@ from detector.core.evidence import Evidence
 from detector.core.finding import Finding
 from detector.core.projection import OF_EVIDENCE
 from detector.core.redaction import Redaction, leaving_finding
-from detector.core.rule import FirstSeen, Rule, Unaudited
+from detector.core.rule import FirstSeen, Received, Rule, Unaudited
 from detector.core.sighting import Sightings
 from detector.core.table import SPREAD
 from detector.core.unaudited import LOG_GROUP, read_hashes
@@ -91,6 +91,8 @@ def matches(batch: AccessBatch, wanted: Sequence[Behind]) -> Iterator[tuple[int,
             if isinstance(behind.rule, Unaudited):
                 reads = read_hashes(view.time, view.who(), view.items(behind.rule.measure))
                 found &= np.isin(reads, np.array(behind.members, np.uint64))
+            if isinstance(behind.rule, Received):
+                found &= np.isin(view.time, np.array(behind.members, np.int64))
             if behind.members and isinstance(behind.rule, FirstSeen):
                 found &= np.isin(view.groups(behind.rule.pairs)[0], np.array(behind.members, np.uint64))
             yield number, found

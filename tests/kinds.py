@@ -36,6 +36,7 @@ class Fact:
     key: str = "raw/k"
     address: str = "198.51.100.7"
     extra: str = ""
+    to: str | None = None
 
     @property
     def who(self) -> Principal:
@@ -59,7 +60,7 @@ class Fact:
         return Row(
             Log.cloudtrail, self.time, text_hash(told), "111122223333/us-east-1", operation=Operation[self.op], bytes=1,
             who=self.who, has_arn=True, api=self.op.title(), bucket=self.bucket, key=self.key, source_ip=self.address,
-            user_agent="aws-cli/2", region="us-east-1", event_id=told,
+            user_agent="aws-cli/2", region="us-east-1", event_id=told, destination=self.to,
         )  # fmt: skip
 
 
@@ -139,6 +140,15 @@ KIND: dict[str, Kind] = {
            for i in range(0, 60, 4)]
         + [Fact(T0 + i * 20 - 9, op="audit", extra=f"{i}") for i in range(1, 60, 6)]
         + [Fact(T0 + DAY + i, f"s{i % 5}", key=f"night/{i}") for i in range(20)],
+    ),
+    "received": Kind(
+        {"source": ("voice*",), "where": {"operation": ("read", "control")}, "window": "60s", "threshold": 2,
+         "reviewed": ({"bucket": "st*", "at": "2026-05-01T01:00:00Z", "owner": "o", "reason": "r"},)},
+        [Fact(T0 + 100, op="copy", to="stage"), Fact(T0 + 40, op="copy", bucket="stage", to="scratch")]
+        + [Fact(T0 + 4000, op="copy", bucket="voice-2", to="stage"), Fact(T0 + 9, op="copy", to="voice-archive")]
+        + [Fact(T0 + i * 29, f"s{i % 2}", bucket=b, key=f"{i}") for i in range(200)
+           for b in ("stage", "scratch", "voice-archive")]
+        + [Fact(T0 + 7000, op="control", bucket="stage"), Fact(T0 + 7001, op="list", bucket="stage")],
     ),
     "silence": Kind(
         {"where": READS, "every": "1h", "group_by": "bucket", "expect": ("voice", "never-read"), "forget": "30h"},

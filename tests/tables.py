@@ -19,7 +19,7 @@ from pydantic_core import PydanticUndefined
 
 from detector.core.example import Event, Example, Expected
 from detector.core.kinds.sequence import Step
-from detector.core.rule import KINDS, Exemption, RuleBase, Where
+from detector.core.rule import KINDS, Exemption, Review, RuleBase, Where
 from detector.core.suppression import Suppression
 from detector.core.times import duration
 
@@ -30,6 +30,7 @@ MODELS: dict[str, type[BaseModel]] = {
     **{kind: model for kind, model in KINDS.items() if kind != "match"},  # which has nothing of its own
     "where": Where,
     "step": Step,
+    "review": Review,
     "exception": Exemption,
     "suppression": Suppression,
     "test": Example,

@@ -20,7 +20,7 @@ from detector.core.access import Operation
 from detector.core.example import Event, Example, Expected
 from detector.core.fields import Change
 from detector.core.kinds.sequence import Step
-from detector.core.rule import KINDS, Exemption, Level, Measure, Reader, Severity, Where
+from detector.core.rule import KINDS, Exemption, Level, Measure, Reader, Review, Severity, Where
 from detector.core.rulefile import read_rules
 from detector.core.suppression import Suppression
 from detector.metrics import METRICS
@@ -236,7 +236,7 @@ def test_every_kind_of_blindness_has_its_row(sense):
     assert f"| `{sense.id}` | {sense.severity} | {sense.title} |" in OPERATOR
 
 
-MODELS = (*KINDS.values(), Step, Where, Exemption, Reader, Example, Event, Expected, Suppression)
+MODELS = (*KINDS.values(), Step, Where, Exemption, Reader, Review, Example, Event, Expected, Suppression)
 WORDS = (
     *((model.__name__, field.alias or name) for model in MODELS for name, field in model.model_fields.items()),
     *(("class", operation.name) for operation in Operation),

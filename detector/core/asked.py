@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from detector.core.access import Log
 from detector.core.globs import glob
-from detector.core.rule import Conditions, Rule, Where
+from detector.core.rule import Conditions, Received, Rule, Where
 
 ABSENT: dict[Log, frozenset[str]] = {
     Log.cloudtrail: frozenset({"purpose"}),
@@ -78,6 +78,8 @@ def logs_of(where: Where) -> tuple[Log, ...]:
 
 def watches_bucket(rule: Rule, pattern: str) -> bool:
     """Whether a rule may count records of the buckets a glob stands for (a guess: by a name the glob could mean)."""
+    if isinstance(rule, Received):  # it looks where copies went
+        return False
     wanted = rule.where.bucket
     name = pattern.replace("**", "x").replace("*", "x").replace("?", "x")
     return wanted is None or pattern in wanted or glob(wanted).fullmatch(name) is not None

@@ -27,6 +27,7 @@ from detector.core.kinds.baseline import BaselineRule
 from detector.core.kinds.decoy import DecoyRule, Reader
 from detector.core.kinds.first_seen import FirstSeen
 from detector.core.kinds.match import Match
+from detector.core.kinds.received import Received, Review
 from detector.core.kinds.scope import Scope
 from detector.core.kinds.sequence import Sequence
 from detector.core.kinds.silence import Silence
@@ -36,7 +37,7 @@ from detector.core.kinds.windowed import DISTINCT_CAP, Windowed
 from detector.core.rulebase import Exemption, RuleBase
 from detector.core.where import OPERATIONS, Conditions, Retention, Where
 
-WindowedRule = Threshold | Match | Scope | FirstSeen | Sequence | DecoyRule | Unaudited
+WindowedRule = Threshold | Match | Scope | FirstSeen | Sequence | DecoyRule | Unaudited | Received
 """The kinds that count in a window."""
 Rule = Annotated[WindowedRule | BaselineRule | Silence, Field(discriminator="kind")]
 
@@ -47,7 +48,7 @@ KINDS: dict[str, type[RuleBase]] = {
 
 __all__ = [
     "DISTINCT_CAP", "DISTINCT_MEASURES", "KINDS", "OPERATIONS", "BaselineRule", "Conditions", "DecoyRule", "Duration",
-    "Exemption", "FirstSeen", "Level", "Levels", "Match", "Measure", "Model", "Peers", "Reader", "Retention", "Rule",
-    "RuleBase", "Scope", "Sequence", "Severity", "Silence", "Size", "Threshold", "Unaudited", "Where", "Windowed",
-    "WindowedRule", "seconds", "size",
+    "Exemption", "FirstSeen", "Level", "Levels", "Match", "Measure", "Model", "Peers", "Reader", "Received",
+    "Retention", "Review", "Rule", "RuleBase", "Scope", "Sequence", "Severity", "Silence", "Size", "Threshold",
+    "Unaudited", "Where", "Windowed", "WindowedRule", "seconds", "size",
 ]  # fmt: skip

@@ -21,7 +21,7 @@ from detector.core.where import Where
 
 NOT_COUNTED = {
     "title", "description", "runbook", "references", "blind_spot", "severity", "stage", "respond",
-    "accept_withdrawable", "exceptions", "tests", "decoys", "readers",
+    "accept_withdrawable", "exceptions", "tests", "decoys", "readers", "reviewed",
 }  # fmt: skip
 """Fields of a rule that change nothing about what it counts."""
 

@@ -19,7 +19,7 @@ from detector.core.episode import Tracked
 from detector.core.finding import Finding
 from detector.core.part import Run, Spilling
 from detector.core.people import People
-from detector.core.rule import DISTINCT_CAP, DecoyRule, FirstSeen, Match, Scope, Threshold, Unaudited
+from detector.core.rule import DISTINCT_CAP, DecoyRule, FirstSeen, Match, Received, Scope, Threshold, Unaudited
 from detector.core.screen import Screen
 from detector.core.tally import Tallies
 from detector.core.times import duration, iso
@@ -30,7 +30,7 @@ from detector.core.window import F64, distinct_at, starts_of_runs, sums_at, uniq
 WARM = 4
 """Evidence is gathered from the moment a group may have passed this fraction (a quarter) of its threshold."""
 
-W = TypeVar("W", bound=Threshold | Match | Scope | FirstSeen | DecoyRule | Unaudited)
+W = TypeVar("W", bound=Threshold | Match | Scope | FirstSeen | DecoyRule | Unaudited | Received)
 
 
 class CountingWatch(CrossingWatch[W]):

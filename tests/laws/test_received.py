@@ -1,0 +1,192 @@
+"""Laws of the kind `received`, against an oracle that looks at every record and every copy before it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from detector.core.access import Log
+from detector.core.asked import watches_bucket
+from detector.core.engine import Engine
+from detector.core.rule import KINDS, Rule
+from detector.core.times import iso
+from detector.core.watermark import Watermark
+from detector.watches import watches
+from replay.evidence import Behind, matches
+from tests.kinds import DAY, NOW, T0, Daemon, Fact, batch, replayed, shown
+
+WINDOW, THRESHOLD = 120, 2
+END = 900
+
+
+def review(at: int, bucket: str = "*") -> dict[str, str]:
+    return {"bucket": bucket, "at": iso(at), "owner": "o", "reason": "r"}
+
+
+def rule(**fields: object) -> Rule:
+    common = {"id": "r", "title": "t", "severity": "high", "kind": "received", "source": "voice*"}
+    return KINDS["received"].model_validate(  # type: ignore[return-value]
+        common | {"where": {"operation": "read"}, "window": f"{WINDOW}s", "threshold": THRESHOLD} | fields
+    )
+
+
+def is_watched(fact: Fact, facts: Sequence[Fact], reviews: Sequence[int]) -> bool:
+    copies = [f.time for f in facts if f.bucket.startswith("voice") and f.to == fact.bucket and f.time <= fact.time]
+    last = max((at for at in reviews if at <= fact.time), default=0)
+    return not fact.bucket.startswith("voice") and any(at >= last for at in copies)
+
+
+def expected(facts: Sequence[Fact], reviews: Sequence[int] = ()) -> list[tuple[str, str, int, int, int]]:
+    """Bucket, session, opening, last second, peak: straight from the page."""
+    left: dict[tuple[str, str], list[int]] = {}
+    for fact in facts:
+        if fact.op in ("read", "copy") and is_watched(fact, facts, reviews):
+            left.setdefault((fact.bucket, fact.name), []).append(fact.time)
+    out = []
+    for group, times in left.items():
+        values = {t: sum(t - WINDOW < other <= t for other in times) for t in times}
+        runs: list[list[int]] = []
+        for t in sorted(t for t, value in values.items() if value >= THRESHOLD):
+            runs[-1].append(t) if runs and t - runs[-1][-1] <= WINDOW else runs.append([t])
+        out += [(*group, run[0], run[-1], max(values[t] for t in run)) for run in runs]
+    return sorted(out)
+
+
+def plain(findings) -> list[tuple[str, str, int, int, int]]:
+    return sorted(
+        (f.group["bucket"], f.group["session"].rpartition("/")[2], f.opened_at, f.last_at, int(f.peak_value))
+        for f in findings
+    )
+
+
+BUCKETS = st.sampled_from(["voice", "voice-2", "stage", "scratch", "voic", ""])
+FACTS = st.lists(
+    st.builds(
+        Fact,
+        time=st.integers(T0, T0 + END),
+        name=st.sampled_from(["x", "y"]),
+        op=st.sampled_from(["read", "read", "copy", "list"]),
+        bucket=BUCKETS,
+        key=st.sampled_from(["1", "2"]),
+    ).flatmap(lambda fact: st.builds(_to, st.just(fact), BUCKETS)),
+    max_size=40,
+    unique=True,
+)
+
+
+def _to(fact: Fact, bucket: str) -> Fact:
+    return (
+        Fact(*[getattr(fact, name) for name in list(Fact.__dataclass_fields__)[:-1]], bucket or None)
+        if (fact.op == "copy")
+        else fact
+    )
+
+
+REVIEWS = st.lists(st.integers(0, END // 60).map(lambda minute: T0 + 60 * minute), max_size=2)
+
+
+@settings(max_examples=200)
+@given(FACTS, REVIEWS)
+def test_what_is_done_where_copies_went_counts_from_the_copy_on_until_it_is_reviewed(facts, reviews):
+    """Replay and the daemon, in any cuts and with restarts."""
+    chosen = rule(reviewed=tuple(map(review, reviews)))
+    half = len(facts) // 2
+    engine, closed = replayed(chosen, [facts[:half], facts[half:]])
+    assert engine.failures == {}
+    assert plain(closed) == expected(facts, reviews)
+    daemon = Daemon(chosen)
+    for at in range(0, len(facts), 5):
+        daemon.poll(facts[at : at + 5])
+        daemon.restart()
+    assert shown(daemon.end()) == shown(closed)
+
+
+@settings(max_examples=50)
+@given(FACTS)
+def test_evidence_are_the_records_that_counted(facts):
+    """Not those of the same group and time from before the copy."""
+    chosen = rule()
+    _, closed = replayed(chosen, [facts])
+    rows = batch(facts)
+    for finding, (_, mask) in zip(closed, matches(rows, [Behind.of(f, chosen) for f in closed]), strict=True):
+        group = finding.group["bucket"], finding.group["session"].rpartition("/")[2]
+        first = finding.opened_at - WINDOW
+        mine = [
+            (f.bucket, f.name) == group
+            and first < f.time <= finding.last_at
+            and f.op in ("read", "copy")
+            and is_watched(f, facts, ())
+            for f in facts
+        ]
+        assert mask.tolist() == mine
+
+
+COPY = Fact(T0 + 100, op="copy", to="stage")
+
+
+def reads(*times: int) -> list[Fact]:
+    return [Fact(T0 + at, key=str(at), bucket="stage") for at in times]
+
+
+def live(chosen: Rule, horizon: int = DAY) -> Engine:
+    return Engine([chosen], watches(), watermark=Watermark(dict.fromkeys(Log, 0)), horizon=horizon)
+
+
+def told(engine: Engine, facts: Sequence[Fact]) -> list[str]:
+    engine.process(batch(facts), NOW)
+    return [f.state for f in engine.judge() + engine.advance(NOW, backlog=False)]
+
+
+def test_a_review_by_reload_ends_it_and_a_copy_after_it_begins_anew():
+    """The rule keeps its windows, its open finding and its alert id; nothing that was told is taken back."""
+    daemon = live(rule(threshold=1))
+    assert told(daemon, [COPY, *reads(200)]) == ["opened"]
+    assert daemon.adopt([rule(threshold=1, reviewed=(review(T0 + 240),))]) == []
+    assert told(daemon, reads(300, 800)) == ["closed"]
+    assert told(daemon, [Fact(T0 + 900, op="copy", to="stage"), *reads(901)]) == ["opened"]
+
+
+def test_what_was_received_is_remembered_beyond_the_horizon_and_over_a_restart():
+    """A bucket is watched until it is reviewed, if that takes months."""
+    chosen = rule(threshold=1)
+    daemon, parts = live(chosen), dict[str, bytes]()
+    told(daemon, [COPY])
+    for day in range(1, 60, 7):
+        told(daemon, [Fact(T0 + day * DAY, bucket="other", key=str(day))])
+        parts = {name: part for name, part in (parts | daemon.changes()).items() if part is not None}
+        daemon = live(chosen)
+        daemon.restore(parts)
+    assert told(daemon, reads(60 * DAY)) == ["opened"]
+
+
+def test_state_is_a_row_for_each_bucket_and_minute_that_received():
+    """However many objects were copied."""
+    chosen = rule()
+    engine = live(chosen)
+    copies = [Fact(T0 + second, op="copy", to=f"b{second % 3}", key=str(n)) for second in range(300) for n in range(9)]
+    for some in np.array_split(np.arange(len(copies)), 40):
+        engine.process(batch([copies[at] for at in some.tolist()]), NOW)
+    [watch] = engine._watches
+    assert len(watch._arrivals.whole()[0]) == 3 * 5  # type: ignore[attr-defined]
+
+
+def test_a_finding_says_since_when_its_bucket_is_watched():
+    [finding] = replayed(rule(), [[COPY, *reads(50, 200, 201)]])[1]
+    assert finding.details["received"] == {"bucket": "stage", "first_copy": iso(T0 + 100)}
+    assert "copies from voice*" in finding.explanation
+
+
+def test_such_a_rule_stands_for_no_protected_bucket_itself():
+    """`doctor` and the daemon say of a protected bucket that no rule looks at it."""
+    assert not watches_bucket(rule(), "voice*")
+
+
+@pytest.mark.parametrize("fields", [{"group_by": "session"}, {"source": ()}, {"reviewed": ({"bucket": "b"},)}])
+def test_what_makes_no_sense_is_refused(fields):
+    with pytest.raises(ValidationError):
+        rule(**fields)
