@@ -63,7 +63,7 @@ class ReceivedWatch(CountingWatch[Received]):
         rows = view.rows(self._arriving)
         rows = rows[~matching(view.batch.text["destination"], rows, self._source)]
         if len(rows):
-            self._receive(view.batch.text["destination"].hashes()[rows], view.time[rows], late[rows].any())
+            self._receive(view.batch.text["destination"].hashes()[rows], view.time[rows], late=bool(late[rows].any()))
         super().absorb(view, late)
 
     def count(self, view: BatchView, rows: Index, group: U64, keys: Mapping[int, GroupKey], late: Mask) -> None:
@@ -125,7 +125,7 @@ class ReceivedWatch(CountingWatch[Received]):
             fields["members"] = tuple(np.unique(seconds).tolist())
         return fields
 
-    def _receive(self, bucket: U64, second: I64, late: bool) -> None:
+    def _receive(self, bucket: U64, second: I64, *, late: bool) -> None:
         """These buckets received something in these seconds: what was counted there since is looked at again."""
         bucket, second = _earliest([(bucket, second)])
         for one in np.unique(bucket).tolist():
