@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
+from detector.core.curve import Curve
 from detector.core.finding import SEVERITIES, Finding
-from detector.core.times import duration
+from detector.core.times import duration, iso
 from replay.page import render as page
-from replay.run import Result
+from replay.run import CURVES, Result
 
 Json = dict[str, Any]
 
-SHOWN_FINDINGS = 1000
+SHOWN_FINDINGS = CURVES
 SHOWN_OPEN = 10
 """Findings up to which the evidence of all of them is unfolded."""
-LANES = 40
+LANES = 15
+"""Principals whose stretches are drawn where no script runs."""
+ROWS = 200
+"""Of a chart."""
 LISTS = (
     "sessions", "roles", "source_ips", "vpc_endpoints", "user_agents", "regions", "buckets", "prefixes", "destinations",
     "sample_keys", "logs",
@@ -27,15 +32,21 @@ TEXTS = 1_500_000
 
 def render(result: Result) -> str:
     """The page as text."""
-    worst_first = sorted(result.findings, key=_worst_first)
+    worst_first = sorted(result.findings, key=Finding.badness)
     shown = worst_first[:SHOWN_FINDINGS]
+    who = _named(map(_who, shown))
+    rules = _named(finding.rule_id for finding in shown)
     return page(
         "report.html",
         styles=("report.css",),
+        scripts=("report.js",) if shown else (),
+        data=_data(shown, result.curves, who, rules),
         headline=_headline(result),
         by_severity=_by_severity(result.findings),
         caveats=list(_caveats(result.summary)),
-        findings=[_shown(finding, TEXTS // len(shown)) for finding in shown],
+        findings=[_shown(finding, result.curves, TEXTS // len(shown)) for finding in shown],
+        who=list(who),
+        rules=list(rules),
         hidden=len(worst_first) - len(shown),
         lanes=_lanes(shown)[:LANES],
         open=len(shown) <= SHOWN_OPEN,
@@ -81,15 +92,81 @@ def _books(summary: Json) -> list[tuple[str, int]]:
     return [("access events", summary["access_events"]), ("duplicates", summary["duplicates"]), *reasons]
 
 
-def _worst_first(finding: Finding) -> tuple[int, float, int, str]:
-    ratio = finding.peak_value / finding.threshold
-    return -SEVERITIES.index(finding.severity), -ratio, finding.opened_at, finding.finding_id
-
-
-def _shown(finding: Finding, room: int) -> Json:
+def _shown(finding: Finding, curves: Mapping[str, Curve], room: int) -> Json:
     """A finding as the page shows it. room: characters that its lists may take."""
-    window = duration(finding.window_seconds)
-    return finding.to_json() | {"window": window, "lists": list(_lists(finding.evidence, room))}
+    curve = curves.get(finding.finding_id)
+    return finding.to_json() | {
+        "window": duration(finding.window_seconds),
+        "lists": list(_lists(finding.evidence, room)),
+        "chart": _chart(finding, curve) if curve else None,
+    }
+
+
+def _chart(finding: Finding, curve: Curve) -> Json:
+    """A finding's curve as a path, a column a point and `ROWS` rows; where the rest lies, in per cent."""
+    top = _top(finding, curve)
+    rows = [round(ROWS * (1 - value / top)) for value in curve.values]
+    seconds = curve.step * len(curve.values)
+    left, right = (100 * (at - curve.begin) / seconds for at in (finding.opened_at, finding.last_at + 1))
+    return {
+        "path": f"M0 {rows[0]}h1" + "".join(f"v{row - before}h1" for before, row in pairwise(rows)),
+        "points": len(rows),
+        "rows": ROWS,
+        "limit": round(100 * (1 - finding.threshold / top), 2),
+        "left": round(left, 2),
+        "width": round(max(0.5, right - left), 2),
+        "begin": iso(curve.begin),
+        "end": iso(curve.begin + seconds),
+    }
+
+
+def _top(finding: Finding, curve: Curve) -> float:
+    """The value at the upper edge of a finding's chart."""
+    return 1.08 * max(finding.threshold, *curve.values)
+
+
+def _data(
+    findings: Sequence[Finding], curves: Mapping[str, Curve], who: Mapping[str, int], rules: Mapping[str, int]
+) -> Json:
+    """What the script has to know: the rest it finds in the page."""
+    return {
+        "severities": SEVERITIES,
+        "who": list(who),
+        "rules": list(rules),
+        "findings": [
+            {
+                "id": finding.finding_id,
+                "severity": SEVERITIES.index(finding.severity),
+                "rule": rules[finding.rule_id],
+                "who": who[_who(finding)],
+                "opened": finding.opened_at,
+                "last": finding.last_at,
+                "peak": finding.peak_value,
+                "threshold": finding.threshold,
+                "measure": finding.measure,
+            }
+            | _placed(finding, curves.get(finding.finding_id))
+            for finding in findings
+        ],
+    }
+
+
+def _placed(finding: Finding, curve: Curve | None) -> Json:
+    """Where the script finds what in the path of a finding's chart."""
+    if curve is None:
+        return {}
+    points = len(curve.values)
+    return {
+        "begin": curve.begin,
+        "end": curve.begin + curve.step * points,
+        "points": points,
+        "top": round(_top(finding, curve), 3),
+    }
+
+
+def _named(names: Iterable[str]) -> dict[str, int]:
+    """Each name once, with its number."""
+    return {name: number for number, name in enumerate(dict.fromkeys(names))}
 
 
 def _lists(evidence: Json, room: int) -> Iterator[tuple[str, list[str], int]]:
