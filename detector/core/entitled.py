@@ -25,7 +25,7 @@ REMEMBERED = 4096
 
 
 class Entitlements:
-    """Which records lie outside of what a rule allows."""
+    """Which records lie outside of what a rule allows. by_folder: of a key only its folder matters."""
 
     def __init__(self, rule: Scope) -> None:
         self._names = [_capturing(pattern) for pattern in rule.session_name or ()]
@@ -33,7 +33,7 @@ class Entitlements:
         self._allowed = {
             name: patterns for name in ("bucket", "key") if (patterns := getattr(rule, f"allowed_{name}")) is not None
         }
-        self._by_folder = all(pattern == "**" or pattern.endswith("/**") for pattern in rule.allowed_key or ())
+        self.by_folder = all(pattern == "**" or pattern.endswith("/**") for pattern in rule.allowed_key or ())
         self._of = lru_cache(maxsize=REMEMBERED)(self._entitlements)
 
     def outside(self, batch: AccessBatch, rows: Index) -> Index:
@@ -57,7 +57,7 @@ class Entitlements:
     def _texts(self, batch: AccessBatch, name: str, rows: Index) -> Column:
         """What is compared of these rows: of a key only the folder, where the patterns look at no more."""
         column = batch.text[name].take(rows)
-        if name == "bucket" or not self._by_folder:
+        if name == "bucket" or not self.by_folder:
             return column
         texts = [*column.values, None]
         return Column.of([None if (key := texts[code]) is None else prefix_of(key) for code in column.codes.tolist()])

@@ -47,6 +47,11 @@ def nets(batch: AccessBatch) -> Column:
     return Column(found.astype(np.int32), values)
 
 
+def net_of(endpoint: str | None, address: str | None, service: str | None) -> str | None:
+    """As `nets`, of one record."""
+    return endpoint or (address and _net(address)) or service or (INTERNAL if address else None)
+
+
 def _net(address: str) -> str | None:
     """The network of an address; None for `AWS Internal`, of which only the caller may say which service it was."""
     if address.startswith(INTERNAL):

@@ -1,0 +1,150 @@
+"""Columns of kept access records, read as codes and numbers: for questions that go over all records and keep counts.
+
+Rules of this file
+- A text is looked at once for each distinct value of a piece, never once a row; rows are only ever codes.
+- A column in which nothing is, or that a file lacks, is not read: it is null.
+- Pieces are read and counted on several threads, and come in the order of the files.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from detector.core.access import I32, I64, U64, Column
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+T = TypeVar("T")
+THREADS = min(4, os.cpu_count() or 1)
+DENSE = 1 << 22
+"""Pairs of codes that may be told apart by a table of all there could be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Some records, as many as a file has. What is asked of it must have been asked for."""
+
+    table: pa.Table
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def text(self, name: str) -> Column:
+        """A column of text."""
+        column = self._column(name)
+        if column is None:
+            return Column.null(len(self))
+        whole = column.combine_chunks().dictionary_encode()
+        codes = (whole.indices.fill_null(-1) if whole.null_count else whole.indices).to_numpy()
+        return Column(codes, whole.dictionary.to_pylist())
+
+    def number(self, name: str) -> I64:
+        """A column of whole numbers, -1 where it is null."""
+        column = self._column(name)
+        if column is None:
+            return np.full(len(self), -1, np.int64)
+        numbers: I64 = column.fill_null(-1).to_numpy().astype(np.int64, copy=False)
+        return numbers
+
+    def seconds(self, name: str) -> I64:
+        """A column of times, in epoch seconds; -1 where it is null."""
+        import pyarrow as pa
+
+        column = self._column(name)
+        if column is None:
+            return np.full(len(self), -1, np.int64)
+        whole = column.cast(pa.timestamp("s", "UTC"), safe=False).cast(pa.int64())
+        seconds: I64 = whole.fill_null(-1).to_numpy()
+        return seconds
+
+    def hashes(self, name: str) -> U64:
+        """A column of hashes, 0 where it is null."""
+        column = self._column(name)
+        return np.zeros(len(self), np.uint64) if column is None else column.fill_null(0).to_numpy()
+
+    def _column(self, name: str) -> Any:
+        return self.table[name].unify_dictionaries() if name in self.table.column_names else None
+
+
+def over(files: Sequence[Path], columns: Sequence[str], count: Callable[[Piece], T]) -> Iterator[T]:
+    """What `count` makes of each file, with these columns of it, in order."""
+    return in_threads(files, lambda file: _counted(file, columns, count))
+
+
+def in_threads(files: Sequence[Path], work: Callable[[Path], T]) -> Iterator[T]:
+    """What `work` makes of each file, in order; at most one more than there are threads is held."""
+    with ThreadPoolExecutor(THREADS) as threads:
+        waiting: deque[Future[T]] = deque()
+        for file in files:
+            if len(waiting) > THREADS:
+                yield waiting.popleft().result()
+            waiting.append(threads.submit(work, file))
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _counted(file: Path, columns: Sequence[str], count: Callable[[Piece], T]) -> T:
+    from pyarrow import parquet
+
+    with parquet.ParquetFile(file) as opened:
+        wanted = [name for name in columns if _holds(opened.metadata, name)]
+        texts = [name for name in wanted if opened.schema_arrow.field(name).type in _texts()]
+    with parquet.ParquetFile(file, read_dictionary=texts) as opened:
+        return count(Piece(opened.read(wanted, use_threads=False)))
+
+
+def _holds(metadata: Any, name: str) -> bool:
+    """Whether a column is there and has a value, as far as its statistics say."""
+    at = metadata.schema.names.index(name) if name in metadata.schema.names else -1
+    groups = (metadata.row_group(number).column(at) for number in range(metadata.num_row_groups)) if at >= 0 else ()
+    return any(not one.is_stats_set or one.statistics.null_count != one.num_values for one in groups)
+
+
+def _texts() -> Any:
+    import pyarrow as pa
+
+    return (pa.string(), pa.dictionary(pa.int32(), pa.string()))
+
+
+def pair(first: I32, second: I32, values: int) -> tuple[I32, I64]:
+    """One code for each pair of codes that there is, and the pairs: first * values + second. Codes are from 0."""
+    combined = first.astype(np.int64) * values + second
+    most = int(combined.max(initial=-1)) + 1
+    if most > max(DENSE, 8 * len(combined)):
+        import pyarrow as pa
+
+        met: Any = pa.array(combined).dictionary_encode()
+        return met.indices.to_numpy(), met.dictionary.to_numpy()
+    there = np.zeros(most, np.bool_)
+    there[combined] = True
+    pairs = np.flatnonzero(there)
+    table = np.zeros(most, np.int32)
+    table[pairs] = np.arange(len(pairs), dtype=np.int32)
+    return table[combined], pairs
+
+
+def together(columns: Sequence[Column]) -> tuple[I32, list[tuple[str | None, ...]]]:
+    """One code for each combination of texts that there is, and the combinations.
+
+    Rows that are like the one before are passed over: kept records lie in the order of who made them.
+    """
+    changes = np.ones(len(columns[0].codes), np.bool_)
+    if len(changes):
+        changes[1:] = np.logical_or.reduce([column.codes[1:] != column.codes[:-1] for column in columns])
+    starts = np.flatnonzero(changes)
+    codes = np.zeros(len(starts), np.int32)
+    met: list[tuple[str | None, ...]] = [()]
+    for column in columns:
+        texts = [None, *column.values]
+        codes, pairs = pair(codes, column.codes[starts] + np.int32(1), len(texts))
+        met = [(*met[one // len(texts)], texts[one % len(texts)]) for one in pairs.tolist()]
+    return np.repeat(codes, np.diff(np.append(starts, len(changes)))), met
