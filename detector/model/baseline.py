@@ -26,13 +26,14 @@ from detector.core.principal import fingerprint
 from detector.core.view import GroupKey
 from detector.core.window import F64, longest_episode
 from detector.model.calibration import Line, LineState
-from detector.model.channels import CHANNELS, COUNTERS, DAY, PANE, SLID, SUB_PANE, SUB_PANES, WINDOWS, Counter
+from detector.model.channels import COUNTERS, DAY, PANE, SLID, SUB_PANE, SUB_PANES, WINDOWS, Counter
 from detector.model.codec import seal, unseal, unusable
 from detector.model.history import History
 from detector.model.judgement import Judgement, Reason, reasons
 from detector.model.levels import Levels
-from detector.model.novelty import Counted, Novelty, Rows, Who
+from detector.model.novelty import Novelty, Rows, Who
 from detector.model.own import AT, Own
+from detector.model.pane import Pane, added, beyond, filling, fresh, scales
 from detector.model.pools import YOUNG, DayOf, Learned, Pools
 from detector.model.roles import NEVER, Identity, Pieces, Role, Row
 from detector.model.score import WIDTH, Rarity, judge
@@ -44,14 +45,6 @@ FORGET_AFTER = 28 * DAY
 DRIFT, FEW = 0.1, 3
 """Where a larger share of all principals is alerted on in one day, it is the organisation that changed: that day is
 learned. Otherwise who was alerted on teaches neither tails nor line, so that no theft hides the next one."""
-_SLID = {counter: at for at, counter in enumerate(SLID)}
-_WINDOW = {window: at for at, window in enumerate(WINDOWS)}
-_CHANNEL_SLID = np.array([_SLID.get(c.counter, 0) if c.window == PANE else -1 for c in CHANNELS])
-_CHANNEL_WINDOW = np.array([_WINDOW.get(c.window, 0) for c in CHANNELS])
-_CHANNEL_COUNTER = np.array([int(c.counter) for c in CHANNELS])
-_STRANGE = [at for at, c in enumerate(CHANNELS) if c.counter is Counter.strange]
-_NEW = [CHANNELS.index(CHANNELS[at]._replace(counter=Counter.new, family="amount")) for at in _STRANGE]
-_IS_SLID = np.array([c.window == PANE for c in CHANNELS])
 
 
 class _Common(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
@@ -88,15 +81,6 @@ class _Told(NamedTuple):
     def nets(self, role: int) -> tuple[tuple[int, int], ...]:
         """Networks a role came from, the most first."""
         return _most(self.rows.net[self.rows.role == role])
-
-
-class Pane(NamedTuple):
-    """What a pane (or the open panes so far) counted: by role, in the order of their keys."""
-
-    slots: Index
-    cells: I64
-    """(roles, sub-panes, counters)"""
-    counted: Counted
 
 
 class Baseline:
@@ -269,18 +253,17 @@ class Baseline:
         for judgement in found:
             by_print[judgement.role].alerted = True
             self._note(by_print[judgement.role], judgement.crossings)
-        values = _seen(counted, before, sums)
+        values = beyond(counted.seen(before, sums), *usual)
         settled = np.array([role.first // DAY < pane // DAY for role in roles], np.bool_)
-        mean, scale = usual
-        values = _beyond(values, mean, scale)
         if not self.frozen:
+            mean, scale = usual
             self.levels.learn(counted.slots[settled], values[settled], mean[settled], scale[settled])
-        fresh = _fresh(values, counted.cells.sum(axis=1))[settled] if self.own or self.observe else values
+        news = fresh(values, counted.totals)[settled] if self.own or self.observe else values
         if self.observe:
             keys = [role.who.key for role, old in zip(roles, settled, strict=True) if old]
-            self.observe(pane, prints[settled], keys, fresh)
+            self.observe(pane, prints[settled], keys, news)
         if self.own and not self.frozen:
-            self.own.learn([role.who.group for role, old in zip(roles, settled, strict=True) if old], fresh)
+            self.own.learn([role.who.group for role, old in zip(roles, settled, strict=True) if old], news)
         for role in roles:
             role.last = pane
         self._learn(pane, roles, counted)
@@ -336,8 +319,8 @@ class Baseline:
         cells = np.zeros((len(roles), subs, COUNTERS), np.int64)
         for counter, event in counted.events.items():
             if len(event.role):
-                added = _added(event.role * subs + event.sub, event.weight, len(roles) * subs)
-                cells[:, :, counter] = added.reshape(len(roles), subs)
+                counts = added(event.role * subs + event.sub, event.weight, len(roles) * subs)
+                cells[:, :, counter] = counts.reshape(len(roles), subs)
         return Pane(slots, cells, counted)
 
     def _before(self, pane: int, slots: Index) -> I64:
@@ -365,9 +348,9 @@ class Baseline:
         today: bool = False,
     ) -> list[Judgement]:
         """Judge a pane's roles. today: note the day's largest z and score."""
-        x = _beyond(_fresh(_seen(pane, before, sums), pane.cells.sum(axis=1)), *usual)
+        x = beyond(fresh(pane.seen(before, sums), pane.totals), *usual)
         groups = [role.who.group for role in roles]
-        z = self.own.scales(groups, x, today=today) if self.own else _scales(x, *usual)
+        z = self.own.scales(groups, x, today=today) if self.own else scales(x, *usual)
         if today:
             self.levels.maxima[pane.slots] = np.maximum(self.levels.maxima[pane.slots], z)
         if not self.pools.known:
@@ -399,10 +382,9 @@ class Baseline:
     ) -> tuple[tuple[int, float], ...]:
         """The first and the last second of the pane at which the score is at or above the line."""
         totals = np.cumsum(cells, axis=0)
-        x = _fresh(_values(_peaks(cells[None], before[None])[0], sums + totals[:, None, :]), totals)
-        x = _beyond(x, *usual)
+        x = beyond(fresh(filling(cells, before, sums), totals), *usual)
         filled = np.flatnonzero(cells.any(axis=1))
-        z, mean = _scales(x, *usual), usual[0].tolist()
+        z, mean = scales(x, *usual), usual[0].tolist()
         if self.own:
             z[filled] = self.own.scales([role.who.group] * len(filled), x[filled])
         scored: list[tuple[int, float]] = []
@@ -423,7 +405,7 @@ class Baseline:
     # --- learning ----------------------------------------------------------------------------------------------------
 
     def _learn(self, pane: int, roles: Sequence[Role], counted: Pane) -> None:
-        totals = counted.cells.sum(axis=1)
+        totals = counted.totals
         news = totals[:, [Counter.new, Counter.rare, Counter.foreign]]
         for at in np.flatnonzero(news.any(axis=1)).tolist():
             roles[at].news = [a + b for a, b in zip(roles[at].news, news[at].tolist(), strict=True)]
@@ -512,48 +494,6 @@ def _most(hashes: U64) -> tuple[tuple[int, int], ...]:
     unique, counts = np.unique(hashes[hashes != 0], return_counts=True)
     order = np.argsort(-counts, kind="stable")[:LIST_LIMIT]
     return tuple(zip(unique[order].tolist(), counts[order].tolist(), strict=True))
-
-
-def _seen(pane: Pane, before: I64, sums: I64) -> F64:
-    """log(1 + value) of every channel at the end of a pane: (roles, channels)."""
-    running = np.cumsum(np.concatenate([before, pane.cells[:, :, SLID]], axis=1), axis=1)
-    peaks = (running[:, SUB_PANES:] - running[:, :SUB_PANES]).max(axis=1)
-    return _values(peaks, sums + pane.cells.sum(axis=1)[:, None, :])
-
-
-def _peaks(cells: I64, before: I64) -> I64:
-    """The largest five-minute sums so far at the end of every sub-pane: (roles, sub-panes, slid counters)."""
-    running = np.cumsum(np.concatenate([before, cells[:, :, SLID]], axis=1), axis=1)
-    return np.maximum.accumulate(running[:, SUB_PANES:] - running[:, :SUB_PANES], axis=1)
-
-
-def _values(peaks: I64, held: I64) -> F64:
-    """log(1 + value) of every channel. peaks: (n, slid counters); held: (n, windows, counters)."""
-    values = np.where(_IS_SLID, peaks[:, np.maximum(_CHANNEL_SLID, 0)], held[:, _CHANNEL_WINDOW, _CHANNEL_COUNTER])
-    return np.log1p(values)
-
-
-def _fresh(values: F64, totals: I64) -> F64:
-    """A pane that adds nothing to a window says nothing of it. totals: (n, counters) of the pane so far."""
-    return np.where(totals[:, _CHANNEL_COUNTER] > 0, values, 0.0)
-
-
-def _beyond(x: F64, mean: F64, scale: F64) -> F64:
-    """From a strange network only what is more than the role's usual new keys says anything: else it just moved."""
-    x = x.copy()
-    usual = np.expm1(mean[..., _NEW] + scale[..., _NEW])
-    x[:, _STRANGE] = np.log1p(np.maximum(0.0, np.expm1(x[:, _STRANGE]) - usual))
-    return x
-
-
-def _scales(x: F64, mean: F64, scale: F64) -> F64:
-    return np.where((x > mean) & (x > 0.0), (x - mean) / scale, 0.0)
-
-
-def _added(at: Index | I64, weight: I64 | None, size: int) -> I64:
-    if weight is None:
-        return np.bincount(at, minlength=size).astype(np.int64)
-    return np.bincount(at, weight.astype(np.float64), minlength=size).astype(np.int64)
 
 
 @lru_cache(maxsize=1 << 14)

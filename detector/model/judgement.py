@@ -6,7 +6,7 @@ import math
 from typing import Any, NamedTuple
 
 from detector.core.view import GroupKey
-from detector.model.channels import CHANNELS, FAMILIES, H1, H24, H72, M5, PANE
+from detector.model.channels import CHANNELS, FAMILIES, H1, H24, H72, M5
 
 _SPAN = {M5: "5 min", H1: "1 hour", H24: "24 hours", H72: "72 hours"}
 _SAID = {
@@ -102,6 +102,3 @@ def reasons(
         if c >= 0
     ]
     return tuple(sorted(found, key=lambda r: (-r.decades, r.family)))
-
-
-PANE_SECONDS = PANE

@@ -1,0 +1,88 @@
+"""What the roles of a pane counted, as values of the channels. Pure arithmetic over all roles at once.
+
+before: the sub-panes of the pane before, (roles, sub-panes, slid counters). sums: what the hour, the day and the three
+days before held, (roles, windows, counters). x: log(1 + value). mean, scale: what is usual of x, by channel.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from detector.core.access import I64, Index
+from detector.core.window import F64
+from detector.model.channels import CHANNELS, PANE, SLID, SUB_PANES, WINDOWS, Counter
+from detector.model.novelty import Counted
+
+_SLID = {counter: at for at, counter in enumerate(SLID)}
+_WINDOW = {window: at for at, window in enumerate(WINDOWS)}
+_CHANNEL_SLID = np.array([_SLID.get(c.counter, 0) if c.window == PANE else -1 for c in CHANNELS])
+_CHANNEL_WINDOW = np.array([_WINDOW.get(c.window, 0) for c in CHANNELS])
+_CHANNEL_COUNTER = np.array([int(c.counter) for c in CHANNELS])
+_STRANGE = [at for at, c in enumerate(CHANNELS) if c.counter is Counter.strange]
+_NEW = [CHANNELS.index(CHANNELS[at]._replace(counter=Counter.new, family="amount")) for at in _STRANGE]
+_IS_SLID = np.array([c.window == PANE for c in CHANNELS])
+
+
+class Pane(NamedTuple):
+    """What a pane (or the open panes so far) counted: by role, in the order of their keys."""
+
+    slots: Index
+    cells: I64
+    """(roles, sub-panes, counters)"""
+    counted: Counted
+
+    @property
+    def totals(self) -> I64:
+        """(roles, counters)"""
+        totals: I64 = self.cells.sum(axis=1)
+        return totals
+
+    def seen(self, before: I64, sums: I64) -> F64:
+        """X of every channel at the end of the pane: (roles, channels)."""
+        return _values(_slid(self.cells, before).max(axis=1), sums + self.totals[:, None, :])
+
+
+def filling(cells: I64, before: I64, sums: I64) -> F64:
+    """X of every channel of one role at the end of every sub-pane: (sub-panes, channels)."""
+    peaks = np.maximum.accumulate(_slid(cells[None], before[None])[0], axis=0)
+    return _values(peaks, sums + np.cumsum(cells, axis=0)[:, None, :])
+
+
+def fresh(x: F64, totals: I64) -> F64:
+    """A pane that adds nothing to a window says nothing of it. totals: (n, counters) of the pane so far."""
+    return np.where(totals[:, _CHANNEL_COUNTER] > 0, x, 0.0)
+
+
+def beyond(x: F64, mean: F64, scale: F64) -> F64:
+    """From a strange network only what is more than the role's usual new keys says anything: else it just moved."""
+    x = x.copy()
+    usual = np.expm1(mean[..., _NEW] + scale[..., _NEW])
+    x[:, _STRANGE] = np.log1p(np.maximum(0.0, np.expm1(x[:, _STRANGE]) - usual))
+    return x
+
+
+def scales(x: F64, mean: F64, scale: F64) -> F64:
+    """How many scales above what is usual; 0 where it is not."""
+    return np.where((x > mean) & (x > 0.0), (x - mean) / scale, 0.0)
+
+
+def added(at: Index | I64, weight: I64 | None, size: int) -> I64:
+    """Weights (None: 1 each) summed by place, of `size` places."""
+    if weight is None:
+        return np.bincount(at, minlength=size).astype(np.int64)
+    return np.bincount(at, weight.astype(np.float64), minlength=size).astype(np.int64)
+
+
+def _slid(cells: I64, before: I64) -> I64:
+    """Five-minute sums at the end of every sub-pane: (roles, sub-panes, slid counters)."""
+    running = np.cumsum(np.concatenate([before, cells[:, :, SLID]], axis=1), axis=1)
+    sums: I64 = running[:, SUB_PANES:] - running[:, :SUB_PANES]
+    return sums
+
+
+def _values(peaks: I64, held: I64) -> F64:
+    """X of every channel. peaks: (n, slid counters); held: (n, windows, counters)."""
+    values = np.where(_IS_SLID, peaks[:, np.maximum(_CHANNEL_SLID, 0)], held[:, _CHANNEL_WINDOW, _CHANNEL_COUNTER])
+    return np.log1p(values)
