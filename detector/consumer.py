@@ -368,7 +368,10 @@ class Consumer:
         self.sight.start(now, asleep)
 
     def _note_unwatched(self) -> None:
-        """A protected bucket that no rule looks at is the operator's mistake, and is said."""
+        """A protected bucket that no rule looks at is the operator's mistake, and is said; so are rules that wait."""
+        for rule, names in self._book.waiting.items():
+            self._say("rule_waits_for_names", rule=rule, names=list(names))
+            self._outbox.note("rule_waits_for_names", {"rule_id": rule, "names": list(names)})
         for bucket in self.orders.protected_buckets:
             if not any(watches_bucket(rule, bucket) for rule in self._rules.values()):
                 self._say("protected_bucket_unwatched", bucket=bucket)

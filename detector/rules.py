@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,6 +67,8 @@ class Rulebook:
     rules: tuple[Rule, ...]
     files: Mapping[str, str]
     suppressions: tuple[Suppression, ...] = ()
+    waiting: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Ids of rules that are not evaluated → the names they ask for that no `site` says."""
 
 
 def read_book(files: Mapping[str, str]) -> Rulebook:
@@ -78,9 +80,10 @@ def read_book(files: Mapping[str, str]) -> Rulebook:
     registry = {name: text.encode() for name, text in files.items() if name.startswith(OF_REGISTRY)}
     decoys = standing(registry)
     written = read_written({name: text for name, text in files.items() if name not in registry})
-    rules = (located.rule for located in written.rules)
+    rules = (located.rule for located in written.rules if not located.waits)
     knowing = tuple(rule.knowing(decoys) if isinstance(rule, DecoyRule) else rule for rule in rules)
-    return Rulebook(knowing, dict(files), tuple(one for one, _ in written.suppressions))
+    waiting = {located.rule.id: located.waits for located in written.rules if located.waits}
+    return Rulebook(knowing, dict(files), tuple(one for one, _ in written.suppressions), waiting)
 
 
 def registry_texts(registry: Files | None) -> dict[str, str]:

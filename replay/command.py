@@ -76,14 +76,14 @@ def replay(
     from detector.cli import collector
     from detector.cli.joined import place
     from detector.errors import InputError
-    from detector.rules import load_rules, shipped
+    from detector.rules import load_book, shipped
     from replay import output
     from replay.run import Options
 
     run = _engine(engine)
     if redact_keys not in ("none", "prefix", "hash"):
         raise InputError(f"--redact-keys: expected none, prefix or hash, got '{redact_keys}'")
-    chosen = load_rules(rules or shipped(), place(decoys) if decoys else None)
+    book = load_book(rules or shipped(), place(decoys) if decoys else None)
     admitted = admission(since, until, prefer or [])
     collector.rarely()
     output.prepare(out)
@@ -101,8 +101,9 @@ def replay(
             rejected.take,
             learn is not None,
             cross_check,
+            waiting=book.waiting,
         )
-        result = run(paths, chosen, options)
+        result = run(paths, book.rules, options)
     output.write(result, out, report=report)
     if learn and result.learnt:
         output.write_learnt(result.learnt, learn)

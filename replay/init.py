@@ -72,7 +72,7 @@ def learn(paths: list[str], out: Path, around: Surroundings | None = None) -> No
     rules.mkdir(parents=True, exist_ok=True)
     (out / "bucketwatch.yaml").write_text(config_of(found, around), "utf-8")
     (rules / "learnt.yaml").write_text(rules_of(found, levels), "utf-8")
-    for name, text in shipped_files().items():
+    for name, text in (shipped_files() | {"site.yaml": site_of(found)}).items():
         (rules / name).parent.mkdir(exist_ok=True)
         (rules / name).write_text(text, "utf-8")
     tell(found, levels, _digest(paths, rules), out)
@@ -265,6 +265,16 @@ def shipped_files() -> dict[str, str]:
 
     found = rule_files(shipped()) | rule_files(shipped() / "examples")
     return {Path(name).relative_to(shipped()).as_posix(): _staged(text) for name, text in sorted(found.items())}
+
+
+def site_of(found: History) -> str:
+    """The shipped site.yaml with the buckets that are worth protecting."""
+    from detector.rules import shipped
+    from replay.propose import worth_protecting
+
+    listed = ", ".join(map(_literal, worth_protecting(found)))
+    text = (shipped() / "site.yaml").read_text("utf-8")
+    return text.replace("  protected_buckets: [] ", f"  protected_buckets: [{listed}] ")
 
 
 def _staged(text: str) -> str:

@@ -36,6 +36,7 @@ from replay.reader import FileRead, Progress, ReadAll, Reads, batches, records
 from replay.scratch import Scratch
 
 CLOSED = "closed"
+UNSAID = "no `site` says what is "
 CURVES = 1000
 
 
@@ -46,6 +47,7 @@ class Options:
     memory: bytes of the engine's state held in memory. tmp: where the rest goes; None: the system's temporary folder.
     learn: give what baselines have learned at the end. cross_check: hold what they found against an IsolationForest.
     curves: of how many findings, the worst first, it is worked out how their value went.
+    waiting: as in `Rulebook`, for the summary.
     rejects: is given the rejected records of each batch, in the order of files; None when all comes once more.
     """
 
@@ -61,6 +63,7 @@ class Options:
     learn: bool = False
     cross_check: bool = False
     curves: int = CURVES
+    waiting: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,7 +271,10 @@ def _summary(
         "last_event_time": None if books.last_event_time is None else iso(books.last_event_time),
         "principals": totals.principals,
         "findings": len(findings),
-        "rules_not_evaluated": not_evaluated(rules, totals.logs_seen, reads.lacks, model=options.model),
+        "rules_not_evaluated": [
+            *({"rule_id": rule, "reason": UNSAID + ", ".join(names)} for rule, names in options.waiting.items()),
+            *not_evaluated(rules, totals.logs_seen, reads.lacks, model=options.model),
+        ],
         "rules_failed": dict(sorted(totals.failures.items())),
     }
 

@@ -50,7 +50,7 @@ CASES = [(one, number) for one in EVERY for number in range(len(one.rule.tests))
 
 @pytest.mark.parametrize(("one", "number"), CASES, ids=lambda value: value if isinstance(value, int) else named(value))
 def test_every_rule_passes_its_own_tests(one, number):
-    verdict = trial(one.rule, one.rule.tests[number])
+    verdict = trial(one.tested, one.rule.tests[number])
     assert verdict.problems == (), f"{one.file}:{one.line('tests', number)}: {verdict.way}"
 
 
@@ -67,7 +67,30 @@ def test_there_is_nothing_to_say_about_the_pack():
 
 def test_nothing_shipped_revokes_and_what_needs_your_names_pages_nobody():
     assert not [one.rule.id for one in EVERY if "revoke" in one.rule.respond]
-    assert {one.rule.stage for one in EXAMPLES} == {"staged"}
+    assert {one.rule.stage for one in [*EXAMPLES, *(one for one in PACK if one.waits)]} == {"staged"}
+
+
+def test_every_name_that_the_pack_asks_for_is_in_its_site_file_and_without_a_value():
+    """Filled in, every rule is evaluated, with what stands there."""
+    files = rule_files(shipped())
+    [site] = [name for name in files if name.endswith("site.yaml")]
+    named = set(re.findall(r"^  (\w+): \[\]", files[site], re.MULTILINE))
+    assert named == {name for one in PACK for name in one.waits}
+    values = {"retention": "30d", "longest_silence": "2d", "sample_keys": "k/{sample_id}", "dated_keys": "{yyyy}/**"}
+    filled = re.sub(
+        r"^  (\w+): \[\]",
+        lambda found: f"  {found[1]}: {values.get(found[1], 'x-*')!r}",
+        files[site],
+        flags=re.MULTILINE,
+    )
+    rules = {one.rule.id: one for one in read_written(files | {site: filled}).rules}
+    assert not any(one.waits for one in rules.values())
+    assert rules["stray-copy-used"].rule.source == ("x-*",)
+    assert (rules["protected-bucket-silent"].rule.every, rules["protected-bucket-silent"].tested.every) == (
+        2 * 86_400,
+        26 * 3600,
+    )
+    assert all(trial(one.tested, test).passed for one in rules.values() if one.stand_in for test in one.rule.tests)
 
 
 def _rows(section: str) -> dict[str, set[str]]:

@@ -164,12 +164,15 @@ def _guarded(name: str, check: Callable[[], Iterable[Result]]) -> Iterator[Resul
 def _rules(settings: Settings, rules: list[Rule], now: float) -> Iterator[Result]:
     from detector.core.asked import watches_bucket
     from detector.core.lint import remarks
+    from detector.core.rulefile import read_written
     from detector.doctor.result import Result
-    from detector.rules import shipped
+    from detector.rules import rule_files, shipped
 
     where = str(settings.rules or shipped())
     staged = sum(rule.stage == "staged" for rule in rules)
-    yield Result("rules", "ok", f"{len(rules)} rules, {staged} of them staged", where)
+    waits = {name for one in read_written(rule_files(settings.rules or shipped())).rules for name in one.waits}
+    told = f"; others wait for names that no `site` says: {', '.join(sorted(waits))}" if waits else ""
+    yield Result("rules", "ok", f"{len(rules)} rules, {staged} of them staged{told}", where)
     if not any(rule.pages for rule in rules):
         yield Result("rules", "problem", "no rule pages: all are staged, info or low", where, "put some live")
     for rule, remark in remarks(rules, int(now)):

@@ -62,6 +62,11 @@ def _staged(path: Path, files: Mapping[str, str], rule: str) -> Located:
         close = difflib.get_close_matches(rule, rules, 1)
         remedy = f"did you mean {close[0]}?" if close else f"`bucketwatch rules list {path}` says which there are"
         raise InputError(f"no rule has the id {rule}", where=str(path), remedy=remedy)
+    if rules[rule].waits:
+        raise InputError(
+            f"{rule} is not evaluated: it waits for {', '.join(rules[rule].waits)}", where=rules[rule].file,
+            remedy="say under `site` what that is here (site.yaml), and read the rule's digest first",
+        )  # fmt: skip
     if rules[rule].rule.stage != "staged":
         raise InputError("it is live already", where=f"{rules[rule].file}: {rule}")
     return rules[rule]

@@ -60,6 +60,9 @@ def check(
     if wrong := [problem for problem, error in told if error]:
         raise RuleFileError(wrong)
     typer.echo(f"{len(located)} rules in {len(files)} file{'s' if len(files) != 1 else ''}: nothing wrong")
+    if waiting := [one for one in located if one.waits]:
+        names = sorted({name for one in waiting for name in one.waits})
+        typer.echo(f"{len(waiting)} of them are not evaluated: `site` does not say what is {', '.join(names)}")
 
 
 @app.command()
@@ -85,12 +88,18 @@ def list_(
     """List rules: id, severity, kind, stage, what fires them."""
     import json
 
-    from detector.rules import load_rules, shipped
+    from detector.core.rulefile import read_written
+    from detector.rules import rule_files, shipped
 
     heads = ("id", "severity", "kind", "stage", "summary")
-    rows = [[getattr(rule, head) for head in heads] for rule in load_rules(path or shipped())]
+    located = read_written(rule_files(path or shipped())).rules
+    rows = [[getattr(one.rule, head) for head in heads] for one in located]
     if as_json:
-        typer.echo(json.dumps([dict(zip(heads, row, strict=True)) for row in rows], indent=1))
+        told = [
+            dict(zip(heads, row, strict=True)) | ({"waits": list(one.waits)} if one.waits else {})
+            for one, row in zip(located, rows, strict=True)
+        ]
+        typer.echo(json.dumps(told, indent=1))
         return
     from rich.console import Console
     from rich.table import Table
@@ -98,8 +107,9 @@ def list_(
     grid = Table(box=None, pad_edge=False)
     for head in heads:
         grid.add_column(head, overflow="fold", no_wrap=head != "summary")
-    for row in rows:
-        grid.add_row(*row)
+    for one, (*first, stage, summary) in zip(located, rows, strict=True):
+        told = f"for {', '.join(one.waits)}; {summary}" if one.waits else summary
+        grid.add_row(*first, "waits" if one.waits else stage, told)
     Console(markup=False, highlight=False).print(grid)
 
 
@@ -128,7 +138,7 @@ def run_tests(
     results: list[tuple[str, Verdict]] = []
     for one in located:
         for number, example in enumerate(one.rule.tests):
-            results.append((f"{one.file}:{one.line('tests', number)}", trial(one.rule, example)))
+            results.append((f"{one.file}:{one.line('tests', number)}", trial(one.tested, example)))
             if not as_json and not results[-1][1].passed:
                 _tell(*results[-1])
     if junit is not None:

@@ -150,7 +150,7 @@ def document_key(node: CommentedMap, key: Any) -> tuple[int, int]:
 def quoted(value: Any) -> str:
     text = (
         repr(plain(value))
-        if not isinstance(value, (dict, tuple))
+        if not isinstance(value, (dict, tuple, list))
         else f"a {'mapping' if isinstance(value, dict) else 'list'}"
     )
     return text if len(text) <= 60 else text[:57] + "..."

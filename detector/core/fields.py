@@ -58,9 +58,9 @@ def _number(value: object) -> object:
     return value
 
 
-Duration = Annotated[
-    int, BeforeValidator(seconds), WithJsonSchema({"type": "string", "pattern": r"^\s*\d{1,9}\s*[smhd]\s*$"})
-]
+_WRITTEN = r"^(?:\s*\d{1,9}\s*[smhd]\s*|\$[a-z][a-z0-9_]*)$"
+"""How a duration is written, or a site's name for one."""
+Duration = Annotated[int, BeforeValidator(seconds), WithJsonSchema({"type": "string", "pattern": _WRITTEN})]
 Size = Annotated[int, BeforeValidator(size), WithJsonSchema({"type": "string", "pattern": r"^\s*\d{1,9}\s*[KMG]\s*$"})]
 Number = Annotated[int | float, BeforeValidator(_number)]
 Texts = Annotated[

@@ -15,6 +15,7 @@ from detector.core.addresses import AddressList, read_list
 from detector.core.document import document_key, explain, fields_at, load_yaml, locate, plain, quoted
 from detector.core.rule import KINDS, Model, Rule
 from detector.core.sigma import is_sigma, read_sigma
+from detector.core.site import Named, asked_for, put_in, read_named, unknown
 from detector.core.suppression import Suppression
 from detector.core.where import BESIDE, LIST_NAME, OF_LISTS
 from detector.errors import Problem, RuleFileError
@@ -22,11 +23,21 @@ from detector.errors import Problem, RuleFileError
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """A rule and where it is written."""
+    """A rule and where it is written.
+
+    waits: names that it asks for and no `site` says: then it is not evaluated, and `rule` is as in its tests.
+    """
 
     rule: Rule
     file: str
     node: CommentedMap
+    waits: tuple[str, ...] = ()
+    stand_in: Rule | None = None
+
+    @property
+    def tested(self) -> Rule:
+        """The rule with the names that its tests use."""
+        return self.stand_in or self.rule
 
     def problem(self, path: Sequence[str | int], message: str) -> Problem:
         """Something to say about the field at a path."""
@@ -40,7 +51,7 @@ class Located:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """All that rule files say."""
+    """All that rule files say. rules: those that wait among them."""
 
     rules: list[Located]
     suppressions: list[tuple[Suppression, Problem]]
@@ -48,8 +59,11 @@ class Written:
 
 
 def read_rules(files: Mapping[str, str]) -> list[Rule]:
-    """The rules of these files (name → text), sorted by id. Raises RuleFileError with all problems of all files."""
-    return [located.rule for located in read_written(files).rules]
+    """The rules of these files (name → text) that are evaluated, sorted by id.
+
+    Raises RuleFileError with all problems of all files.
+    """
+    return [located.rule for located in read_written(files).rules if not located.waits]
 
 
 def read_written(files: Mapping[str, str]) -> Written:
@@ -60,12 +74,14 @@ def read_written(files: Mapping[str, str]) -> Written:
     where: dict[str, str] = {}
     lists = {name: text for name, text in files.items() if name.endswith(OF_LISTS)}
     in_sigma = {name: text for name, text in files.items() if name not in lists and is_sigma(text)}
-    for name, text in files.items():
-        if name not in in_sigma and name not in lists:
-            document = _document(name, text, problems)
-            beside = _Beside(name[: name.rfind("/") + 1], lists, problems)
-            found += [Located(rule, name, node) for node, rule in _rules_of(name, document, problems, beside)]
-            suppressions += _suppressions_of(name, document, problems)
+    native = [name for name in files if name not in in_sigma and name not in lists]
+    documents = {name: _document(name, files[name], problems) for name in native}
+    site = _site(documents, problems)
+    for name, document in documents.items():
+        beside = _Beside(name[: name.rfind("/") + 1], lists, problems)
+        reader = _Reader(name, problems, beside, read_named(name, document, "names", problems), site)
+        found += filter(None, map(reader.rule_of, _nodes(name, document, "rules", problems)))
+        suppressions += _suppressions_of(name, document, problems)
     if in_sigma:
         found += [Located(rule, name, node) for name, node, rule in read_sigma(in_sigma, problems)]
     for one in found:
@@ -99,8 +115,23 @@ class _Beside:
         return self._read[name]
 
 
+def _site(documents: Mapping[str, CommentedMap], problems: list[Problem]) -> dict[str, Any]:
+    """What all files together say that names stand for here; an empty list says nothing."""
+    site: dict[str, Any] = {}
+    said: dict[str, str] = {}
+    for file, document in documents.items():
+        for name, value in read_named(file, document, "site", problems).items():
+            line, column = locate(document, ["site", name])
+            if value and name in site:
+                problems.append(Problem(file, line, column, f"site: '{name}' is said already at {said[name]}"))
+            elif value:
+                site[name], said[name] = value, f"{file}:{line}"
+    return site
+
+
 LISTS = {"rules": "rule (id, title, ...)", "suppress": "suppression (rule, until, owner, ...)"}
 """What a rule file has → what stands in the list under it."""
+TOP = (*LISTS, "names", "site")
 
 
 def _document(name: str, text: str, problems: list[Problem]) -> CommentedMap:
@@ -110,12 +141,13 @@ def _document(name: str, text: str, problems: list[Problem]) -> CommentedMap:
         if not problems or problems[-1].file != name:
             problems.append(Problem(name, 1, 1, "expected a list under 'rules', got an empty file"))
         return CommentedMap()
-    if not isinstance(document, CommentedMap) or not set(document) & set(LISTS):
+    if not isinstance(document, CommentedMap) or not set(document) & set(TOP):
         problems.append(Problem(name, *locate(document, ["rules"]), "rules: expected a list of rules"))
         return CommentedMap()
     problems.extend(
-        Problem(name, *document_key(document, key), f"{key}: unknown field; a rule file has only {_listed(LISTS)}")
-        for key in set(document) - set(LISTS)
+        Problem(name, *document_key(document, key), f"{key}: unknown field; a rule file has only {_listed(TOP)}")
+        for key in document
+        if key not in TOP
     )
     return document
 
@@ -148,16 +180,40 @@ def _suppressions_of(
             problems.extend(_problem(name, node, one, Suppression) for one in error.errors(include_url=False))
 
 
-def _rules_of(
-    name: str, document: CommentedMap, problems: list[Problem], beside: _Beside
-) -> Iterable[tuple[Any, Rule]]:
-    for node in _nodes(name, document, "rules", problems):
-        rule = _rule_of(name, node, problems, beside)
-        if rule is not None:
-            yield node, rule
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Reads the rules of one file. names: of the file. site: of all."""
+
+    file: str
+    problems: list[Problem]
+    beside: _Beside
+    names: Named
+    site: Named
+
+    def rule_of(self, node: CommentedMap) -> Located | None:
+        """A rule, with what its names stand for here and in its tests; None if anything is wrong with it."""
+        written = plain(node)
+        asked = list(asked_for(written))
+        strange = [(path, name) for path, name in asked if name not in self.names]
+        for path, name in strange:
+            field = ".".join(str(step) for step in path if not isinstance(step, int))
+            told = f"{field}: {unknown(name, self.names)}"
+            self.problems.append(Problem(self.file, *locate(node, path), told))
+        if strange:
+            return None
+        tested = self._read(node, put_in(written, self.names))
+        waits = tuple(sorted({name for _, name in asked} - set(self.site)))
+        if not asked or waits or tested is None:
+            return Located(tested, self.file, node, waits) if tested else None
+        rule = self._read(node, put_in(written, self.site))
+        return Located(rule, self.file, node, stand_in=tested) if rule else None
+
+    def _read(self, node: CommentedMap, values: Any) -> Rule | None:
+        return _rule_of(self.file, node, values, self.problems, self.beside)
 
 
-def _rule_of(name: str, node: CommentedMap, problems: list[Problem], beside: _Beside) -> Rule | None:
+def _rule_of(name: str, node: CommentedMap, values: Any, problems: list[Problem], beside: _Beside) -> Rule | None:
+    """A rule of these values, which stand at a node."""
     kind = node.get("kind")
     model = KINDS.get(kind) if isinstance(kind, str) else None
     if model is None:
@@ -168,12 +224,12 @@ def _rule_of(name: str, node: CommentedMap, problems: list[Problem], beside: _Be
         problems.append(_at(name, node, "kind", f"kind: {what}"))
         return None
     try:
-        return model.model_validate(plain(node), context={BESIDE: beside})  # type: ignore[return-value]
+        return model.model_validate(values, context={BESIDE: beside})  # type: ignore[return-value]
     except ValidationError as error:
         details = _first_causes(error.errors(include_url=False))
         problems.extend(_problem(name, node, detail, model) for detail in details)
         if all(detail["loc"] for detail in details):  # otherwise the model has looked at the fields together
-            problems.extend(_at(name, node, field, told) for field, told in model.contradictions(plain(node)))
+            problems.extend(_at(name, node, field, told) for field, told in model.contradictions(values))
         return None
 
 

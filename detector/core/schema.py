@@ -11,9 +11,17 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from detector.core.rule import Rule
+from detector.core.site import WORD
 from detector.core.suppression import Suppression
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
+
+
+NAMED = {
+    "type": "object",
+    "propertyNames": {"pattern": f"^{WORD}$"},
+    "additionalProperties": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]},
+}
 
 
 def rule_file_schema() -> dict[str, Any]:
@@ -30,6 +38,8 @@ def rule_file_schema() -> dict[str, Any]:
         "properties": {
             "rules": {"type": "array", "items": _as_written(item)},
             "suppress": {"type": "array", "items": _as_written(quiet)},
+            "names": NAMED,
+            "site": NAMED,
         },
         "$defs": _as_written(known),
     }

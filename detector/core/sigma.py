@@ -34,7 +34,7 @@ ALONE = {"measure": "requests", "threshold": 1, "window": "5m"}
 """A detection alone is found at once; matches at most five minutes apart are one finding."""
 LONGEST_EXPRESSION = 1000
 _LOOKS = re.compile(r"^(?:detection|correlation)\s*:", re.MULTILINE)
-_NATIVE = re.compile(r"^(?:rules|suppress)\s*:", re.MULTILINE)
+_NATIVE = re.compile(r"^(?:rules|suppress|names|site)\s*:", re.MULTILINE)
 _CUT = re.compile(r"^---[ \t]*(?:#.*)?$", re.MULTILINE)
 
 

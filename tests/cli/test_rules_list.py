@@ -7,7 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from detector.rules import load_rules, shipped
+from detector.core.rulefile import read_written
+from detector.rules import rule_files, shipped
 
 BUCKETWATCH = Path(sys.executable).with_name("bucketwatch")
 
@@ -19,9 +20,11 @@ def listed(*options: str) -> str:
 
 def test_the_shipped_rules_are_all_listed():
     """With what they are, in both forms."""
-    rules = load_rules(shipped())
+    located = read_written(rule_files(shipped())).rules
+    rules = [one.rule for one in located]
     said = json.loads(listed("--json"))
     assert [one["id"] for one in said] == [rule.id for rule in rules]
     assert [(one["severity"], one["summary"]) for one in said] == [(rule.severity, rule.summary) for rule in rules]
+    assert [tuple(one.get("waits", ())) for one in said] == [one.waits for one in located]
     shown = listed()
     assert all(rule.id in shown for rule in rules)

@@ -146,6 +146,8 @@ def test_what_it_writes_is_valid_staged_and_the_same_every_time(calm, tmp_path, 
     settings = read_settings(Path("bucketwatch.yaml"), {})
     assert settings.protected_buckets == ("ml-voice-raw",)
     rules = {rule.id: rule for rule in load_rules(Path("rules"))}
+    assert rules["stray-copy-used"].source == ("ml-voice-raw",)
+    assert "read-past-retention" not in rules  # nobody has said yet how keys say their day
     assert {rule.stage for id_, rule in rules.items() if "bulk" in id_ or "learnt" in id_} == {"staged"}
     assert rules["trail-changed"].stage == "live"
     [exception] = rules["learnt-objects-session"].exceptions
