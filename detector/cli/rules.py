@@ -108,8 +108,8 @@ def list_(
     for head in heads:
         grid.add_column(head, overflow="fold", no_wrap=head != "summary")
     for one, (*first, stage, summary) in zip(located, rows, strict=True):
-        told = f"for {', '.join(one.waits)}; {summary}" if one.waits else summary
-        grid.add_row(*first, "waits" if one.waits else stage, told)
+        line = f"for {', '.join(one.waits)}; {summary}" if one.waits else summary
+        grid.add_row(*first, "waits" if one.waits else stage, line)
     Console(markup=False, highlight=False).print(grid)
 
 
