@@ -228,6 +228,7 @@ class _Bar:
 
 def _say(result: Result, out: Path) -> None:
     from detector.response.plain import printable
+    from replay.covered import line
 
     summary = result.summary
     typer.echo(
@@ -235,6 +236,7 @@ def _say(result: Result, out: Path) -> None:
         f"{summary['duplicates']:,} duplicates, "
         f"{summary['skipped']['count']:,} skipped, {summary['rejected']['count']:,} rejected"
     )
+    typer.echo(printable(line(summary["coverage"]), 1000))
     for finding in _worst(result)[:20]:
         typer.echo(f"  {finding.severity:8} {finding.rule_id}: {printable(finding.explanation)}")
     more = len(result.findings) - 20

@@ -10,6 +10,7 @@ import numpy as np
 
 from detector.core.access import AccessBatch, Mask
 from detector.core.builder import BatchBuilder
+from detector.core.coverage import Coverage
 from detector.core.watermark import NEVER
 from detector.logs.limits import LIMITS, Limits
 from detector.logs.read import read
@@ -39,10 +40,11 @@ class Reads:
     """What came of all files: of each when its records begin and end; of those with a fault the first `LISTED`.
 
     kept, size: how many were logs, and their bytes. unknown: files that the user named outright and that are no log.
-    lacks: what some Parquet files lacked.
+    lacks: what some Parquet files lacked. coverage: what they have seen at all; whoever has a batch adds it.
     """
 
     def __init__(self) -> None:
+        self.coverage = Coverage()
         self._first, self._last = array("q"), array("q")
         self.kept = self.size = self.ignored_count = self.damaged_count = 0
         self.ignored: list[FileRead] = []
@@ -61,6 +63,7 @@ class Reads:
             self.kept += 1
             self.size += read.file.size
             self.lacks.add(read.lacks)
+            self.coverage.deliver(read.file.name)
         else:
             self.ignored_count += 1
             _list(self.ignored, read)

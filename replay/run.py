@@ -29,6 +29,7 @@ from detector.core.watermark import FOREVER
 from detector.learnt import Learnt
 from detector.logs.limits import LIMITS, Limits
 from detector.watches import watches
+from replay.covered import covered
 from replay.crosscheck import CrossCheck
 from replay.evidence import Behind, Pass, gather
 from replay.files import Files, find
@@ -38,6 +39,8 @@ from replay.scratch import Scratch
 CLOSED = "closed"
 UNSAID = "no `site` says what is "
 CURVES = 1000
+COVERED = frozenset({"partition"})
+"""What the coverage ledger asks of every record, beside its time; of buckets it takes what rules ask for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +134,12 @@ def count(files: Files, counts: Sequence[Count], options: Options) -> Reads:
 def _feed(files: Files, counts: Sequence[Count], options: Options, step: str) -> Reads:
     reads = Reads()
     size = 0
-    read = partial(records, columns=frozenset[str]().union(*(one.columns for one in counts)), limits=options.limits)
+    read = partial(records, columns=COVERED.union(*(one.columns for one in counts)), limits=options.limits)
     for raw, outcomes in batches(files, read, options.jobs):
         batch = options.admission.apply(raw)
         for one in counts:
             one.take(batch)
+        reads.coverage.add(raw)
         for outcome in outcomes:
             reads.add(outcome)
         options.rejects(sorted(raw.rejects, key=lambda r: (r.file, r.position)))
@@ -270,6 +274,7 @@ def _summary(
         "first_event_time": None if books.first_event_time is None else iso(books.first_event_time),
         "last_event_time": None if books.last_event_time is None else iso(books.last_event_time),
         "principals": totals.principals,
+        "coverage": covered(reads.coverage, rules, options.admission),
         "findings": len(findings),
         "rules_not_evaluated": [
             *({"rule_id": rule, "reason": UNSAID + ", ".join(names)} for rule, names in options.waiting.items()),

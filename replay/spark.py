@@ -30,6 +30,7 @@ import msgspec
 
 from detector.core.access import AccessBatch, Reject
 from detector.core.admit import Admission
+from detector.core.coverage import Coverage
 from detector.core.engine import Books, Engine
 from detector.core.kinds.baseline import BaselineRule
 from detector.core.parcel import pack, unpack
@@ -40,7 +41,7 @@ from detector.watches import watches
 from replay import java
 from replay.files import Files, LogPath, find
 from replay.reader import Chunk, FileRead, Reads, chunks_of, records
-from replay.run import Options, Result, Totals, columns_of, result, with_evidence
+from replay.run import COVERED, Options, Result, Totals, columns_of, result, with_evidence
 from replay.scratch import Scratch
 from replay.shards import Counted, Known, Shards
 
@@ -88,8 +89,9 @@ def run(paths: Sequence[str], rules: Sequence[Rule], options: Options | None = N
         shards = Shards.of(
             chosen, max(spark.sparkContext.defaultParallelism, options.jobs), options.memory, options.curves
         )
-        read = partial(records, columns=columns_of(chosen, options), limits=options.limits)
-        cut = partial(_cut, shards, options.admission, read)
+        looked_at = columns_of(chosen, options)
+        read = partial(records, columns=looked_at | COVERED, limits=options.limits)
+        cut = partial(_cut, shards, options.admission, read, looked_at)
         parcels = _mapped(_manifest(spark, files), cut).repartition(shards.total, "shard")
         with _told(spark, len(files), "reading", options), _kept(parcels) as kept:
             reads, rejected = _reads(kept, options)
@@ -160,19 +162,18 @@ def _stepped(step: Step, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Recor
         yield pa.RecordBatch.from_pydict({n: pa.array([c], k) for (n, k), c in zip(kinds.items(), row, strict=True)})
 
 
-def _cut(shards: Shards, admission: Admission, read: Chunk, rows: Iterator[Parcel]) -> Iterator[Parcel]:
-    """Read the files of chunks: every shard's records, and for the driver what came of the files."""
+def _cut(
+    shards: Shards, admission: Admission, read: Chunk, columns: frozenset[str], rows: Iterator[Parcel]
+) -> Iterator[Parcel]:
+    """Read the files of chunks: every shard's records with these columns, and for the driver what came of the files."""
     for _, chunk, files in rows:
         batch, outcomes = read([_file(*one) for one in _DECODE(files)])
-        for shard, parcel in shards.parcels(admission.apply(batch)):
+        for shard, parcel in shards.parcels(admission.apply(batch).cut(columns)):
             yield shard, chunk, parcel
-        yield (
-            DRIVER,
-            chunk,
-            _ENCODE(
-                ([_outcome(one) for one in outcomes], [astuple(r) for r in sorted(batch.rejects, key=_position)], b"")
-            ),
-        )
+        coverage = Coverage()
+        coverage.add(batch)
+        rejects = [astuple(reject) for reject in sorted(batch.rejects, key=_position)]
+        yield DRIVER, chunk, _ENCODE(([_outcome(one) for one in outcomes], rejects, _ENCODE(coverage.to_json())))
 
 
 def _read(read: Chunk, rows: Iterator[Parcel]) -> Iterator[Parcel]:
@@ -213,7 +214,8 @@ def _notes(frame: DataFrame) -> Iterator[tuple[list[FileRead], list[Reject], byt
 def _reads(parcels: DataFrame, options: Options) -> tuple[Reads, Books]:
     """What came of all files, and the books of the records that could not be read."""
     reads, books = Reads(), Books()
-    for outcomes, rejects, _ in _notes(parcels):
+    for outcomes, rejects, coverage in _notes(parcels):
+        reads.coverage.merge(Coverage.from_json(_DECODE(coverage)))
         for outcome in outcomes:
             reads.add(outcome)
         books.records += len(rejects)

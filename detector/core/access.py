@@ -221,6 +221,7 @@ class AccessBatch:
         return replace(
             self,
             bytes=self.bytes if "bytes" in columns else np.zeros_like(self.bytes),
+            partition=self.partition if "partition" in columns else Column(np.zeros(len(self), np.int32), [""]),
             text={name: column for name, column in self.text.items() if name in columns},
             number={name: column for name, column in self.number.items() if name in columns},
         )

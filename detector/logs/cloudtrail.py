@@ -285,6 +285,8 @@ def _partitions(members: Members) -> Column:
         texts = who.texts(np.arange(len(who.hashes)))
         owners = [accounts.text(row) or account(texts[code]) for row, code in enumerate(who.codes.tolist())]
         accounts = Column.of(owners)
+    if len(accounts.values) == 1 == len(regions.values) and not regions.codes.any():  # as in most files
+        return Column(np.zeros(len(regions.codes), np.int32), [f"{accounts.values[0]}/{regions.values[0]}"])
     places = len(regions.values) + 1
     pairs, codes = np.unique(accounts.codes.astype(np.int64) * places + regions.codes + 1, return_inverse=True)
     names = [(accounts.values[pair // places], ["", *regions.values][pair % places]) for pair in pairs.tolist()]
