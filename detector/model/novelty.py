@@ -26,7 +26,7 @@ from detector.model.channels import DAY, PANE, RARE, SUB_PANE, YOUNG_PREFIX, Cou
 from detector.model.facts import NONE, Facts
 
 READ, ERROR, COPY = 0, 1, 2
-EXACT = 4096
+EXACT = 1024
 FIRST_LAYER = 1 << 10
 """Words of a role's first Bloom filter."""
 LAYERS = 6

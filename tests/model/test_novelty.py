@@ -1,5 +1,6 @@
 """Laws of first-time counts and of the windows they fill, against oracles that share no code with them."""
 
+import tracemalloc
 from collections import defaultdict
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from detector.model import novelty as module
 from detector.model.channels import COUNTERS, DAY, PANE, SUB_PANE, WINDOWS, YOUNG_PREFIX, Counter
 from detector.model.history import History
-from detector.model.novelty import COPY, ERROR, READ, Novelty, Rows, Who
+from detector.model.novelty import COPY, ERROR, READ, KeyMemory, Novelty, Rows, Who
 
 T0 = 20_000 * DAY
 GROUP = {0: 7, 1: 7, 2: 7, 3: 8}
@@ -253,3 +254,18 @@ def test_every_counter_is_said_in_words(counter):
     from detector.model.judgement import _SAID
 
     assert "{}" in _SAID[counter.name]
+
+
+def test_a_thousand_roles_remember_within_a_hundred_megabytes():
+    """A quarter of them here, each with 8,000 new objects; what the checkpoint holds of them is counted, too."""
+    roles, panes, many = 250, 20, 400
+    memory, rng = KeyMemory("m", 64 << 20), np.random.default_rng(1)
+    tracemalloc.start()
+    for _ in range(panes):
+        slots = np.repeat(np.arange(roles), many)
+        memory.put(rng.integers(0, 1 << 63, len(slots)).astype(np.uint64), slots)
+        memory.changes()
+    held, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 15 << 20
+    assert peak < 25 << 20

@@ -60,7 +60,7 @@ class BaselineRule(RuleBase):
     frozen: bool = False
     """`true`: what is usual is held as it was learned, and scores go on by it"""
     memory: Size = 64 << 20
-    """a size: what may be remembered, beyond each role's first 4,096 objects, of what was read (13 bits an object)"""
+    """a size: what may be remembered, beyond each role's first 1,024 objects, of what was read (13 bits an object)"""
 
     @field_serializer("peer_groups", when_used="json")
     def _in_order(self, value: dict[str, tuple[str, ...]]) -> list[tuple[str, tuple[str, ...]]]:
