@@ -48,6 +48,14 @@ def replay(
         Path | None,
         typer.Option(help="Folder for what --memory has no room for.", show_default="the system's temporary folder"),
     ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder in which parsed records are kept as Parquet: the next replay of these logs reads them there, "
+            "and one that was interrupted goes on where it stopped.",
+            show_default="none: an interrupted replay begins anew",
+        ),
+    ] = None,
     learn: Annotated[
         Path | None,
         typer.Option(
@@ -102,6 +110,8 @@ def replay(
             learn is not None,
             cross_check,
             waiting=book.waiting,
+            cache=cache,
+            tell=lambda told: None if quiet else typer.echo(told, err=True),
         )
         result = run(paths, book.rules, options)
     output.write(result, out, report=report)

@@ -28,7 +28,7 @@ from detector.core.unaudited import LOG_GROUP, read_hashes
 from detector.core.view import BatchView
 from detector.logs.limits import LIMITS, Limits
 from replay.files import Files, LogPath
-from replay.reader import FileRead, Progress, ReadAll, records
+from replay.reader import FileRead, Progress, ReadAll, Records, records
 
 NOTHING = 0
 """Epoch second after and until which no record is."""
@@ -62,10 +62,11 @@ class Pass:
     admission: Admission
     columns: frozenset[str]
     limits: Limits = LIMITS
+    records: Records = records
 
     def read(self, files: list[LogPath]) -> tuple[AccessBatch, list[FileRead]]:
         """The records behind the findings in these files, with all that evidence shows."""
-        batch, outcomes = records(files, self.columns | OF_EVIDENCE, self.limits)
+        batch, outcomes = self.records(files, self.columns | OF_EVIDENCE, self.limits)
         return batch.take(self._matching(self.admission.apply(batch))), outcomes
 
     def _matching(self, batch: AccessBatch) -> Index:

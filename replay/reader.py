@@ -88,6 +88,9 @@ Progress = Callable[[int, int, int, str], None]
 """Called with (files done, files in all, bytes done, step)."""
 Chunk = Callable[[list[LogPath]], tuple[AccessBatch, list[FileRead]]]
 
+Records = Callable[[list[LogPath], frozenset[str], Limits], tuple[AccessBatch, list[FileRead]]]
+"""All records of some files with these columns."""
+
 ReadAll = Callable[[Files, Chunk], Iterable[tuple[AccessBatch, list[FileRead]]]]
 """Given files and how to read some of them: all their records in batches, with what came of each file, in order."""
 

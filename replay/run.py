@@ -7,7 +7,8 @@ files → batches → engine (a second time, if differing copies of records came
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -29,11 +30,13 @@ from detector.core.watermark import FOREVER
 from detector.learnt import Learnt
 from detector.logs.limits import LIMITS, Limits
 from detector.watches import watches
+from replay import cache
+from replay.cache import Kept
 from replay.covered import covered
 from replay.crosscheck import CrossCheck
 from replay.evidence import Behind, Pass, gather
-from replay.files import Files, find
-from replay.reader import FileRead, Progress, ReadAll, Reads, batches, records
+from replay.files import Files, LogPath, find
+from replay.reader import FileRead, Progress, ReadAll, Reads, Records, batches, records
 from replay.scratch import Scratch
 
 CLOSED = "closed"
@@ -51,6 +54,8 @@ class Options:
     learn: give what baselines have learned at the end. cross_check: hold what they found against an IsolationForest.
     curves: of how many findings, the worst first, it is worked out how their value went.
     waiting: as in `Rulebook`, for the summary.
+    learn: give what baselines have learned at the end. cache: folder for parsed records (`replay.cache`).
+    tell: is given what a person should know on the way.
     rejects: is given the rejected records of each batch, in the order of files; None when all comes once more.
     """
 
@@ -67,6 +72,8 @@ class Options:
     cross_check: bool = False
     curves: int = CURVES
     waiting: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    cache: Path | None = None
+    tell: Callable[[str], None] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,22 +126,22 @@ class Count:
         self.engine = self._make(**self.engine.second_run())
 
 
-def count(files: Files, counts: Sequence[Count], options: Options) -> Reads:
+def count(files: Files, counts: Sequence[Count], options: Options, read: Records = records) -> Reads:
     """All records of these files for every set of rules: read once, or twice where copies came in an unlucky order."""
-    reads = _feed(files, counts, options, "reading")
+    reads = _feed(files, counts, options, "reading", read)
     again = [one for one in counts if one.engine.needs_second_run]
     if again:
         options.rejects(None)
         for one in again:
             one.begin_again()
-        reads = _feed(files, again, options, "reading again")
+        reads = _feed(files, again, options, "reading again", read)
     return reads
 
 
-def _feed(files: Files, counts: Sequence[Count], options: Options, step: str) -> Reads:
+def _feed(files: Files, counts: Sequence[Count], options: Options, step: str, how: Records) -> Reads:
     reads = Reads()
     size = 0
-    read = partial(records, columns=COVERED.union(*(one.columns for one in counts)), limits=options.limits)
+    read = partial(_chunk, how, COVERED.union(*(one.columns for one in counts)), options.limits)
     for raw, outcomes in batches(files, read, options.jobs):
         batch = options.admission.apply(raw)
         for one in counts:
@@ -148,24 +155,61 @@ def _feed(files: Files, counts: Sequence[Count], options: Options, step: str) ->
     return reads
 
 
+def _chunk(
+    how: Records, columns: frozenset[str], limits: Limits, files: list[LogPath]
+) -> tuple[AccessBatch, list[FileRead]]:
+    return how(files, columns, limits)
+
+
 def _run(paths: Sequence[str], rules: Sequence[Rule], options: Options, scratch: Scratch) -> Result:
     began = time.monotonic()
-    files = find(paths)
-    chosen = [rule for rule in rules if options.model or not isinstance(rule, BaselineRule)]
-    check = CrossCheck() if options.cross_check else None
-    counted = Count(chosen, options, scratch, check.beside(watches(once=True)) if check else None)
-    reads = count(files, [counted], options)
-    engine = counted.engine
-    closed = closed_of(engine)
-    learnt = _learnt(engine, chosen, scratch) if options.learn else None
-    read = partial(batches, jobs=options.jobs)
-    curves = curves_of(engine, closed, options.curves)
-    findings = with_evidence(closed, chosen, engine, files, reads, options, scratch, read)
-    totals = Totals(engine.books, engine.logs_seen, engine.people.sessions(), engine.failures, curves)
-    done = result(findings, totals, rules, options, reads, began, learnt)
+    with _source(paths, options) as source:
+        chosen = [rule for rule in rules if options.model or not isinstance(rule, BaselineRule)]
+        check = CrossCheck() if options.cross_check else None
+        counted = Count(chosen, options, scratch, check.beside(watches(once=True)) if check else None)
+        reads = count(source.files, [counted], options, source.read)
+        engine = counted.engine
+        closed = closed_of(engine)
+        learnt = _learnt(engine, chosen, scratch) if options.learn else None
+        read = partial(batches, jobs=options.jobs)
+        curves = curves_of(engine, closed, options.curves)
+        findings = with_evidence(closed, chosen, engine, source.files, reads, options, scratch, read, source.read)
+        reads, books, logs = source.all_of(reads, counted, options)
+        totals = Totals(books, logs, engine.people.sessions(), engine.failures, curves)
+        done = result(findings, totals, rules, options, reads, began, learnt)
     if check:
         done.summary["cross_check"] = check.told(findings)
     return done
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """What is replayed, and how it is read. kept: the cache it is in."""
+
+    files: Files
+    read: Records = records
+    kept: Kept | None = None
+
+    def all_of(self, reads: Reads, counted: Count, options: Options) -> tuple[Reads, Books, set[Log]]:
+        """What came of all log files, and the books: of what was read now, and of what the cache has in no record."""
+        engine = counted.engine
+        if self.kept is None:
+            return reads, engine.books, engine.logs_seen
+        for rejects in self.kept.rejects():
+            options.rejects(rejects)
+        engine.books.add(self.kept.left)
+        if "bucket" not in counted.columns:
+            self.kept.reads.coverage.let_go_of_buckets()
+        return self.kept.reads, engine.books, engine.logs_seen | self.kept.logs
+
+
+@contextmanager
+def _source(paths: Sequence[str], options: Options) -> Iterator[_Source]:
+    if options.cache is None:
+        yield _Source(find(paths))
+        return
+    with cache.kept(paths, options.cache, options, options.tell) as kept:
+        yield _Source(kept.pieces(), cache.pieces, kept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,21 +269,23 @@ def with_evidence(
     options: Options,
     scratch: Scratch,
     read: ReadAll,
+    how: Records = records,
 ) -> list[Finding]:
-    """The findings with what lies behind them. engine: that counted the records. read: how the files are read again."""
+    """The findings with what lies behind them. engine: that counted the records. read, how: to read the files again."""
     if not findings:
         return []
     by_id = {rule.id: rule for rule in rules}
     wanted = [Behind.of(finding, by_id[finding.rule_id]) for finding in findings]
     told = [rule for rule in rules if rule.id in {finding.rule_id for finding in findings}]
-    how = Pass(wanted, options.admission, columns_of(rules if engine.copies_differ else told, options), options.limits)
+    looked_at = columns_of(rules if engine.copies_differ else told, options)
+    pass_ = Pass(wanted, options.admission, looked_at, options.limits, how)
     reaching = np.logical_or.reduce([reads.within(behind.after, behind.until) for behind in wanted])
     concerned = files.only(np.flatnonzero(reaching))
     return gather(
         findings,
         engine,
         concerned,
-        how,
+        pass_,
         read=read,
         redact=options.redact,
         progress=options.progress,

@@ -158,7 +158,7 @@ class BatchBuilder:
             log=log,
             operation=operation,
             outcome=np.array(columns["outcome"], np.int8),
-            bytes=np.array(columns["bytes"], np.int64),
+            bytes=np.array(columns["bytes"], np.int64) if "bytes" in self.columns else np.zeros(len(rows), np.int64),
             who=np.array([-1 if who is None else self.code(who) for who in columns["who"]], np.int32),
             has_arn=np.array(columns["has_arn"], np.bool_),
             unresolved=unresolved(operation, nameless, keyed),

@@ -183,6 +183,10 @@ class Coverage:
         self.buckets.merge(other.buckets)
         self.buckets_asked |= other.buckets_asked
 
+    def let_go_of_buckets(self) -> None:
+        """As if nobody had asked for the records' buckets."""
+        self.buckets, self.buckets_asked = Calendar(MOST_DAYS // 2), False
+
     @property
     def capped(self) -> bool:
         """Whether there were too many days and subjects to keep."""

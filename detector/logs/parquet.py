@@ -144,7 +144,12 @@ def parse(data: bytes, name: str, into: BatchBuilder) -> list[str]:
     Raises InputError if the bytes are no Parquet, or if a fixed column is missing or a column has another type.
     Reasons of rejects: `null_<column>` and `bad_<column>`.
     """
-    cells, lacks = _read(data, name)
+    return add_rows(_table(data, name), name, into)
+
+
+def add_rows(table: pa.Table, name: str, into: BatchBuilder) -> list[str]:
+    """As `parse`, of a table. Raises InputError."""
+    cells, lacks = _read(table, name)
     problems = _problems(cells)
     for number, (problem, row) in enumerate(zip(problems, _rows(cells), strict=True), 1):
         if problem:
@@ -154,19 +159,24 @@ def parse(data: bytes, name: str, into: BatchBuilder) -> list[str]:
     return lacks
 
 
-def _read(data: bytes, name: str) -> tuple[dict[str, Cells], list[str]]:
-    """Every known column of the file as cells, and the columns it lacks, whose cells are null."""
+def _table(data: bytes, name: str) -> pa.Table:
+    """The columns of the file that are known."""
     import pyarrow as pa
     from pyarrow import parquet
 
     try:
         file = parquet.ParquetFile(pa.BufferReader(data))
         present = set(file.schema_arrow.names)
-        table = file.read([column for column in _COLUMNS if column in present])
+        return file.read([column for column in _COLUMNS if column in present])
     except (pa.ArrowException, OSError) as error:
         raise InputError(
             f"no readable Parquet: {error}", where=name, remedy="check that it was copied whole"
         ) from error
+
+
+def _read(table: pa.Table, name: str) -> tuple[dict[str, Cells], list[str]]:
+    """Every known column of a table as cells, and the columns it lacks, whose cells are null."""
+    present = set(table.schema.names)
     missing = [column for column in FIXED_COLUMNS if column not in present]
     if missing:
         raise InputError(

@@ -30,7 +30,7 @@ from detector.core.access import (
 )
 from detector.core.builder import BatchBuilder
 from detector.core.operation import api_of_access_log
-from detector.core.principal import Principal, fingerprint
+from detector.core.principal import Principal, print_of
 from detector.core.principals import Principals, Unread
 from detector.logs import kernel
 from detector.logs.access_line import Right, auth_of, key_of, outcome, principal, right_of, signed, text
@@ -154,7 +154,7 @@ def _codes(lines: UsualLines, slices: I32, hashes: U64, into: BatchBuilder) -> I
     """The codes of requesters that are new to the batch. Only of those that are new to us the names are read."""
     prints = _fingerprints.of(hashes)
     new = np.flatnonzero(prints == 0)
-    read = map(fingerprint, map(_principal, kernel.texts(lines.data, slices[new], True)))
+    read = map(print_of, map(_principal, kernel.texts(lines.data, slices[new], True)))
     prints[new] = np.fromiter(read, np.uint64, len(new))
     _fingerprints.remember(hashes[new], prints[new])
 

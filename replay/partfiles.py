@@ -1,0 +1,185 @@
+"""Parts of a cache of parsed records as files: written beside their places and moved there, read only if undamaged."""
+
+from __future__ import annotations
+
+import io
+import os
+from dataclasses import fields, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+import xxhash
+
+from detector.core.access import ALL_DIFFERENT, COLUMNS, AccessBatch, Index, Reject
+from detector.core.builder import BatchBuilder
+from detector.core.coverage import Coverage
+from detector.core.parcel import unpack
+from detector.logs.parquet import add_rows, to_table
+from replay.files import LogPath
+from replay.parts import GROUP, ORDER, Content, Gathered, Group, Ids, Input, Part, Written
+from replay.reader import FileRead
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def write(folder: Path, part: tuple[int, str], content: Content, inputs: Written, logs: list[int]) -> Part:
+    """Write a part: its number, and how the names of its files begin. Raises OSError."""
+    number, name = part
+    order = _order(content.table)
+    content.judged.records += len(order)
+    content.judged.access_events += len(order)
+    records, groups = _write_records(folder, f"{name}.parquet", content.table.take(order))
+    ids = content.ids.take(order)
+    arrays = [getattr(ids, one.name).tobytes() for one in fields(Ids)]
+    return Part(
+        number,
+        records,
+        put(folder, f"{name}.ids", _packed([arrays, content.skipped])),
+        inputs,
+        put(folder, f"{name}.aside", _packed(content.aside)) if content.aside else None,
+        groups,
+        msgspec.to_builtins(content.left),
+        msgspec.to_builtins(content.judged),
+        logs,
+    )
+
+
+def write_inputs(folder: Path, name: str, gathered: Gathered) -> Written:
+    """Write what came of the log files of a part. Raises OSError."""
+    rejects = [(r.file, r.position, r.reason, r.detail) for r in gathered.rejects]
+    files = [(os.fsencode(one.read.file.path), one.read.file.size, one.read.file.outright, one.print, *_came(one.read))
+             for one in gathered.inputs]  # fmt: skip
+    return put(folder, f"{name}.inputs", _packed([files, rejects, gathered.coverage.to_json()]))
+
+
+def read_inputs(folder: Path, written: Written) -> tuple[list[Input], list[Reject], Coverage]:
+    """What `write_inputs` wrote."""
+    files, rejects, coverage = _read(folder / written.name)
+    inputs = []
+    for path, size, outright, print_, kind, reason, damage, first, last, lacks in files:
+        file = LogPath(Path(os.fsdecode(path)), size, outright)
+        inputs.append(Input(FileRead(file, kind, reason, damage, first, last, tuple(lacks)), print_))
+    return inputs, [Reject(*one) for one in rejects], Coverage.from_json(coverage)
+
+
+def read_ids(folder: Path, part: Part) -> tuple[Ids, list[bytes]]:
+    """The ids of a part, and parcels of its skipped records."""
+    arrays, skipped = _read(folder / part.ids.name)
+    return Ids(*(np.frombuffer(one, np.uint64) for one in arrays)), skipped
+
+
+def read_aside(folder: Path, part: Part) -> list[bytes]:
+    """Parcels of the records that lie aside."""
+    parcels: list[bytes] = _read(folder / part.aside.name) if part.aside else []
+    return parcels
+
+
+def read_table(folder: Path, part: Part) -> pa.Table:
+    """The records of a part, as `to_table` makes them."""
+    from pyarrow import parquet
+
+    return parquet.read_table(folder / part.records.name).cast(to_table(BatchBuilder().build(), of_objects=True).schema)
+
+
+def add_group(file: Path, group: int, into: BatchBuilder) -> None:
+    """Add the records of a row group."""
+    from pyarrow import parquet
+
+    add_rows(parquet.ParquetFile(file).read_row_group(group), file.name, into)
+
+
+def add_aside(file: Path, into: BatchBuilder) -> None:
+    """Add the records of an `.aside` file."""
+    for batch in map(unpack, _read(file)):
+        codes = into.codes_of(batch.prints.tolist(), partial(map, batch.principals.__getitem__))
+        who = np.array([*codes, -1], np.int32)[batch.who]
+        into.extend(replace(batch.cut(into.columns), who=who))
+
+
+def batch_of(table: pa.Table, columns: frozenset[str] = COLUMNS) -> AccessBatch:
+    """The records of a table."""
+    into = BatchBuilder(columns)
+    add_rows(table, "", into)
+    return into.build()
+
+
+def put(folder: Path, name: str, data: bytes) -> Written:
+    """Write a file whole or not at all. Raises OSError."""
+    beside = folder / f"{name}.tmp"
+    beside.write_bytes(data)
+    beside.replace(folder / name)
+    return Written(name, len(data), xxhash.xxh3_64_hexdigest(data))
+
+
+def damaged(folder: Path, written: Written) -> bool:
+    """Whether a file is not what was written."""
+    try:
+        data = (folder / written.name).read_bytes()
+    except OSError:
+        return True
+    return len(data) != written.size or xxhash.xxh3_64_hexdigest(data) != written.digest
+
+
+def _came(read: FileRead) -> tuple[Any, ...]:
+    return read.kind, read.reason, read.damage, read.first, read.last, read.lacks
+
+
+def _packed(plain: Any) -> bytes:
+    import pyarrow as pa
+
+    out = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(out, "zstd") as stream:
+        stream.write(msgspec.msgpack.encode(plain))
+    return out.getvalue().to_pybytes()
+
+
+def _read(file: Path) -> Any:
+    import pyarrow as pa
+
+    with pa.input_stream(file, compression="zstd") as stream:
+        return msgspec.msgpack.decode(stream.read())
+
+
+def _order(table: pa.Table) -> Index:
+    """The rows by `ORDER`."""
+    keys = [_ranked(table[name]) for name in reversed(ORDER)]
+    return np.lexsort(keys)
+
+
+def _ranked(column: pa.ChunkedArray[Any]) -> Any:
+    """Numbers that sort as the column does."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not pa.types.is_dictionary(column.type):
+        return column.cast(pa.int64()).to_numpy()
+    whole: Any = column.combine_chunks()
+    place = np.empty(len(whole.dictionary), np.int64)
+    place[pc.sort_indices(whole.dictionary).to_numpy()] = np.arange(len(place))
+    return place[whole.indices.to_numpy()]
+
+
+def _write_records(folder: Path, name: str, table: pa.Table) -> tuple[Written, list[Group]]:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    plain = [
+        pa.field(n, pa.string() if n in ALL_DIFFERENT else t)
+        for n, t in zip(table.schema.names, table.schema.types, strict=True)
+    ]
+    out = io.BytesIO()
+    parquet.write_table(
+        table.cast(pa.schema(plain)), out, compression="zstd", row_group_size=GROUP,
+        use_dictionary=[n for n in table.schema.names if n not in ALL_DIFFERENT],  # type: ignore[arg-type]  # a list may be
+    )  # fmt: skip
+    times = table["time"].cast(pa.int64()).to_numpy()
+    groups = []
+    file = parquet.ParquetFile(out).metadata
+    for number in range(-(-len(times) // GROUP)):
+        span = times[number * GROUP : (number + 1) * GROUP]
+        groups.append(Group(int(span.min()), int(span.max()), file.row_group(number).total_byte_size))
+    return put(folder, name, out.getvalue()), groups
