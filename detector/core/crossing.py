@@ -109,8 +109,8 @@ class CrossingWatch(EpisodeWatch[W]):
 
     def _evaluate(self, group: int, bucket: int) -> bool:
         """Work out the crossing seconds of one bucket anew; whether there are or were any."""
-        had = self._crossings.get(group, {}).pop(bucket, None)
         at, values = self.crossing(group, bucket)
+        had = self._crossings.get(group, {}).pop(bucket, None)
         if len(at):
             self._crossings.setdefault(group, {})[bucket] = (at, values)
         return had is not None or bool(len(at))

@@ -4,6 +4,9 @@ The steps are done in second t if there are seconds `t - within < s1 <= s2 <= â€
 over the records from its own second to the next one's, both included. Looked at from the end: the latest second from
 which on the last step has its count by t; the latest from which on the step before has its count by then; and so on.
 More records never undo this. Crossing seconds are those of records of the last step in which all steps are done.
+
+A second depends on nothing that comes after it. So at a poll only those seconds are looked at again that are not before
+the first new record; and to look at a few of them, a step is read backward only as far as its count needs.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from detector.core.access import I64, U64, Mask
 from detector.core.chosen import in_order
 from detector.core.crossing import NONE, Crossing, CrossingWatch
 from detector.core.episode import Tracked
+from detector.core.finding import Finding
 from detector.core.kinds.sequence import Step, told
 from detector.core.part import Spilling
 from detector.core.people import People
@@ -30,10 +34,15 @@ from detector.core.tally import Tallies
 from detector.core.threshold import who
 from detector.core.times import duration, iso
 from detector.core.view import NO_GROUP, BatchView
+from detector.core.watermark import NEVER
 from detector.core.window import starts_of_runs, unique_sorted
 
 TOO_EARLY = np.int64(-(1 << 40))
 """Second from which on a step had its count if it never had."""
+FEW = 32
+"""Seconds that are looked at one by one."""
+NEARBY, FARTHER = 16, 8
+"""Seconds that are read backward at first; how many times as many each time that is not enough."""
 
 
 class StepState:
@@ -56,6 +65,38 @@ class StepState:
             return at, np.where(before >= 0, at[np.maximum(before, 0)], TOO_EARLY) if len(at) else at
         seconds, items = seconds[items != 0], items[items != 0]
         return unique_sorted(seconds), _distinct_begins(seconds, items, math.ceil(self.step.count))
+
+    def since(self, group: int, ends: I64, first: int) -> I64:
+        """Of each of these seconds the latest from which on the step had its count by then; `first`: nothing before."""
+        every, place = np.unique(ends, return_inverse=True)
+        if len(every) > FEW:
+            at, since = self.begins(group, first, int(every[-1]))
+            found = np.searchsorted(at, ends, "right") - 1
+            return np.where(found >= 0, np.append(since, TOO_EARLY)[found], TOO_EARLY)
+        return np.array([self._since(group, end, first) for end in every.tolist()], np.int64)[place]
+
+    def _since(self, group: int, end: int, first: int) -> int:
+        span = NEARBY
+        while first <= end:
+            low = max(first, end - span)
+            seconds, _, items = self.tallies.rows(group, low, end)
+            if (found := self._latest(seconds, items)) is not None:
+                return found
+            if low == first:
+                break
+            span *= FARTHER
+        return int(TOO_EARLY)
+
+    def _latest(self, seconds: I64, items: U64) -> int | None:
+        """The latest second from which on these rows, by second, have the count; None if they have not."""
+        if not self.distinct:
+            behind = np.cumsum(items[::-1].astype(np.int64))
+            place = int(np.searchsorted(behind, self.step.count))
+            return int(seconds[-1 - place]) if place < len(behind) else None
+        count = math.ceil(self.step.count)
+        seconds, items = seconds[::-1], items[::-1]
+        last = np.sort(np.unique(items, return_index=True)[1][int((items == 0).any()) :])
+        return int(seconds[last[count - 1]]) if len(last) >= count else None
 
 
 def _distinct_begins(seconds: I64, items: U64, count: int) -> I64:
@@ -105,10 +146,11 @@ class SequenceWatch(CrossingWatch[Sequence]):
         super().__init__(
             rule, people, [step.tallies for step in self._steps], gather=gather, once=once, cap=len(rule.steps)
         )
+        self._fresh: dict[int, int] = {}
 
     def absorb(self, view: BatchView, late: Mask) -> None:
         """Count the rows of a batch, step by step."""
-        touched: list[tuple[U64, I64]] = []
+        touched: list[tuple[U64, I64, I64]] = []
         counted = []
         for step in self._steps:
             rows = self.chosen.left(view.batch, view.rows(step.selector))
@@ -120,7 +162,7 @@ class SequenceWatch(CrossingWatch[Sequence]):
             items = view.items(step.step.measure)[rows]
             for run in step.tallies.add(groups[rows], view.time[rows], view.who()[rows], items):
                 group, bucket, _ = step.bounds.add(run)
-                touched.append((group, bucket))
+                touched.append((group, bucket, run[1][starts_of_runs(run[0], run[1] // self.rule.within)]))
         if touched:
             groups, keys = view.groups(self.rule.grouping)
             rows = in_order(counted, len(view.batch))
@@ -129,8 +171,12 @@ class SequenceWatch(CrossingWatch[Sequence]):
                 self.name_groups(warm, last, keys)
             self.note(view, rows, groups[rows], warm, late)
 
-    def _screen(self, group: U64, bucket: I64) -> tuple[U64, I64]:
-        """Note the pairs in which all steps may be done; the groups in which all but the last may, and until when."""
+    def _screen(self, group: U64, bucket: I64, second: I64) -> tuple[U64, I64]:
+        """Note the pairs in which all steps may be done; the groups in which all but the last may, and until when.
+
+        second: the first new one of each pair.
+        """
+        news = group, second
         group, bucket = np.concatenate([group, group]), np.concatenate([bucket, bucket + 1])
         order = np.lexsort((bucket, group))
         order = order[starts_of_runs(group[order], bucket[order])]
@@ -139,6 +185,8 @@ class SequenceWatch(CrossingWatch[Sequence]):
         warm = np.logical_and.reduce(may[1:])
         crossing = warm & may[0]
         self.consider(group[crossing], bucket[crossing])
+        if not self.once:
+            self._note_fresh(group[crossing], *news)
         starts = starts_of_runs(group[warm])
         last = np.maximum.reduceat(bucket[warm] + 1, starts) * self.rule.within if len(starts) else bucket[:0]
         return group[warm][starts], last
@@ -154,11 +202,32 @@ class SequenceWatch(CrossingWatch[Sequence]):
         within, first = self.rule.within, bucket * self.rule.within
         if any(step.bounds.bound(group, bucket) < step.step.count for step in self._steps):
             return NONE
-        begins = [step.begins(group, first - within + 1, first + within - 1) for step in self._steps]
-        at = begins[-1][0]
-        at = at[at >= first]
-        done = at[_back(begins, at)[0] > at - within]
+        fresh = self._fresh.get(group, NEVER)
+        at = self._last_step(group, max(first, fresh), first + within - 1)
+        end = at
+        for step in reversed(self._steps):
+            end = step.since(group, end, first - within + 1)
+        before, _ = self._crossings.get(group, {}).get(bucket, NONE)
+        done = np.concatenate([before[before < fresh], at[end > at - within]])
         return done, np.full(len(done), float(len(self._steps)))
+
+    def judge(self) -> list[Finding]:
+        """Look closely at the groups that may have crossed; what there is to tell of them."""
+        news = super().judge()
+        self._fresh = {}
+        return news
+
+    def _note_fresh(self, considered: U64, group: U64, second: I64) -> None:
+        """Of groups that are to be looked at the first second of which anything is new."""
+        mine = np.isin(group, considered)
+        for one, at in zip(group[mine].tolist(), second[mine].tolist(), strict=True):
+            self._fresh[one] = min(at, self._fresh.get(one, at))
+
+    def _last_step(self, group: int, first: int, last: int) -> I64:
+        """The seconds with records of the last step."""
+        step = self._steps[-1]
+        seconds, _, items = step.tallies.rows(group, first, last)
+        return unique_sorted(seconds[items != 0] if step.distinct else seconds)
 
     def forget_counted(self, oldest: int) -> bool:
         """Let go of what was counted before; whether there was any."""

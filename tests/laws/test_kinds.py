@@ -293,6 +293,35 @@ def test_sequence(facts):
     assert found(chosen, facts, "session") == sorted(expected)
 
 
+@pytest.mark.parametrize("few", [0, 2, 32])
+@settings(max_examples=60)
+@given(
+    st.lists(
+        st.builds(
+            Fact,
+            time=st.integers(T0, T0 + 150),
+            op=st.sampled_from(["list", "read", "read", "delete", "delete"]),
+            key=st.sampled_from(["k0", "k1", "k2"]),
+        ),
+        max_size=40,
+        unique=True,
+    ),
+    st.booleans(),
+)
+def test_what_is_looked_at_between_polls_is_what_may_have_changed(few, facts, sorted_):
+    """A daemon that looks at new seconds only, one by one or together, closes what replay finds at the end."""
+    chosen = rule("sequence", steps=STEPS, within=f"{WITHIN}s")
+    facts = sorted(facts) if sorted_ else facts
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("detector.core.sequence.FEW", few)
+        patched.setattr("detector.core.sequence.NEARBY", 2)
+        daemon = Daemon(chosen)
+        for at in range(0, len(facts), 4):
+            daemon.poll(facts[at : at + 4])
+        ended = daemon.end()
+        assert shown(ended) == shown(replayed(chosen, [facts])[1])
+
+
 @settings(max_examples=60)
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 5)), max_size=30), st.integers(1, 4))
 def test_the_latest_second_from_which_on_so_many_were_seen(seen, count):
