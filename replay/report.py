@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise
+from itertools import accumulate, groupby, pairwise
 from typing import Any
 
-from detector.core.curve import Curve
+from detector.core.curve import Curve, halved
 from detector.core.finding import SEVERITIES, Finding
 from detector.core.times import duration, iso
 from replay.page import render as page
@@ -26,27 +26,30 @@ LISTS = (
     "sample_keys", "logs",
 )  # fmt: skip
 """Lists of the evidence, in the order in which they are shown."""
-TEXTS = 1_500_000
+TEXTS = 600_000
 """Characters of evidence that a page shows in all; every finding has an equal share."""
+LEAST = 100
+"""Characters of a text that are shown at least."""
+MANY = 250
+"""Findings from which on each curve has half its points."""
 
 
 def render(result: Result) -> str:
     """The page as text."""
     worst_first = sorted(result.findings, key=Finding.badness)
     shown = worst_first[:SHOWN_FINDINGS]
+    curves = {name: halved(one) if len(shown) > MANY else one for name, one in result.curves.items()}
     who = _named(map(_who, shown))
     rules = _named(finding.rule_id for finding in shown)
     return page(
         "report.html",
         styles=("report.css",),
         scripts=("report.js",) if shown else (),
-        data=_data(shown, result.curves, who, rules),
+        data=_data(shown, curves, who, rules),
         headline=_headline(result),
         by_severity=_by_severity(result.findings),
         caveats=list(_caveats(result.summary)),
-        findings=[_shown(finding, result.curves, TEXTS // len(shown)) for finding in shown],
-        who=list(who),
-        rules=list(rules),
+        findings=[_shown(finding, curves, TEXTS // len(shown)) for finding in shown],
         hidden=len(worst_first) - len(shown),
         lanes=_lanes(shown)[:LANES],
         open=len(shown) <= SHOWN_OPEN,
@@ -97,7 +100,7 @@ def _shown(finding: Finding, curves: Mapping[str, Curve], room: int) -> Json:
     curve = curves.get(finding.finding_id)
     return finding.to_json() | {
         "window": duration(finding.window_seconds),
-        "lists": list(_lists(finding.evidence, room)),
+        "lists": list(_lists(finding, room)),
         "chart": _chart(finding, curve) if curve else None,
     }
 
@@ -109,15 +112,22 @@ def _chart(finding: Finding, curve: Curve) -> Json:
     seconds = curve.step * len(curve.values)
     left, right = (100 * (at - curve.begin) / seconds for at in (finding.opened_at, finding.last_at + 1))
     return {
-        "path": f"M0 {rows[0]}h1" + "".join(f"v{row - before}h1" for before, row in pairwise(rows)),
+        "path": _path(rows),
         "points": len(rows),
         "rows": ROWS,
-        "limit": round(100 * (1 - finding.threshold / top), 2),
-        "left": round(left, 2),
-        "width": round(max(0.5, right - left), 2),
+        "limit": round(100 * (1 - finding.threshold / top), 1),
+        "left": round(left, 1),
+        "width": round(max(0.5, right - left), 1),
         "begin": iso(curve.begin),
         "end": iso(curve.begin + seconds),
     }
+
+
+def _path(rows: list[int]) -> str:
+    """A stair: each of these rows is one column long."""
+    runs = [(row, len(list(same))) for row, same in groupby(rows)]
+    steps = [f"v{row - before}h{long}" for (before, _), (row, long) in pairwise(runs)]
+    return f"M0 {rows[0]}h{runs[0][1]}{''.join(steps)}"
 
 
 def _top(finding: Finding, curve: Curve) -> float:
@@ -125,43 +135,31 @@ def _top(finding: Finding, curve: Curve) -> float:
     return 1.08 * max(finding.threshold, *curve.values)
 
 
+FIELDS = (
+    "id", "severity", "rule", "who", "opened", "last", "peak", "threshold", "measure", "begin", "end", "points", "top",
+)  # fmt: skip
+
+
 def _data(
     findings: Sequence[Finding], curves: Mapping[str, Curve], who: Mapping[str, int], rules: Mapping[str, int]
 ) -> Json:
-    """What the script has to know: the rest it finds in the page."""
-    return {
-        "severities": SEVERITIES,
-        "who": list(who),
-        "rules": list(rules),
-        "findings": [
-            {
-                "id": finding.finding_id,
-                "severity": SEVERITIES.index(finding.severity),
-                "rule": rules[finding.rule_id],
-                "who": who[_who(finding)],
-                "opened": finding.opened_at,
-                "last": finding.last_at,
-                "peak": finding.peak_value,
-                "threshold": finding.threshold,
-                "measure": finding.measure,
-            }
-            | _placed(finding, curves.get(finding.finding_id))
-            for finding in findings
-        ],
-    }
+    """What the script has to know: the rest it finds in the page. A row a finding; the last four are of its chart."""
+    rows = [
+        (
+            f.finding_id, SEVERITIES.index(f.severity), rules[f.rule_id], who[_who(f)], f.opened_at, f.last_at,
+            f.peak_value, f.threshold, f.measure, *_placed(f, curves.get(f.finding_id)),
+        )
+        for f in findings
+    ]  # fmt: skip
+    return {"severities": SEVERITIES, "who": list(who), "rules": list(rules), "fields": FIELDS, "rows": rows}
 
 
-def _placed(finding: Finding, curve: Curve | None) -> Json:
-    """Where the script finds what in the path of a finding's chart."""
+def _placed(finding: Finding, curve: Curve | None) -> tuple[float, ...]:
+    """When the path of a chart begins and ends, its columns, and the value at its upper edge."""
     if curve is None:
-        return {}
+        return ()
     points = len(curve.values)
-    return {
-        "begin": curve.begin,
-        "end": curve.begin + curve.step * points,
-        "points": points,
-        "top": round(_top(finding, curve), 3),
-    }
+    return curve.begin, curve.begin + curve.step * points, points, round(_top(finding, curve), 3)
 
 
 def _named(names: Iterable[str]) -> dict[str, int]:
@@ -169,19 +167,19 @@ def _named(names: Iterable[str]) -> dict[str, int]:
     return {name: number for number, name in enumerate(dict.fromkeys(names))}
 
 
-def _lists(evidence: Json, room: int) -> Iterator[tuple[str, list[str], int]]:
-    """Name, texts and how many more, of the lists that have any: as many of each as there is room for, but one."""
-    lists = {name: evidence[name] for name in LISTS if evidence.get(name)}
-    share = room // max(1, len(lists))
+def _lists(finding: Finding, room: int) -> Iterator[tuple[str, list[str], int]]:
+    """Name, texts and how many more, of the lists that tell something: of the longest only as much as there is room."""
+    told = {*finding.group.values(), *((finding.principal or {}).get(name) for name in ("session", "role"))}
+    lists = {name: texts for name in LISTS if (texts := finding.evidence.get(name)) and not told.issuperset(texts)}
+    shares = {}
+    for left, name in zip(
+        range(len(lists), 0, -1), sorted(lists, key=lambda one: len("".join(lists[one]))), strict=True
+    ):
+        shares[name] = min(len("".join(lists[name])), room // left)
+        room -= shares[name]
     for name, texts in lists.items():
-        fitting: list[str] = []
-        left = share
-        for text in texts:
-            left -= len(text)
-            if left < 0 and fitting:
-                break
-            fitting.append(text[: max(share, 100)])
-        yield name, fitting, len(texts) - len(fitting)
+        fitting = sum(length <= shares[name] for length in accumulate(map(len, texts))) or 1
+        yield name, [text[: max(shares[name], LEAST)] for text in texts[:fitting]], len(texts) - fitting
 
 
 def _who(finding: Finding) -> str:

@@ -48,7 +48,7 @@ def test_the_wheel_holds_the_program_its_templates_and_its_rules_and_nothing_els
     held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     rules = {name.replace("rules/", "detector/_rules/", 1) for name in _sources("rules")}
     assert held == _sources("detector", "replay") | rules
-    assert "replay/templates/report.html" in held
+    assert {f"replay/templates/{name}" for name in ("page.html", "page.css", "report.html", "report.js")} <= held
     assert "detector/_rules/bulk-read.yaml" in held
 
 

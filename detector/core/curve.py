@@ -43,3 +43,9 @@ def curve(seconds: I64, values_at: Callable[[I64], F64], first: int, last: int, 
     at = np.unique(np.concatenate([starts, inside]))
     largest = np.maximum.reduceat(values_at(at), np.searchsorted(at, starts))
     return Curve(begin, step, [int(v) if v.is_integer() else v for v in largest.tolist()])
+
+
+def halved(curve: Curve) -> Curve:
+    """The same in half as many points."""
+    values = curve.values
+    return Curve(curve.begin, 2 * curve.step, [max(values[at : at + 2]) for at in range(0, len(values), 2)])

@@ -5,7 +5,8 @@
   const $ = (id) => document.getElementById(id);
   const SVG = "http://www.w3.org/2000/svg";
   const TRACK = 44, BAR = 5, LANES = 15, SHORTEST = 10;
-  const { findings, who, rules, severities } = JSON.parse($("data").textContent);
+  const { fields, rows, who, rules, severities } = JSON.parse($("data").textContent);
+  const findings = rows.map((row) => Object.fromEntries(row.map((value, n) => [fields[n], value])));
   for (const f of findings) {
     f.article = $(`f-${f.id}`);
     f.curve = $(`c-${f.id}`);
@@ -217,6 +218,9 @@
   $("table").addEventListener("toggle", () => $("table").open && fill());
   for (const one of document.querySelectorAll(".scripted")) one.hidden = false;
   for (const one of document.querySelectorAll(".unscripted")) one.remove();
+  for (const [id, names] of [["rule", rules], ["who", who]]) {
+    $(id).append(...names.map((name, n) => make("option", { value: n }, name)));
+  }
   listen();
   clear();
   addEventListener("hashchange", follow);
