@@ -53,7 +53,7 @@ class Options:
     memory: bytes of the engine's state held in memory. tmp: where the rest goes; None: the system's temporary folder.
     learn: give what baselines have learned at the end. cross_check: hold what they found against an IsolationForest.
     curves: of how many findings, the worst first, it is worked out how their value went.
-    waiting: as in `Rulebook`, for the summary.
+    waiting: as in `Rulebook`, for the summary. now: epoch seconds; records from after it do not move the data's end.
     learn: give what baselines have learned at the end. cache: folder for parsed records (`replay.cache`).
     tell: is given what a person should know on the way.
     rejects: is given the rejected records of each batch, in the order of files; None when all comes once more.
@@ -72,6 +72,7 @@ class Options:
     cross_check: bool = False
     curves: int = CURVES
     waiting: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    now: int = field(default_factory=lambda: int(time.time()))
     cache: Path | None = None
     tell: Callable[[str], None] = lambda _: None
 
@@ -112,12 +113,12 @@ class Count:
             Engine, rules, make_watch or watches(once=True), horizon=FOREVER, best_copies=True,
             memory=options.memory, shelf=scratch,
         )  # fmt: skip
-        self._scratch = scratch
+        self._scratch, self._now = scratch, options.now
         self.engine = self._make()
 
     def take(self, batch: AccessBatch) -> None:
         """Count a batch, which may have columns that only other sets of rules look at."""
-        self.engine.process(batch.cut(self.columns), now=1 << 40)
+        self.engine.process(batch.cut(self.columns), now=self._now)
         self.engine.spill(self._scratch.save)
 
     def begin_again(self) -> None:

@@ -150,20 +150,24 @@ class Counted:
 
 @dataclass(frozen=True, slots=True)
 class Shards:
-    """How a replay is cut: `count` shards of the books, then as many for each level. curves: of each, at most."""
+    """How a replay is cut: `count` shards of the books, then as many for each level.
+
+    curves: of each, at most. now: as in `Options`.
+    """
 
     levels: tuple[Level, ...]
     count: int
     memory: int
     curves: int
+    now: int
 
     @classmethod
-    def of(cls, rules: Sequence[Rule], count: int, memory: int, curves: int = CURVES) -> Shards:
-        """The cut for these rules. memory: bytes that one shard's engine may hold. curves: as in `Options`."""
+    def of(cls, rules: Sequence[Rule], count: int, memory: int, curves: int = CURVES, now: int = AFTER_ALL) -> Shards:
+        """The cut for these rules. memory: bytes that one shard's engine may hold. curves, now: as in `Options`."""
         levels: dict[GroupKey, list[Rule]] = {}
         for rule in rules:
             levels.setdefault(_cut_by(rule), []).append(rule)
-        return cls(tuple(Level(by, tuple(some)) for by, some in levels.items()), count, memory, curves)
+        return cls(tuple(Level(by, tuple(some)) for by, some in levels.items()), count, memory, curves, now)
 
     @property
     def total(self) -> int:
@@ -195,7 +199,7 @@ class Shards:
                 linked, copied = batch.link != 0, batch.operation == Operation.copy
                 copies.append(batch.link[linked & copied])
                 reads.append(batch.link[linked & ~copied])
-                _take(engine, batch, scratch)
+                _take(engine, batch, scratch, self.now)
             ids, ranks, hours = engine.second_run()["preferred"].whole() or NOTHING[:3]
         return Known(ids, ranks, hours, np.unique(np.concatenate(copies)), np.unique(np.concatenate(reads)))
 
@@ -208,7 +212,7 @@ class Shards:
             for batch in map(unpack, parcels):
                 named = np.zeros(len(batch), np.bool_) if books else batch.skip != Skip.no
                 engine.people.meet(BatchView(batch.take(named)))
-                _take(engine, batch.take(~named), scratch)
+                _take(engine, batch.take(~named), scratch, self.now)
             if books:
                 return Counted(engine.books, engine.logs_seen, sessions=engine.people.session_prints().tobytes())
             closed = closed_of(engine)
@@ -224,8 +228,8 @@ class Shards:
         )
 
 
-def _take(engine: Engine, batch: AccessBatch, scratch: Scratch) -> None:
-    engine.process(batch, now=AFTER_ALL)
+def _take(engine: Engine, batch: AccessBatch, scratch: Scratch, now: int) -> None:
+    engine.process(batch, now=now)
     engine.spill(scratch.save)
 
 

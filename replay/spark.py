@@ -86,9 +86,8 @@ def run(paths: Sequence[str], rules: Sequence[Rule], options: Options | None = N
     files = find(paths)
     chosen = [rule for rule in rules if options.model or not isinstance(rule, BaselineRule)]
     with session(options.jobs) as spark, Scratch(options.tmp) as scratch:
-        shards = Shards.of(
-            chosen, max(spark.sparkContext.defaultParallelism, options.jobs), options.memory, options.curves
-        )
+        count = max(spark.sparkContext.defaultParallelism, options.jobs)
+        shards = Shards.of(chosen, count, options.memory, options.curves, options.now)
         looked_at = columns_of(chosen, options)
         read = partial(records, columns=looked_at | COVERED, limits=options.limits)
         cut = partial(_cut, shards, options.admission, read, looked_at)

@@ -31,7 +31,7 @@ from detector.core.people import People
 from detector.core.rule import BaselineRule, Rule
 from detector.core.verdict import Verdict
 from detector.core.view import BatchView, Groupings
-from detector.core.watermark import FOREVER, NEVER, Watermark
+from detector.core.watermark import FOREVER, FUTURE_SLACK, NEVER, Watermark
 from detector.errors import StateError
 
 T = TypeVar("T")
@@ -213,7 +213,7 @@ class Engine:
         if not len(events):
             return events
         late = self._late(events)
-        view = BatchView(events, self._groupings)
+        view = BatchView(events, self._groupings, now + FUTURE_SLACK)
         self.people.meet(view)
         for watch in self._watches:
             self._guard(watch, lambda watch=watch: watch.absorb(view, late), None)  # type: ignore[misc]

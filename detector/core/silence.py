@@ -132,11 +132,11 @@ class SilenceWatch(EpisodeWatch[Silence]):
         }
 
     def _note_time(self, view: BatchView) -> None:
-        """From when to when the logs tell of anything."""
+        """From when to when the logs tell of anything; a record of the future does not move the end."""
         seconds = view.time[np.isin(view.batch.log, [int(Log(log)) for log in self.chosen.logs])]
         if len(seconds):
             self._first = min(self._first or int(seconds.min()), int(seconds.min()))
-            self._last = max(self._last, int(seconds.max()))
+            self._last = max(self._last, int(seconds.max(where=seconds <= view.latest, initial=self._first)))
             self.changed = True
             if self._expected:
                 self._due = min(self._due, self._first + self.rule.every)

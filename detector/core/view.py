@@ -93,10 +93,14 @@ class Keys(Mapping[int, GroupKey]):
 
 
 class BatchView:
-    """Access events of one batch (skipped and duplicate rows are gone already)."""
+    """Access events of one batch (skipped and duplicate rows are gone already).
 
-    def __init__(self, batch: AccessBatch, groupings: Groupings | None = None) -> None:
+    latest: second after which no clock can be that is right.
+    """
+
+    def __init__(self, batch: AccessBatch, groupings: Groupings | None = None, latest: int = 1 << 62) -> None:
         self.batch = batch
+        self.latest = latest
         self.time = batch.time
         self._groupings = groupings or Groupings()
         self._groups: dict[GroupKey, tuple[U64, Mapping[int, GroupKey]]] = {}

@@ -377,7 +377,9 @@ def test_the_responders_process_reads_orders_and_logs_and_writes_answers():
     assert [sid for sid, s in mine.items() if "s3:PutObject" in several(s["Action"])] == ["OwnCases"]
     assert mine["OwnCases"]["Resource"]["Fn::Sub"].endswith("/cases/responder/*")
     assert mine["Cases"]["Resource"]["Fn::Sub"].endswith("/cases/*")
-    assert mine["Lists"]["Condition"] == {"StringLike": {"s3:prefix": "cases/*"}}
+    assert mine["Lists"]["Condition"] == {"StringLike": {"s3:prefix": ["cases/*", "decoys/*"]}}
+    assert mine["Decoys"]["Resource"]["Fn::Sub"].endswith("/decoys/*")
+    assert "BUCKETWATCH_DECOYS__BUCKET" in str(template("responder-service")["Resources"]["Task"])
     assert mine["Responders"]["Resource"] == {"Ref": "ResponderRoleArns"}
 
 

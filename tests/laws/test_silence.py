@@ -195,3 +195,14 @@ def test_a_year_without_a_gap_is_one_row():
         daemon.poll([Fact(T0 + day * DAY + hour * HOUR) for hour in range(24)])
     assert sum(len(part) for name, part in daemon.parts.items() if name.startswith("spans/")) < 2000
     assert daemon.end() == []
+
+
+def test_a_record_of_the_future_does_not_move_the_end_of_the_data():
+    """One record of the year 2099 (a wrong clock, or somebody who writes into a log) makes nobody silent."""
+    chosen = rule(group_by="bucket")
+    heard = [Fact(T0 + at, bucket=name, key=str(at)) for at in range(0, 5 * EVERY, EVERY // 2) for name in ("a", "b")]
+    future = Fact(T0 + 73 * 365 * DAY, bucket="c")
+    for facts in (heard, [*heard, future], [future, *heard]):
+        engine = Engine([chosen], watches(once=True))
+        engine.process(batch(facts), NOW)
+        assert engine.finish() == []
