@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from detector.core.finding import Finding
     from detector.logs.limits import Limits
     from replay.reader import FileRead
-    from replay.run import Result
+    from replay.run import Options, Result
 
 
 def replay(
@@ -68,7 +68,22 @@ def replay(
     engine: Annotated[
         str, typer.Option(help="local, or spark: on Apache Spark, which needs pip install 'bucketwatch[spark]'.")
     ] = "local",
+    digest_keys: Annotated[
+        Path | None,
+        typer.Option(
+            help="CloudTrail's public keys for --verify-digests: a file or a folder (PEM, DER, or the JSON of "
+            "list-public-keys).",
+            show_default="asked of CloudTrail",
+        ),
+    ] = None,
     *,
+    verify_digests: Annotated[
+        bool,
+        typer.Option(
+            "--verify-digests",
+            help="Check the log files against CloudTrail's signed digests; exit with status 3 if something is wrong.",
+        ),
+    ] = False,
     model: Annotated[bool, typer.Option("--model/--no-model", help="Judge baseline rules (the online model).")] = True,
     cross_check: Annotated[
         bool, typer.Option("--cross-check", help="Hold baseline findings against an IsolationForest, in summary.json.")
@@ -89,6 +104,8 @@ def replay(
     from replay.run import Options
 
     run = _engine(engine)
+    if digest_keys and not verify_digests:
+        raise InputError("--digest-keys is for --verify-digests", remedy="give both, or neither")
     if redact_keys not in ("none", "prefix", "hash"):
         raise InputError(f"--redact-keys: expected none, prefix or hash, got '{redact_keys}'")
     book = load_book(rules or shipped(), place(decoys) if decoys else None)
@@ -113,13 +130,24 @@ def replay(
             cache=cache,
             tell=lambda told: None if quiet else typer.echo(told, err=True),
         )
+        verified = _verify(paths, digest_keys, options) if verify_digests else {}
         result = run(paths, book.rules, options)
+    result.summary.update(verified)
     output.write(result, out, report=report)
     if learn and result.learnt:
         output.write_learnt(result.learnt, learn)
     if not quiet:
         _say(result, out)
     _leave(result, fail_on_finding=fail_on_finding)
+
+
+def _verify(paths: list[str], keys: Path | None, options: Options) -> dict[str, Any]:
+    """What the digests say, for summary.json. Raises InputError, EdgeError."""
+    from replay.digests import keys_from_aws, keys_of, verify
+
+    given = keys_of(keys) if keys else None
+    made = (lambda _: given) if given else keys_from_aws
+    return {"digests": verify(paths, made, jobs=options.jobs, limits=options.limits, progress=options.progress)}
 
 
 def _engine(name: str) -> Callable[..., Result]:
@@ -239,6 +267,7 @@ class _Bar:
 def _say(result: Result, out: Path) -> None:
     from detector.response.plain import printable
     from replay.covered import line
+    from replay.digests import lines
 
     summary = result.summary
     typer.echo(
@@ -247,6 +276,8 @@ def _say(result: Result, out: Path) -> None:
         f"{summary['skipped']['count']:,} skipped, {summary['rejected']['count']:,} rejected"
     )
     typer.echo(printable(line(summary["coverage"]), 1000))
+    for told in lines(summary["digests"]) if "digests" in summary else ():
+        typer.echo(printable(told, 1000))
     for finding in _worst(result)[:20]:
         typer.echo(f"  {finding.severity:8} {finding.rule_id}: {printable(finding.explanation)}")
     more = len(result.findings) - 20
@@ -263,7 +294,7 @@ def _worst(result: Result) -> list[Finding]:
 
 def _leave(result: Result, *, fail_on_finding: bool) -> None:
     complain(result.failures, result.unknown, result.damaged, result.summary["files_damaged_count"])
-    if fail_on_finding and result.findings:
+    if (fail_on_finding and result.findings) or not result.summary.get("digests", {"ok": True})["ok"]:
         raise typer.Exit(3)
 
 

@@ -39,7 +39,7 @@ LONGEST = 200
 """Characters of a name; a log may say more."""
 _SLACK = MOST_DAYS // 4
 _DENSE = 1 << 20
-_DELIVERED = re.compile(r"(?:^|/)([0-9]{12})_CloudTrail_([a-z0-9-]{1,30})_([0-9]{8}T[0-9]{4})Z_[^/]*$")
+DELIVERED = re.compile(r"(?:^|/)([0-9]{12})_CloudTrail_([a-z0-9-]{1,30})_([0-9]{8}T[0-9]{4})Z_[^/]*$")
 
 Subject = tuple[str, ...]
 
@@ -170,7 +170,7 @@ class Coverage:
 
     def deliver(self, name: str) -> None:
         """Take note of a log file's name."""
-        told = _DELIVERED.search(name)
+        told = DELIVERED.search(name)
         second = epoch(f"{told[3]}00Z") if told else None
         if told and second is not None:
             day, slot = divmod(second // SLOT, DAY)
