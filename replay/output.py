@@ -34,12 +34,12 @@ def prepare(folder: Path) -> None:
 
 def write(result: Result, folder: Path, *, report: bool) -> None:
     """Write all output files. Lines are ASCII JSON: hostile text cannot break out of one."""
-    _write(folder / "findings.jsonl", _lines(finding.to_json() for finding in result.findings))
-    _write(folder / "summary.json", json.dumps(result.summary, indent=2) + "\n")
+    write_file(folder / "findings.jsonl", _lines(finding.to_json() for finding in result.findings))
+    write_file(folder / "summary.json", json.dumps(result.summary, indent=2) + "\n")
     if report:
         from replay.report import render
 
-        _write(folder / "report.html", render(result))
+        write_file(folder / "report.html", render(result))
 
 
 def write_learnt(learnt: Learnt, path: Path) -> None:
@@ -88,7 +88,8 @@ def _lines(rows: Iterable[Json]) -> str:
     return "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows)
 
 
-def _write(path: Path, text: str) -> None:
+def write_file(path: Path, text: str) -> None:
+    """Write a file whole, beside its place first."""
     part = _part(path)
     part.write_text(text, "utf-8", newline="\n")
     part.replace(path)

@@ -57,13 +57,13 @@ Episode = tuple[Shown, int, int, int, int, bool]
 def batch(facts: Iterable[Fact]) -> AccessBatch:
     """The facts as the engine gets them, by way of a CloudTrail file."""
     into = BatchBuilder()
-    assert cloudtrail.parse(json.dumps({"Records": [_record(fact) for fact in facts]}).encode(), "file", into)
+    assert cloudtrail.parse(json.dumps({"Records": [record(fact) for fact in facts]}).encode(), "file", into)
     made = into.build()
     assert not made.rejects
     return made
 
 
-def _record(fact: Fact) -> dict[str, Any]:
+def record(fact: Fact) -> dict[str, Any]:
     context: dict[str, Any] = {"sourceIdentity": fact.source_identity}
     if fact.issuer_arn:
         context["sessionIssuer"] = {"type": "Role", "arn": fact.issuer_arn}

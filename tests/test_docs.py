@@ -34,9 +34,9 @@ PAGES = sorted(
     [*ROOT.glob("*.md"), *(page for name in ("deploy", "docs", "rules") for page in (ROOT / name).glob("*.md"))],
     key=lambda path: path.as_posix(),
 )
-README, OPERATOR, LANGUAGE, RESPONDER = (
+README, OPERATOR, LANGUAGE, RESPONDER, ANALYST = (
     (ROOT / name).read_text("utf-8")
-    for name in ("README.md", "docs/operator.md", "rules/README.md", "docs/responder.md")
+    for name in ("README.md", "docs/operator.md", "rules/README.md", "docs/responder.md", "docs/analyst.md")
 )
 FENCE = re.compile(r"^```(\w+)(?: ([^\n]*))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -50,7 +50,7 @@ class Block(NamedTuple):
     text: str
 
 
-OF_GROUP = {("respond",): RESPONDER, ("decoy",): (ROOT / "docs/decoys.md").read_text("utf-8")}
+OF_GROUP = {("respond",): RESPONDER, ("decoy",): (ROOT / "docs/decoys.md").read_text("utf-8"), ("review",): ANALYST}
 """Group of commands → the page that has its options; README has those of all others."""
 
 

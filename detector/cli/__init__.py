@@ -18,7 +18,13 @@ os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # to look for some
 from detector.cli import doctor, feedback, healthcheck, journal, respond, rules, watch
 from detector.errors import BucketwatchError
 
-ABOVE = {"replay": "replay.command", "drill": "replay.drill.command", "demo": "replay.demo", "init": "replay.init"}
+ABOVE = {
+    "replay": "replay.command",
+    "review": "replay.review.command",
+    "drill": "replay.drill.command",
+    "demo": "replay.demo",
+    "init": "replay.init",
+}
 """Command → module above this package that has a function of the same name."""
 GROUPS_ABOVE = {"decoy": "replay.decoys"}
 """Group of commands → module above this package that has them as `app`."""

@@ -60,5 +60,10 @@ def _folder(text: str) -> str:
     return f"{bucket}/{_hashed(prefix)}" if slash else text
 
 
+def folder_redacted(prefix: str) -> str:
+    """A folder, hashed as in evidence; the bucket's root stays."""
+    return _hashed(prefix) if prefix else prefix
+
+
 def _hashed(text: str) -> str:
     return f"xxh64:{text_hash(text):016x}"

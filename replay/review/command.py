@@ -1,0 +1,112 @@
+"""`bucketwatch review`: for the analyst. Only arguments and messages; the work is in `replay.review.run`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from detector.core.kinds.scope import Scope
+    from replay.review.scope import Scopes
+
+
+def review(
+    paths: Annotated[list[str], typer.Argument(help="Log files, folders or globs. Kinds are told apart by content.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder for access.csv, access.parquet, review.json, review.html and policies/.")
+    ] = Path("review"),
+    roles: Annotated[
+        list[Path] | None,
+        typer.Option(help="What `aws iam list-roles` wrote: the roles there are, so that unused ones can be named."),
+    ] = None,
+    scope: Annotated[
+        list[str] | None,
+        typer.Option(help="What a session may touch: 'session_name=contractor-{id} key={id}/**'; role and bucket too."),
+    ] = None,
+    rules: Annotated[
+        Path | None, typer.Option(help="Rules of kind scope in this file or folder hold too.", show_default="none")
+    ] = None,
+    owner: Annotated[
+        list[str] | None,
+        typer.Option(help="Whose an object is, by its key: '{contractor}/**'.", show_default="nobody's"),
+    ] = None,
+    depth: Annotated[int, typer.Option(min=0, max=20, help="How many folders of a key are told apart.")] = 2,
+    since: Annotated[str, typer.Option(help="Only records from this time on (ISO 8601, UTC).")] = "",
+    until: Annotated[str, typer.Option(help="Only records before this time (ISO 8601, UTC).")] = "",
+    prefer: Annotated[
+        list[str] | None, typer.Option(help="GLOB=cloudtrail or GLOB=server_access: the log that counts for a bucket.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, max=64, help="Processes that read and parse.")] = 1,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder in which parsed records are kept: the next question takes seconds.", show_default="none"
+        ),
+    ] = None,
+    tmp: Annotated[
+        Path | None, typer.Option(help="Folder for temporary files.", show_default="the system's temporary folder")
+    ] = None,
+    redact_keys: Annotated[str, typer.Option(help="Folders in the output: none, prefix or hash.")] = "none",
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print review.json.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+) -> None:
+    """Who used which bucket and folder, how much, from where, when last; what nobody used; what could be tightened.
+
+    Everybody who assumes a role gets a policy that allows what was seen and no more, ready to be passed.
+
+    Example: bucketwatch review ./AWSLogs --cache cache --roles roles.json --out review
+    """
+    from detector.errors import InputError
+    from replay import output
+    from replay.cache import kept
+    from replay.command import admission, complain, progress_bar
+    from replay.review.existing import existing
+    from replay.review.run import Asked, text, write
+    from replay.review.run import review as reviewed
+    from replay.run import Options
+
+    if redact_keys not in ("none", "prefix", "hash"):
+        raise InputError(f"--redact-keys: expected none, prefix or hash, got '{redact_keys}'")
+    asked = Asked(depth, _scopes(scope or [], rules, owner or []), existing(roles or []), redact_keys)  # type: ignore[arg-type]
+    admitted = admission(since, until, prefer or [])
+    output.prepare(out)
+    silent = quiet or as_json
+    with progress_bar(quiet=silent) as progress:
+        options = Options(admission=admitted, jobs=jobs, progress=progress, tmp=tmp)
+        with kept(paths, cache, options, lambda told: None if silent else typer.echo(told, err=True)) as records:
+            done = reviewed(records, asked)
+            reads = records.reads
+    write(done, out)
+    if as_json:
+        typer.echo(text(done.told), nl=False)
+    elif not quiet:
+        _say(done.told, out)
+    complain({}, reads.unknown, reads.damaged, reads.damaged_count)
+
+
+def _scopes(options: list[str], rules: Path | None, owner: list[str]) -> Scopes:
+    from detector.core.owner import owners
+    from detector.errors import InputError
+    from replay.review.scope import Scopes, scope_of, scopes_in
+
+    of_rules: tuple[Scope, ...] = ()
+    if rules is not None:
+        from detector.rules import load_rules
+
+        of_rules = tuple(scopes_in(load_rules(rules)))
+        if not of_rules:
+            raise InputError("no rule of kind scope in here", where=str(rules), remedy="say it with --scope")
+    try:
+        whose = owners(owner) if owner else None
+    except ValueError as error:
+        raise InputError(f"--owner: {error}") from error
+    return Scopes((*map(scope_of, options), *of_rules), whose)
+
+
+def _say(told: dict[str, Any], out: Path) -> None:
+    from replay.review.shown import show
+
+    show(told, out)

@@ -1,0 +1,145 @@
+"""The access review as a whole: from kept records to what is told, and its files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from detector.core.redaction import Redaction, folder_redacted
+from detector.core.times import iso
+from replay.output import write_file
+from replay.review import judged
+from replay.review.existing import Existing
+from replay.review.judged import Json, Period
+from replay.review.scope import Scopes
+from replay.review.suggested import Suggested, suggested
+from replay.review.usage import usage
+from replay.spreadsheet import sheet
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from replay.cache import Kept
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a review is to look at. depth: how many folders of a key are told apart. roles: those that there are."""
+
+    depth: int = 2
+    scopes: Scopes = field(default_factory=Scopes)
+    roles: Sequence[Existing] = ()
+    redact: Redaction = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """told: review.json. access: rows of the table of access. policies: text of each policy by file name."""
+
+    told: Json
+    access: list[Json]
+    policies: dict[str, str]
+
+
+def review(kept: Kept, asked: Asked) -> Review:
+    """Review what was used, of kept records."""
+    used = usage(kept.files, asked.depth, asked.scopes)
+    if asked.redact == "hash":
+        used.places = [(bucket, folder_redacted(prefix)) for bucket, prefix in used.places]
+    period = Period(kept.books.first_event_time, kept.books.last_event_time)
+    made = suggested(used) if asked.redact != "hash" else Suggested([], {}, 0)
+    found: Json = {"roles": judged.roles(used, period)}
+    found |= {
+        "unused": judged.unused(asked.roles, found["roles"], period),
+        "only_assumed": judged.only_assumed(used, found["roles"]),
+        "long_lived": judged.long_lived(used),
+        "cross_scope": judged.cross_scope(used),
+        "several_owners": judged.several_owners(used),
+        "purposes": judged.purposes(used),
+    }
+    head = {
+        "schema": "bucketwatch.review.v1",
+        "period": {"first": _iso(period.first), "last": _iso(period.last), "days": period.days},
+        "access_events": kept.books.access_events,
+        "records": kept.books.records,
+        "roles_listed": len(asked.roles),
+        "remarks": list(_remarks(kept, asked, made)),
+    }
+    told = head | {"tighten": judged.advice(found)} | found | {"policies": made.told, "policies_left_away": made.more}
+    access = sorted(judged.access_rows(used), key=_order)
+    return Review(told, access, made.files)
+
+
+def _order(row: Json) -> tuple[str, ...]:
+    return tuple(row[name] or "" for name in ("role", "session_name", "bucket", "prefix"))
+
+
+def _iso(second: int | None) -> str | None:
+    return None if second is None else iso(second)
+
+
+def _remarks(kept: Kept, asked: Asked, made: Suggested) -> Iterator[str]:
+    """What a reader has to know before believing the rest."""
+    rejected, damaged = kept.books.rejected.total(), kept.reads.damaged_count
+    if rejected or damaged:
+        yield f"{rejected:,} records could not be read, and {damaged:,} files only in part: what they say is not here"
+    if len({log.name for log in kept.logs} & {"cloudtrail", "server_access"}) == 2:
+        yield "CloudTrail and access logs were read: a request that both tell of counts twice; see --prefer"
+    if not asked.roles:
+        yield "without a list of the roles there are (--roles), one that was never used cannot be named"
+    for rule, columns in asked.scopes.not_judged.items():
+        yield f"rule {rule} looks at {', '.join(columns)} and was not judged"
+    if asked.redact == "hash":
+        yield "folders are hashed, so there are no policies"
+    if made.more:
+        yield f"{made.more:,} more policies were left away"
+
+
+COLUMNS = (
+    "account", "kind", "role", "session_name", "bucket", "prefix", "out_of_scope", "requests", "objects", "bytes",
+    "denied", "reads", "copy", "restores", "lists", "heads", "writes", "deletes", "decrypts", "control", "assumes",
+    "other", "first", "last",
+)  # fmt: skip
+"""Columns of the table of access, in order."""
+WHOLE = COLUMNS[COLUMNS.index("requests") : COLUMNS.index("first")]
+
+
+def table(access: Sequence[Json]) -> pa.Table:
+    """The table of access; times are times."""
+    import pyarrow as pa
+
+    types = dict.fromkeys(COLUMNS, pa.string()) | dict.fromkeys(WHOLE, pa.int64()) | {"out_of_scope": pa.bool_()}
+    made = pa.Table.from_pylist(list(access), pa.schema([(name, types[name]) for name in COLUMNS]))
+    for name in ("first", "last"):
+        times = made[name].cast(pa.timestamp("s", "UTC"))
+        made = made.set_column(COLUMNS.index(name), name, times)
+    return made
+
+
+def write(done: Review, folder: Path) -> None:
+    """Write all files of a review into a folder that is there. Policies of an earlier review are taken away."""
+    from pyarrow import parquet
+
+    from replay.review.page import page
+
+    part = folder / "access.parquet.part"
+    parquet.write_table(table(done.access), part, compression="zstd")
+    part.replace(folder / "access.parquet")
+    write_file(folder / "access.csv", sheet(COLUMNS, done.access))
+    write_file(folder / "review.json", text(done.told))
+    write_file(folder / "review.html", page(done.told))
+    policies = folder / "policies"
+    policies.mkdir(exist_ok=True)
+    for old in policies.glob("*.json"):
+        if old.name not in done.policies:
+            old.unlink()
+    for name, policy in done.policies.items():
+        write_file(policies / name, policy + "\n")
+
+
+def text(told: Any) -> str:
+    """JSON in ASCII: hostile text cannot break out of it."""
+    return json.dumps(told, indent=1) + "\n"
