@@ -113,7 +113,7 @@ def replay(
     collector.rarely()
     output.prepare(out)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what lies in --tmp is removed
-    with output.Rejected(out) as rejected, progress_bar(quiet=quiet) as progress:
+    with output.Rejected(out, hide=redact_keys != "none") as rejected, progress_bar(quiet=quiet) as progress:
         options = Options(
             admitted,
             jobs,

@@ -54,10 +54,18 @@ def write_learnt(learnt: Learnt, path: Path) -> None:
         ) from error
 
 
-class Rejected:
-    """rejected.jsonl, written as the records come: there may be any number of them."""
+QUOTED = frozenset({"bad_event_time"})
+"""Reasons whose detail is a text of the record."""
 
-    def __init__(self, folder: Path) -> None:
+
+class Rejected:
+    """rejected.jsonl, written as the records come: there may be any number of them.
+
+    hide: where keys are redacted, no text of the records themselves is shown: a broken one may have a key anywhere.
+    """
+
+    def __init__(self, folder: Path, *, hide: bool = False) -> None:
+        self._hide = hide
         self._path = folder / "rejected.jsonl"
         self._part = _part(self._path)
 
@@ -80,8 +88,11 @@ class Rejected:
             self._file.seek(0)
             self._file.truncate()
         else:
-            rows = ({"file": r.file, "position": r.position, "reason": r.reason, "detail": r.detail} for r in rejects)
-            self._file.write(_lines(rows))
+            self._file.write(_lines(map(self._row, rejects)))
+
+    def _row(self, one: Reject) -> Json:
+        detail = "" if self._hide and one.reason in QUOTED else one.detail
+        return {"file": one.file, "position": one.position, "reason": one.reason, "detail": detail}
 
 
 def _lines(rows: Iterable[Json]) -> str:

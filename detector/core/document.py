@@ -32,12 +32,23 @@ def load_yaml(name: str, text: str, problems: list[Problem]) -> Any:
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        problems.append(Problem(name, line, column, f"not YAML: {error.problem or error.context or 'cannot be read'}"))
+        told = error.problem or error.context or "cannot be read"
+        hint = next((f"; {what}" for part, what in MEANT.items() if part in told), "")
+        problems.append(Problem(name, line, column, f"not YAML: {told}{hint}"))
     except (YAMLError, ValueError, RecursionError) as error:
         problems.append(Problem(name, 1, 1, f"not YAML: {str(error).partition(chr(10))[0]}"))
     else:
         return document
     return None
+
+
+MEANT = {
+    "'\\t'": "this is a tab: indent with spaces",
+    "<block end>": "this line is indented unlike those above that it belongs to",
+    "undefined alias": 'a text that begins with * needs quotes: "*-voice"',
+    "mapping values are not allowed": "a text that has a colon in it needs quotes",
+}
+"""Part of what the YAML reader says → what has mostly been done, and what to do."""
 
 
 def _not_utf8(text: str) -> int | None:
@@ -107,6 +118,7 @@ EXPECTED = {
     "model_type": "expected fields under it",
     "dict_type": "expected fields under it",
     "string_pattern_mismatch": "expected text of the form {pattern}",
+    **dict.fromkeys(("date_type", "date_parsing", "date_from_datetime_parsing"), "expected a day such as 2027-01-31"),
 }
 """pydantic's type of error → what was expected; others are told in pydantic's own words."""
 HINTS = {"string_type": "; write it in quotes"}

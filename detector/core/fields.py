@@ -32,7 +32,9 @@ def seconds(value: object) -> int:
     """A duration such as `5m` in seconds."""
     match = re.fullmatch(r"\s*(\d{1,9})\s*([smhd])\s*", value) if isinstance(value, str) else None
     if match is None:
-        msg = f"expected a duration such as 5m, got {value!r}"
+        meant = re.match(r"\s*(\d{1,9})\s*([smhd])", value, re.IGNORECASE) if isinstance(value, str) else None
+        hint = f"; did you mean '{meant[1]}{meant[2].lower()}'?" if meant else ""
+        msg = f"expected a duration such as 5m, got {value!r}{hint}"
         raise ValueError(msg)
     return int(match[1]) * UNITS[match[2]]
 
@@ -53,7 +55,9 @@ def texts(value: object) -> object:
 
 def _number(value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        msg = f"expected a number, got {value!r}"
+        digits = re.sub(r"[\s,_]", "", value) if isinstance(value, str) else ""
+        hint = f"; write {digits}" if digits.isascii() and digits.isdigit() else ""
+        msg = f"expected a number, got {value!r}{hint}"
         raise ValueError(msg)
     return value
 

@@ -114,7 +114,7 @@ def _misspelt_in(path: Path, where: Conditions) -> Iterator[Remark]:
     for name in where.operation or ():
         if name in OPERATIONS or name in API_NAMES or re.search(r"[*?.]", name):
             continue
-        close = difflib.get_close_matches(name, API_NAMES, 1, 0.8)
+        close = [name.lower()] if name.lower() in OPERATIONS else difflib.get_close_matches(name, API_NAMES, 1, 0.8)
         told = f"; did you mean '{close[0]}'?" if close else ""
         yield Remark((*path, "operation"), f"no operation of S3 is known as '{name}'{told}", error=bool(close))
     for field, words in WORDS.items():
@@ -129,6 +129,10 @@ def _names(rule: Rule) -> Iterator[Remark]:
     """Texts that nothing in a log can be equal to."""
     for path, where in _wheres(rule):
         yield from _names_in(path, where)
+
+
+OF_EXPRESSIONS = re.compile(r"\[[^\]]+\]|\([^)]*\|[^)]*\)|\.\*|\\[dw.]")
+"""What people write who take a glob for a regular expression."""
 
 
 def _names_in(path: Path, where: Where) -> Iterator[Remark]:
@@ -146,6 +150,9 @@ def _names_in(path: Path, where: Where) -> Iterator[Remark]:
     for text in where.key or ():
         if text.startswith(("/", "s3://")):
             yield Remark((*path, "key"), f"keys have no bucket and no leading slash, got '{text}'", error=False)
+        if OF_EXPRESSIONS.search(text):
+            told = f"only * and ? are wild here, this is compared letter by letter: '{text}'; write a list of globs"
+            yield Remark((*path, "key"), told, error=False)
 
 
 def _uncountable(rule: Rule) -> Iterator[Remark]:

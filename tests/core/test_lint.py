@@ -35,6 +35,7 @@ def test_of_a_good_rule_there_is_nothing_to_say():
     ("changes", "path", "message"),
     [
         ({"where": {"operation": "GetObjct"}}, "where.operation", "did you mean 'GetObject'?"),
+        ({"where": {"operation": "Read"}}, "where.operation", "did you mean 'read'?"),
         ({"where": {"auth": "Query"}}, "where.auth", "did you mean 'query'?"),
         ({"where": {"principal_type": "assumedrole"}}, "where.principal_type", "did you mean 'AssumedRole'?"),
         ({"where": {"bucket": "s3://ml-voice/raw"}}, "where.bucket", "no bucket can be named so"),
@@ -166,6 +167,13 @@ def with_exceptions(*exceptions: dict[str, Any], **changes: Any) -> Threshold:
 
     dated = [one | {"until": date.fromisoformat(one["until"])} for one in exceptions]
     return rule(exceptions=tuple(dated), **changes)
+
+
+@pytest.mark.parametrize("key", ["raw/(a|b).wav", "raw/[0-9]*", "raw/.*", "raw/\\d*"])
+def test_a_regular_expression_in_place_of_a_glob_is_remarked_on(key):
+    [(path, message, error)] = told(rule(where={"operation": "read", "key": key}))
+    assert (path, error) == ("where.key", False)
+    assert "only * and ? are wild" in message
 
 
 def test_an_exception_that_has_ended_is_remarked_on():

@@ -105,6 +105,17 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     [
         ("", "r.yaml:1:1: expected a list under 'rules', got an empty file"),
         ("rules: [", "r.yaml:1:9: not YAML: "),
+        (one_rule().replace("    title", "\ttitle"), "this is a tab: indent with spaces"),
+        (one_rule().replace("    title", "   title"), "r.yaml:3:4: not YAML: "),
+        (one_rule().replace("    title", "   title"), "this line is indented unlike those above"),
+        (one_rule(where="{bucket: *voice}"), 'a text that begins with * needs quotes: "*-voice"'),
+        (one_rule(title="Bulk: reads"), "a text that has a colon in it needs quotes"),
+        (one_rule(window="5min"), "window: expected a duration such as 5m, got '5min'; did you mean '5m'?"),
+        (one_rule(threshold="10,000"), "threshold: expected a number, got '10,000'; write 10000"),
+        (
+            one_rule(exceptions="[{role: a, allow_up_to: 9, owner: o, reason: r, until: tomorrow}]"),
+            "exceptions.until: expected a day such as 2027-01-31, got 'tomorrow'",
+        ),
         ("rules: x", "r.yaml:1:8: rules: expected a list of rules"),
         ("- a", "r.yaml:1:1: rules: expected a list of rules"),
         ("rules:\n  - 5\n", "r.yaml:2:5: expected a rule (id, title, ...), got 5"),

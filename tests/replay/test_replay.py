@@ -393,3 +393,37 @@ def test_how_deep_a_record_may_be_nested_is_the_users_to_set(tmp_path):
     run("replay", tmp_path / "a.json", "--out", tmp_path / "out", "--limit", "nesting=6", "--quiet")
     (reject,) = lines(tmp_path / "out/rejected.jsonl")
     assert (reject["position"], reject["reason"], reject["detail"]) == (2, "too_deep", "7 levels; limits.nesting is 6")
+
+
+SECRET = "raw/secret-key.wav"
+BROKEN_AUDIT = [
+    {"timestamp": f"at {SECRET}", "key": SECRET, "purpose": "x"},
+    {"timestamp": "2026-05-01T09:00:00Z", "key": [SECRET], "purpose": "x"},
+    {"timestamp": "2026-05-01T09:00:00Z", "key": SECRET, "purpose": "x"},
+]
+BROKEN_CLOUDTRAIL = [
+    cloudtrail_record(eventTime=SECRET),
+    cloudtrail_record(eventTime=[SECRET]),
+    cloudtrail_record(eventID="whole"),
+]
+
+
+@pytest.mark.parametrize("redact", ["none", "hash", "prefix"])
+def test_what_is_said_of_rejected_records_shows_no_key_where_keys_are_redacted(tmp_path, redact):
+    """Wherever in a broken record the key stands: as its time, in its middle, at its cut end."""
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(one) + "\n" for one in BROKEN_AUDIT) + f'{{"key": "{SECRET}')
+    (tmp_path / "b.json").write_text(
+        "".join(json.dumps(one) + "\n" for one in BROKEN_CLOUDTRAIL)
+        + json.dumps(cloudtrail_record(requestParameters={"key": SECRET}))[:-30]
+    )
+    line = f'o voice [TIME] 192.0.2.7 - 2 REST.GET.OBJECT {SECRET} "GET /k HTTP/1.1" 200 - 1 1 1 1 "-" "a" -\n'
+    times = ("01/May/2026:12:00:00 +0000", SECRET)
+    (tmp_path / "c.log").write_text("".join(line.replace("TIME", time) for time in times) + line[:60])
+    paths = [tmp_path / name for name in ("a.jsonl", "b.json", "c.log")]
+    options = ("--out", tmp_path / "out", "--redact-keys", redact, "--quiet", "--no-model", "--no-report")
+    run("replay", *paths, *options, code=2)
+    told = (tmp_path / "out/rejected.jsonl").read_text()
+    assert len(told.splitlines()) >= 6
+    reasons = {one["reason"] for one in map(json.loads, told.splitlines())}
+    assert {"bad_event_time", "bad_time", "no_object", "broken_json"} <= reasons
+    assert ("secret" in told) == (redact == "none")
