@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from detector.core.admit import Admission
-    from detector.core.finding import Finding
+    from detector.core.owner import Owners
     from detector.logs.limits import Limits
     from replay.reader import FileRead
     from replay.run import Options, Result
@@ -60,6 +60,12 @@ def replay(
         Path | None,
         typer.Option(
             help="Write what baselines have learned; the daemon's `learnt` takes it up.", show_default="nothing"
+        ),
+    ] = None,
+    owner: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Whose an object is, as its key says: a pattern such as {contractor}/**. The first that fits."
         ),
     ] = None,
     decoys: Annotated[
@@ -129,6 +135,7 @@ def replay(
             waiting=book.waiting,
             cache=cache,
             tell=lambda told: None if quiet else typer.echo(told, err=True),
+            owners=_owners(owner or []),
         )
         verified = _verify(paths, digest_keys, options) if verify_digests else {}
         result = run(paths, book.rules, options)
@@ -192,6 +199,16 @@ def _time(option: str, text: str) -> int | None:
     if second is None:
         raise InputError(f"{option}: expected a time such as 2026-05-01T09:00:00Z or 2026-05-01, got '{text}'")
     return second
+
+
+def _owners(patterns: list[str]) -> Owners | None:
+    from detector.core.owner import owners
+    from detector.errors import InputError
+
+    try:
+        return owners(patterns) if patterns else None
+    except ValueError as error:
+        raise InputError(f"--owner: {error}") from error
 
 
 OF_FILES = ("inflated", "record", "nesting", "line")
@@ -278,18 +295,14 @@ def _say(result: Result, out: Path) -> None:
     typer.echo(printable(line(summary["coverage"]), 1000))
     for told in lines(summary["digests"]) if "digests" in summary else ():
         typer.echo(printable(told, 1000))
-    for finding in _worst(result)[:20]:
-        typer.echo(f"  {finding.severity:8} {finding.rule_id}: {printable(finding.explanation)}")
-    more = len(result.findings) - 20
+    for incident in result.incidents[:20]:
+        typer.echo(f"  {incident.severity:8} {printable(incident.told)}")
+    more = len(result.incidents) - 20
     if more > 0:
         typer.echo(f"  … and {more} more")
-    typer.echo(f"{summary['findings']} findings in {out / 'findings.jsonl'}; {summary['wall_seconds']} s")
-
-
-def _worst(result: Result) -> list[Finding]:
-    from detector.core.finding import SEVERITIES
-
-    return sorted(result.findings, key=lambda f: (-SEVERITIES.index(f.severity), f.opened_at))
+    count = len(result.incidents)
+    together = f" in {count} incident{'' if count == 1 else 's'}" if count < len(result.findings) else ""
+    typer.echo(f"{summary['findings']} findings{together}: {out / 'findings.jsonl'}; {summary['wall_seconds']} s")
 
 
 def _leave(result: Result, *, fail_on_finding: bool) -> None:

@@ -12,22 +12,22 @@ from functools import partial
 
 import numpy as np
 
-from detector.core.access import U64, AccessBatch, Index, Mask, Skip
+from detector.core.access import AccessBatch, Index, Mask, Skip
 from detector.core.admit import Admission
 from detector.core.chosen import Chosen
 from detector.core.dedup import Seen
 from detector.core.engine import Engine
 from detector.core.evidence import Evidence
 from detector.core.finding import Finding
+from detector.core.owner import Owners
 from detector.core.projection import OF_EVIDENCE
 from detector.core.redaction import Redaction, leaving_finding
 from detector.core.rule import FirstSeen, Received, Rule, Unaudited
-from detector.core.sighting import Sightings
-from detector.core.table import SPREAD
 from detector.core.unaudited import LOG_GROUP, read_hashes
 from detector.core.view import BatchView
 from detector.logs.limits import LIMITS, Limits
 from replay.files import Files, LogPath
+from replay.lost import Lost
 from replay.reader import FileRead, Progress, ReadAll, Records, records
 
 NOTHING = 0
@@ -109,17 +109,23 @@ def gather(
     redact: Redaction,
     progress: Progress,
     save: Save,
-) -> list[Finding]:
-    """The findings with their evidence. how.wanted: one for each of them. files: those that reach into their time."""
+    owners: Owners | None = None,
+) -> tuple[list[Finding], Lost]:
+    """The findings with their evidence, and the objects behind them.
+
+    how.wanted: one for each finding. files: those that reach into their time.
+    """
     pass_ = partial(_gathered, engine, files, how, read=read, progress=progress, save=save)
-    seen = Seen("shown")
-    evidence = pass_(seen, Sightings("objects"))
+    seen, lost = Seen("shown"), Lost("objects", owners)
+    evidence = pass_(seen, lost)
     if seen.miscounted:  # of differing copies a worse one was shown: now the best ones are known
-        evidence = pass_(Seen("shown-again", seen.contested), Sightings("objects-again"))
-    return [
+        lost = Lost("objects-again", owners)
+        evidence = pass_(Seen("shown-again", seen.contested), lost)
+    shown = [
         leaving_finding(finding.with_evidence(one.to_json() | {"objects": objects}), redact)
         for finding, (one, objects) in zip(findings, evidence, strict=True)
     ]
+    return shown, lost
 
 
 def _gathered(
@@ -127,32 +133,25 @@ def _gathered(
     files: Files,
     how: Pass,
     seen: Seen,
-    objects: Sightings,
+    lost: Lost,
     *,
     read: ReadAll,
     progress: Progress,
     save: Save,
 ) -> list[tuple[Evidence, int]]:
     """Evidence of each of the wanted, and its number of distinct objects."""
-    engine.lean_on_shelf(*seen.spilling(), objects)
-    evidence = [Evidence(partial(_add_objects, objects, number)) for number in range(len(how.wanted))]
+    engine.lean_on_shelf(*seen.spilling(), *lost.spilling())
+    evidence = [Evidence(lambda _: None) for _ in how.wanted]
     size = done = 0
     for batch, outcomes in read(files, how.read):
         distinct = engine.distinct(batch, seen, how.columns)
         if len(distinct):
             for number, mask in matches(distinct, how.wanted):
-                evidence[number].add(distinct, np.flatnonzero(mask))
+                rows = np.flatnonzero(mask)
+                evidence[number].add(distinct, rows)
+                lost.add(number, distinct, rows)
         engine.spill(save)
         done += len(outcomes)
         size += sum(outcome.file.size for outcome in outcomes)
         progress(done, len(files), size, "evidence")
-    counts = np.zeros(len(evidence), np.int64)
-    for _, tie, *_ in objects.merged():
-        counts += np.bincount(tie.astype(np.int64), minlength=len(counts))
-    return list(zip(evidence, counts.tolist(), strict=True))
-
-
-def _add_objects(objects: Sightings, number: int, hashes: U64) -> None:
-    """Take note of objects behind a finding: by a hash of both, tied to its number."""
-    tie = np.full(len(hashes), number, np.uint64)
-    objects.add(hashes + tie * SPREAD, tie, np.zeros(len(hashes), np.int64))
+    return list(zip(evidence, lost.counts(len(evidence)), strict=True))

@@ -1,4 +1,4 @@
-"""Writes what a replay found: findings.jsonl, summary.json, rejected.jsonl and report.html into one folder.
+"""Writes what a replay found into one folder: findings and incidents, the summary, rejected records, the report.
 
 Every file is written beside its place and then moved there, so that no reader ever sees half of one.
 """
@@ -35,6 +35,7 @@ def prepare(folder: Path) -> None:
 def write(result: Result, folder: Path, *, report: bool) -> None:
     """Write all output files. Lines are ASCII JSON: hostile text cannot break out of one."""
     write_file(folder / "findings.jsonl", _lines(finding.to_json() for finding in result.findings))
+    write_file(folder / "incidents.jsonl", _lines(incident.to_json() for incident in result.incidents))
     write_file(folder / "summary.json", json.dumps(result.summary, indent=2) + "\n")
     if report:
         from replay.report import render

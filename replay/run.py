@@ -22,11 +22,14 @@ from detector.core.asked import ABSENT, asked, logs_of
 from detector.core.curve import Curve
 from detector.core.engine import KEPT, MEMORY, Books, Engine, MakeWatch
 from detector.core.finding import Finding
+from detector.core.incident import Incident
+from detector.core.owner import Owners
 from detector.core.projection import columns
 from detector.core.redaction import Redaction
 from detector.core.rule import BaselineRule, Rule
 from detector.core.times import iso
 from detector.core.watermark import FOREVER
+from detector.core.ways import BEGAN, Chains
 from detector.learnt import Learnt
 from detector.logs.limits import LIMITS, Limits
 from detector.watches import watches
@@ -36,6 +39,7 @@ from replay.covered import covered
 from replay.crosscheck import CrossCheck
 from replay.evidence import Behind, Pass, gather
 from replay.files import Files, LogPath, find
+from replay.incidents import Look, incidents
 from replay.reader import FileRead, Progress, ReadAll, Reads, Records, batches, records
 from replay.scratch import Scratch
 
@@ -56,6 +60,7 @@ class Options:
     waiting: as in `Rulebook`, for the summary. now: epoch seconds; records from after it do not move the data's end.
     learn: give what baselines have learned at the end. cache: folder for parsed records (`replay.cache`).
     tell: is given what a person should know on the way.
+    owners: says from keys whose objects are; None: nobody asks.
     rejects: is given the rejected records of each batch, in the order of files; None when all comes once more.
     """
 
@@ -75,6 +80,7 @@ class Options:
     now: int = field(default_factory=lambda: int(time.time()))
     cache: Path | None = None
     tell: Callable[[str], None] = lambda _: None
+    owners: Owners | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +89,7 @@ class Result:
 
     damaged: files read in part, the first of them. unknown: files that the user named and that are no known log.
     failures: rule id → why it failed (a failed rule is never "no match"). learnt: what baselines know, if asked for.
-    curves: finding id → how its value went.
+    curves: finding id → how its value went. incidents: findings that belong together, the worst first.
     """
 
     findings: list[Finding]
@@ -93,6 +99,7 @@ class Result:
     failures: Mapping[str, str]
     learnt: Learnt | None = None
     curves: Mapping[str, Curve] = field(default_factory=dict)
+    incidents: Sequence[Incident] = ()
 
 
 def run(paths: Sequence[str], rules: Sequence[Rule], options: Options | None = None) -> Result:
@@ -103,28 +110,50 @@ def run(paths: Sequence[str], rules: Sequence[Rule], options: Options | None = N
 
 
 class Count:
-    """One set of rules over the records, in an engine of its own. make_watch: of a rule; None: as replay watches it."""
+    """One set of rules over the records, in an engine of its own. make_watch: of a rule; None: as replay watches it.
+
+    chains: who began whose session, if that is to be noted as well.
+    """
 
     def __init__(
-        self, rules: Sequence[Rule], options: Options, scratch: Scratch, make_watch: MakeWatch | None = None
+        self,
+        rules: Sequence[Rule],
+        options: Options,
+        scratch: Scratch,
+        make_watch: MakeWatch | None = None,
+        chains: Chains | None = None,
     ) -> None:
         self.columns = columns_of(rules, options)
+        self.chains = chains
         self._make = partial(
             Engine, rules, make_watch or watches(once=True), horizon=FOREVER, best_copies=True,
             memory=options.memory, shelf=scratch,
         )  # fmt: skip
         self._scratch, self._now = scratch, options.now
-        self.engine = self._make()
+        self._begin()
+
+    def _begin(self, **known: Any) -> None:
+        self.engine = self._make(**known)
+        if self.chains is not None:
+            self.chains = Chains()
+            self.engine.lean_on_shelf(*self.chains.spilling())
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """The columns it looks at."""
+        return self.columns | ({BEGAN} if self.chains is not None else set())
 
     def take(self, batch: AccessBatch) -> None:
         """Count a batch, which may have columns that only other sets of rules look at."""
         self.engine.process(batch.cut(self.columns), now=self._now)
+        if self.chains is not None:
+            self.chains.meet(batch)
         self.engine.spill(self._scratch.save)
 
     def begin_again(self) -> None:
         """For the second run over the same records."""
         self._scratch.clear(but=KEPT)
-        self.engine = self._make(**self.engine.second_run())
+        self._begin(**self.engine.second_run())
 
 
 def count(files: Files, counts: Sequence[Count], options: Options, read: Records = records) -> Reads:
@@ -142,7 +171,7 @@ def count(files: Files, counts: Sequence[Count], options: Options, read: Records
 def _feed(files: Files, counts: Sequence[Count], options: Options, step: str, how: Records) -> Reads:
     reads = Reads()
     size = 0
-    read = partial(_chunk, how, COVERED.union(*(one.columns for one in counts)), options.limits)
+    read = partial(_chunk, how, COVERED.union(*(one.reads for one in counts)), options.limits)
     for raw, outcomes in batches(files, read, options.jobs):
         batch = options.admission.apply(raw)
         for one in counts:
@@ -167,16 +196,18 @@ def _run(paths: Sequence[str], rules: Sequence[Rule], options: Options, scratch:
     with _source(paths, options) as source:
         chosen = [rule for rule in rules if options.model or not isinstance(rule, BaselineRule)]
         check = CrossCheck() if options.cross_check else None
-        counted = Count(chosen, options, scratch, check.beside(watches(once=True)) if check else None)
+        counted = Count(chosen, options, scratch, check.beside(watches(once=True)) if check else None, Chains())
         reads = count(source.files, [counted], options, source.read)
         engine = counted.engine
         closed = closed_of(engine)
         learnt = _learnt(engine, chosen, scratch) if options.learn else None
         read = partial(batches, jobs=options.jobs)
         curves = curves_of(engine, closed, options.curves)
-        findings = with_evidence(closed, chosen, engine, source.files, reads, options, scratch, read, source.read)
+        findings, told = with_evidence(
+            closed, chosen, engine, source.files, reads, options, scratch, read, source.read, counted.chains
+        )
         reads, books, logs = source.all_of(reads, counted, options)
-        totals = Totals(books, logs, engine.people.sessions(), engine.failures, curves)
+        totals = Totals(books, logs, engine.people.sessions(), engine.failures, curves, told)
         done = result(findings, totals, rules, options, reads, began, learnt)
     if check:
         done.summary["cross_check"] = check.told(findings)
@@ -215,13 +246,14 @@ def _source(paths: Sequence[str], options: Options) -> Iterator[_Source]:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What all records together came to. principals: how many sessions. failures, curves: as in `Result`."""
+    """What all records together came to. principals: how many sessions. The last three: as in `Result`."""
 
     books: Books
     logs_seen: set[Log]
     principals: int
     failures: Mapping[str, str]
     curves: Mapping[str, Curve]
+    incidents: Sequence[Incident]
 
 
 def result(
@@ -237,7 +269,8 @@ def result(
     findings.sort(key=lambda f: (f.opened_at, f.finding_id))
     summary = _summary(totals, rules, options, reads, findings)
     summary |= {"wall_seconds": round(time.monotonic() - began, 3)}
-    return Result(findings, summary, reads.damaged, reads.unknown, totals.failures, learnt, totals.curves)
+    told = (reads.damaged, reads.unknown, totals.failures, learnt, totals.curves, totals.incidents)
+    return Result(findings, summary, *told)
 
 
 def _learnt(engine: Engine, rules: Sequence[Rule], scratch: Scratch) -> Learnt:
@@ -271,10 +304,14 @@ def with_evidence(
     scratch: Scratch,
     read: ReadAll,
     how: Records = records,
-) -> list[Finding]:
-    """The findings with what lies behind them. engine: that counted the records. read, how: to read the files again."""
+    chains: Chains | None = None,
+) -> tuple[list[Finding], list[Incident]]:
+    """The findings with what lies behind them, and the incidents they make.
+
+    engine: that counted the records. read, how: to read the files again. chains: who began whose session.
+    """
     if not findings:
-        return []
+        return [], []
     by_id = {rule.id: rule for rule in rules}
     wanted = [Behind.of(finding, by_id[finding.rule_id]) for finding in findings]
     told = [rule for rule in rules if rule.id in {finding.rule_id for finding in findings}]
@@ -282,7 +319,7 @@ def with_evidence(
     pass_ = Pass(wanted, options.admission, looked_at, options.limits, how)
     reaching = np.logical_or.reduce([reads.within(behind.after, behind.until) for behind in wanted])
     concerned = files.only(np.flatnonzero(reaching))
-    return gather(
+    shown, lost = gather(
         findings,
         engine,
         concerned,
@@ -291,7 +328,11 @@ def with_evidence(
         redact=options.redact,
         progress=options.progress,
         save=scratch.save,
+        owners=options.owners,
     )
+    look = Look(files, reads, read, how, options.admission, options.limits, options.progress, chains)
+    losses = partial(lost.of, lean=engine.lean_on_shelf, spill=partial(engine.spill, scratch.save))
+    return shown, incidents(shown, look, losses, options.redact)
 
 
 def columns_of(rules: Sequence[Rule], options: Options) -> frozenset[str]:
@@ -323,6 +364,7 @@ def _summary(
         "principals": totals.principals,
         "coverage": covered(reads.coverage, rules, options.admission),
         "findings": len(findings),
+        "incidents": len(totals.incidents),
         "rules_not_evaluated": [
             *({"rule_id": rule, "reason": UNSAID + ", ".join(names)} for rule, names in options.waiting.items()),
             *not_evaluated(rules, totals.logs_seen, reads.lacks, model=options.model),

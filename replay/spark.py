@@ -98,8 +98,8 @@ def run(paths: Sequence[str], rules: Sequence[Rule], options: Options | None = N
             counted.books.add(rejected)
         engine = Engine((), watches(), horizon=FOREVER, best_copies=True, shelf=scratch, **known.arguments())
         again = partial(_read_again, spark)
-        findings = with_evidence(counted.findings, chosen, engine, files, reads, options, scratch, again)
-    totals = Totals(counted.books, counted.logs_seen, counted.principals, counted.failures, counted.curves)
+        findings, told = with_evidence(counted.findings, chosen, engine, files, reads, options, scratch, again)
+    totals = Totals(counted.books, counted.logs_seen, counted.principals, counted.failures, counted.curves, told)
     return result(findings, totals, rules, options, reads, began)
 
 

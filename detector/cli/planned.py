@@ -13,7 +13,6 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from detector.response.plan import RevocationPlan
     from detector.settings import Settings
 
 
@@ -36,7 +35,7 @@ def planned(
     """One plan for all of these alerts, with the finding it is for."""
     from detector.cli.joined import policy
     from detector.errors import InputError
-    from detector.response.incident import smallest
+    from detector.response.incident import together
     from detector.response.plan import plan as plan_of
 
     if unbounded + bool(presigned) + person > 1:
@@ -50,8 +49,7 @@ def planned(
     plans = [plan_of(finding, planned_at=now, settings=allowed, **how) for finding in [*findings, *more]]
     if len(plans) > 1 and not any(one.actions for one in plans):
         raise InputError("none of these can be revoked by a policy", remedy="plan them one by one to see their steps")
-    case, actions, wider = smallest(plans)
-    return _told(plans, case, actions, wider) | {"finding": findings[0]}
+    return together(plans).to_json() | {"finding": findings[0]}
 
 
 def _sound(finding: dict[str, Any], alert: str) -> dict[str, Any]:
@@ -69,30 +67,6 @@ def _sound(finding: dict[str, Any], alert: str) -> dict[str, Any]:
             "this is no finding of bucketwatch", where=alert, remedy="take it from alerts or findings.jsonl"
         )
     return finding
-
-
-def _told(plans: Sequence[RevocationPlan], case: str, actions: Any, wider: Sequence[str]) -> dict[str, Any]:
-    """Several plans as one; a single one as it is."""
-    from dataclasses import replace
-
-    if len(plans) == 1:
-        return plans[0].to_json()
-    first = plans[0]
-    joined = replace(
-        first,
-        case_id=case,
-        session=", ".join(sorted({one.session for one in plans if one.session})),
-        actions=actions,
-        why="; ".join(dict.fromkeys(one.why for one in plans)),
-        also_hits="; ".join(dict.fromkeys((*wider, *(one.also_hits for one in plans if one.also_hits)))),
-        cannot_stop=tuple(dict.fromkeys(text for one in plans for text in one.cannot_stop)),
-        steps=tuple(dict.fromkeys(text for one in plans for text in one.steps)),
-        may_be_lifted_at=max(one.may_be_lifted_at for one in plans),
-        applicable=False,
-        refusals=tuple(dict.fromkeys(text for one in plans for text in one.refusals)),
-        forbidden=tuple(dict.fromkeys(text for one in plans if one.actions for text in one.forbidden)),
-    )
-    return joined.to_json()
 
 
 def finding_of(settings: Settings, wanted: str, from_: Path | None) -> dict[str, Any]:

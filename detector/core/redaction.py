@@ -54,6 +54,11 @@ def leaving_finding(finding: Finding, redact: Redaction) -> Finding:
     )
 
 
+def leaving_owner(owner: str, redact: Redaction) -> str:
+    """An owner's name, which is a part of keys, as it may leave."""
+    return _hashed(owner) if redact == "hash" else owner
+
+
 def _folder(text: str) -> str:
     """`bucket/prefix`, its prefix hashed as in evidence."""
     bucket, slash, prefix = text.partition("/")

@@ -23,6 +23,7 @@ ROLE_ARN = re.compile(r"arn:(aws[a-z0-9-]*):iam::(\d{12}):role(/(?:[\x21-\x7e]*/
 ACCESS_KEY = re.compile(r"A[A-Z0-9]{15,127}", re.ASCII)
 USER_NAME = re.compile(r"[\w+=,.@-]{1,64}", re.ASCII)
 USER_ARN = re.compile(r"arn:(aws[a-z0-9-]*):iam::(\d{12}):user(/(?:[\x21-\x7e]*/)?)([\w+=,.@-]{1,64})", re.ASCII)
+ACCOUNT = re.compile(r"\d{12}", re.ASCII)
 POLICY_ARN = re.compile(r"arn:aws[a-z0-9-]*:iam::\d{12}:policy/(?:[\x21-\x7e]*/)?[\w+=,.@-]{1,128}", re.ASCII)
 OTHER_ID = re.compile(r"AIDA[A-Z0-9]{4,124}|\d{12}:[\w+=,.@-]{2,64}", re.ASCII)
 """`aws:userid` of an IAM user, of a federated user."""

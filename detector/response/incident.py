@@ -7,12 +7,16 @@ are denied, the issue time where the name is.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from detector.response.action import SHARED, Action
 from detector.response.documents import Denial, document, policy_name, sid, statement, weight
+from detector.response.guards import ResponsePolicy
+from detector.response.identity import ACCOUNT
 from detector.response.plan import RevocationPlan, case_of
+from detector.response.plan import plan as plan_of
 
 MOST, IN_BOUNDARY = 6_144, 3_072
 """Characters of one document, at most: more does not fit beside what a role, or a boundary, has already."""
@@ -31,6 +35,42 @@ def smallest(plans: Sequence[RevocationPlan]) -> tuple[str, tuple[Action, ...], 
     asked = [action for plan in plans for action in plan.actions]
     wider = [action.target for action in kept if not any(_names_as_much(action, one) for one in asked)]
     return case, kept, tuple(f"all sessions of {role} so far: there are too many to name each" for role in wider)
+
+
+def together(plans: Sequence[RevocationPlan]) -> RevocationPlan:
+    """Several plans as one, which is a person's to carry out; a single one as it is."""
+    if len(plans) == 1:
+        return plans[0]
+    case, actions, wider = smallest(plans)
+    return replace(
+        plans[0],
+        case_id=case,
+        session=", ".join(sorted({one.session for one in plans if one.session})),
+        actions=actions,
+        why="; ".join(dict.fromkeys(one.why for one in plans)),
+        also_hits="; ".join(dict.fromkeys((*wider, *(one.also_hits for one in plans if one.also_hits)))),
+        cannot_stop=tuple(dict.fromkeys(text for one in plans for text in one.cannot_stop)),
+        steps=tuple(dict.fromkeys(text for one in plans for text in one.steps)),
+        may_be_lifted_at=max(one.may_be_lifted_at for one in plans),
+        applicable=False,
+        refusals=tuple(dict.fromkeys(text for one in plans for text in one.refusals)),
+        forbidden=tuple(dict.fromkeys(text for one in plans if one.actions for text in one.forbidden)),
+    )
+
+
+def one_plan(findings: Iterable[Mapping[str, Any]], *, planned_at: int) -> dict[str, Any] | None:
+    """One plan against everybody whom these findings name, each session once; None if they name nobody.
+
+    It is made for a person with rights of their own: wherever the sessions are, as if the operator allowed it.
+    """
+    by_session: dict[str, Mapping[str, Any]] = {}
+    for one in findings:
+        if who := one.get("principal"):
+            by_session.setdefault(str(who.get("principal_id") or who.get("session") or who.get("role")), one)
+    told = [one["principal"].get("account") for one in by_session.values()]
+    policy = ResponsePolicy(accounts=frozenset(a for a in told if isinstance(a, str) and ACCOUNT.fullmatch(a)))
+    made = [plan_of(one, planned_at=planned_at, settings=policy) for one in by_session.values()]
+    return together(made).to_json() if made else None
 
 
 def _spares(found: Sequence[Action], number: int, other: int) -> bool:

@@ -1,0 +1,154 @@
+"""Who else came the same way: sessions by network, and sessions by the session that began them. Pure.
+
+What is seen of both is kept as hashes, hour by hour, and forgotten like everything else of the stream; what memory has
+no room for lies on the shelf. The names of sessions that began others are kept, to be told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from detector.core.access import U64, AccessBatch, Index, Operation, Outcome, Skip, text_hash, text_hashes
+from detector.core.links import HOUR, Question, network
+from detector.core.part import Spilling
+from detector.core.sighting import Sightings, Texts
+from detector.core.table import SPREAD
+
+BEGAN = "began_arn"
+"""The column that `Chains` looks at."""
+LONGEST = 12
+"""Hours a session lives at most: it may have been begun so long before it is met."""
+MOST_CALLERS = 64
+"""Sessions above one that are named, at most."""
+
+
+class Chains:
+    """Which session began which.
+
+    Of what a session began every hour is kept: what is tied to it is hashed with the hour.
+    """
+
+    def __init__(self) -> None:
+        self._above, self._below = Sightings("chain-above"), Sightings("chain-below")
+        self._names = Texts("chain-names")
+
+    def meet(self, batch: AccessBatch) -> None:
+        """Take note of the sessions that were begun in these records; of copies any number."""
+        began = batch.text[BEGAN]
+        fits = (batch.operation == Operation.assume) & (batch.outcome == Outcome.success) & (batch.skip == Skip.no)
+        rows = np.flatnonzero(fits & (began.codes >= 0) & (batch.who >= 0))
+        if not len(rows):
+            return
+        callers, hour = sessions(batch, rows), batch.time[rows] // HOUR
+        begun = began.hashes()[rows]
+        other = callers != begun
+        self._above.add(begun[other], callers[other], hour[other])
+        self._below.add(callers[other], begun[other] + hour[other].astype(np.uint64) * SPREAD, hour[other])
+        distinct, first, which = np.unique(callers, return_index=True, return_inverse=True)
+        last = np.zeros(len(distinct), np.int64)
+        np.maximum.at(last, which, hour)
+        who = batch.who[rows[first]]
+        self._names.put(
+            distinct, last, lambda new: [batch.principals[code].session_shown.encode() for code in who[new]]
+        )
+
+    def callers(self, session: str) -> list[str]:
+        """Sessions that began one, those that began them, and so on, as they are shown."""
+        above: dict[int, None] = {}
+        waiting = [text_hash(session)]
+        while waiting and len(above) < MOST_CALLERS:
+            new = _ties(self._above, waiting.pop()) - {*above, text_hash(session)}
+            above |= dict.fromkeys(sorted(new))
+            waiting += sorted(new)
+        names = self._names.of(np.fromiter(above, np.uint64, len(above)))
+        return sorted(name.decode("utf-8", "replace") for name in names.values())
+
+    def came(self, question: Question) -> frozenset[int]:
+        """The sessions that a session began about then."""
+        first, last = question.first // HOUR - LONGEST, question.last // HOUR
+        found: set[int] = set()
+        for _, tie, hour, *_ in self._below.rows(text_hash(question.key.what)):
+            then = (hour >= first) & (hour <= last)
+            found.update((tie[then] - hour[then].astype(np.uint64) * SPREAD).tolist())
+        return frozenset(found)
+
+    def spilling(self) -> list[Spilling]:
+        """What may leave memory."""
+        return [self._above, self._below, self._names.rows]
+
+    def forget_before(self, second: int) -> None:
+        """Let go of sessions begun before."""
+        for one in (self._above, self._below, self._names):
+            one.forget_before(second // HOUR)
+
+    def changes(self) -> dict[str, bytes | None]:
+        """Parts of a checkpoint that came or went since the last call."""
+        return {name: part for one in self.spilling() for name, part in one.changes().items()}
+
+    def restore(self, parts: Mapping[str, bytes]) -> None:
+        """Go on from a checkpoint."""
+        for one in (self._above, self._below, self._names.rows):
+            one.restore(parts)
+
+
+class Crowd:
+    """Which sessions came from which network, and in which hour last."""
+
+    def __init__(self) -> None:
+        self._seen = Sightings("crowd")
+
+    def meet(self, batch: AccessBatch) -> None:
+        """Take note of where these access events came from."""
+        rows, nets = networks(batch)
+        if not len(rows):
+            return
+        codes = batch.who[rows].astype(np.int64)
+        _, first, which = np.unique(
+            np.stack([nets.astype(np.int64), codes]), axis=1, return_index=True, return_inverse=True
+        )
+        last = np.zeros(len(first), np.int64)
+        np.maximum.at(last, which.reshape(-1), batch.time[rows] // HOUR)
+        self._seen.add(nets[first], sessions(batch, rows[first]), last)
+
+    def came(self, question: Question) -> frozenset[int]:
+        """The sessions that came from a network since about then."""
+        return frozenset(_ties(self._seen, text_hash(question.key.what), question.first // HOUR))
+
+    def spilling(self) -> list[Spilling]:
+        """What may leave memory."""
+        return [self._seen]
+
+    def forget_before(self, second: int) -> None:
+        """Let go of who was not seen since."""
+        self._seen.forget_before(second // HOUR)
+
+    def changes(self) -> dict[str, bytes | None]:
+        """Parts of a checkpoint that came or went since the last call."""
+        return self._seen.changes()
+
+    def restore(self, parts: Mapping[str, bytes]) -> None:
+        """Go on from a checkpoint."""
+        self._seen.restore(parts)
+
+
+def networks(batch: AccessBatch) -> tuple[Index, U64]:
+    """The rows that came from a public network, and the hash of it."""
+    column = batch.text["source_ip"]
+    names = [*map(network, column.values), ""]
+    hashes = np.where(np.array([name == "" for name in names]), np.uint64(0), text_hashes(names))
+    of_row = hashes[column.codes]
+    rows = np.flatnonzero((of_row != 0) & (batch.who >= 0) & (batch.skip == Skip.no))
+    return rows, of_row[rows]
+
+
+def sessions(batch: AccessBatch, rows: Index) -> U64:
+    """The hash of the session of each of these rows, as it is shown."""
+    codes, which = np.unique(batch.who[rows], return_inverse=True)
+    return text_hashes([batch.principals[code].session_shown for code in codes.tolist()])[which]
+
+
+def _ties(seen: Sightings, key: int, first: int = 0) -> set[int]:
+    """What is tied to a key, since this hour."""
+    return {one for _, tie, hour, *_ in seen.rows(key) for one in tie[hour >= first].tolist()}
