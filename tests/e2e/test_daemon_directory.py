@@ -18,6 +18,7 @@ import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from detector.audit import AuditLog
 from detector.journal import verify
 from detector.local.sqlite import SqliteState
 from replay.organisation import burst
@@ -390,3 +391,50 @@ def test_close_needs_until_idle(folder):
     ended = daemon(folder / "bucketwatch.yaml", "--close")
     assert ended.returncode == 2
     assert "--until-idle" in ended.stderr
+
+
+BESIDE_THE_APPLICATION = """
+rules:
+  - id: unaudited
+    title: Objects were read that the application's audit log does not tell of
+    severity: high
+    kind: unaudited
+    where: {bucket: "*voice*"}
+    threshold: 20
+  - id: for-labelling
+    title: A person was given 30 objects for labelling in an hour
+    severity: medium
+    kind: threshold
+    where: {log: access_audit, purpose: labelling}
+    measure: objects
+    window: 1h
+    threshold: 30
+"""
+
+
+def test_the_daemon_holds_the_audit_log_of_the_application_against_the_reads(folder):
+    """The helper's own files beside CloudTrail's, in two runs, the audit log after the reads: what replay finds."""
+    (folder / "rules.yaml").write_text(BESIDE_THE_APPLICATION)
+    honest = burst("honest", 60, 600, FIRST_SECOND, prefix="raw/a/")
+    thief = burst("thief", 40, 60, FIRST_SECOND + 120, prefix="raw/b/")
+    deliver(folder, [packed(honest[::2] + thief), packed(honest[1::2])])
+    assert daemon(folder / "bucketwatch.yaml", "--until-idle", "0.3").returncode == 0
+    written = AuditLog(folder / "written")
+    for record in honest:
+        asked = record["requestParameters"]
+        told = {"timestamp": record["eventTime"], "bucket": asked["bucketName"], "key": asked["key"]}
+        written.write(told | {"requester": "dana", "purpose": "labelling"})
+    written.close()
+    (file,) = (folder / "written").glob("*.jsonl")
+    deliver(folder, [file.read_bytes()], [file.name])
+    assert daemon(folder / "bucketwatch.yaml", "--until-idle", "0.3", "--close").returncode == 0
+    command = [PROGRAM, "replay", folder / "logs", "--rules", folder / "rules.yaml", "--out", folder / "out", "--quiet"]
+    subprocess.run([str(word) for word in [*command, "--no-report"]], timeout=SECONDS, check=True)
+    found = {line["finding_id"]: only_figures(line) for line in lines_of(folder / "out/findings.jsonl")}
+    assert closed(folder) == found
+    groups = {one["rule_id"]: next(iter(one["group"].values())) for one in found.values()}
+    assert len(found) == len(groups) == 2
+    assert groups["unaudited"].endswith("/thief")
+    assert groups["for-labelling"] == "app:dana"
+    assert {one["severity"] for one in lines_of(folder / "alerts.jsonl")} == {"high", "medium"}
+    assert books(folder)["access_events"] == 60 + 40 + 60
