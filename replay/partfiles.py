@@ -17,7 +17,7 @@ from detector.core.access import ALL_DIFFERENT, COLUMNS, AccessBatch, Index, Rej
 from detector.core.builder import BatchBuilder
 from detector.core.coverage import Coverage
 from detector.core.parcel import unpack
-from detector.logs.parquet import add_rows, to_table
+from detector.logs.parquet import add_rows, asked_of, to_table
 from replay.files import LogPath
 from replay.parts import GROUP, ORDER, Content, Gathered, Group, Ids, Input, Part, Written
 from replay.reader import FileRead
@@ -89,7 +89,7 @@ def add_group(file: Path, group: int, into: BatchBuilder) -> None:
     """Add the records of a row group."""
     from pyarrow import parquet
 
-    add_rows(parquet.ParquetFile(file).read_row_group(group), file.name, into)
+    add_rows(parquet.ParquetFile(file).read_row_group(group, asked_of(into.columns)), file.name, into)
 
 
 def add_aside(file: Path, into: BatchBuilder) -> None:

@@ -15,38 +15,39 @@ Rules of this file
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from detector.core.access import (
+    I8,
+    I32,
     MAX_BYTES,
     NUMBER_COLUMNS,
     TEXT_COLUMNS,
     AccessBatch,
     Column,
+    Index,
     Log,
+    Mask,
     Operation,
     Outcome,
-    Row,
     Skip,
     intern,
-    text_hash,
+    unresolved,
 )
 from detector.core.builder import BatchBuilder
 from detector.core.finding import prefixes_of
 from detector.core.principal import UNKNOWN, Principal
+from detector.core.principals import Principals
 from detector.errors import InputError
+from detector.logs.cells import Cells
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-Cells = list[Any]
-"""A column as Python values: None is null, `_BAD` is a value that the contract does not have."""
-
-_BAD: Final = object()
 
 FIXED_COLUMNS = (
     "time", "operation", "api", "outcome", "session", "role", "account", "session_name", "principal_type",
@@ -80,9 +81,9 @@ _FLAGS = ("mfa", "has_arn")
 _COLUMNS = (*_TEXTS, *_TIMES, *_WHOLES, *_FLAGS)
 _NEVER_NULL = ("time", *_CLASSES, "session", "role", "account", "event_id")
 """What a row cannot be judged, counted or told from its duplicate without."""
-_MAY_BE_BAD = (*_CLASSES, "bytes", "auth")
-
-_UNITS_A_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+REASONS = (*(f"null_{name}" for name in _NEVER_NULL), *(f"bad_{name}" for name in (*_CLASSES, "bytes", "auth")))
+"""Why a row is rejected; of several the first."""
+NO_TIME = -(1 << 62)
 
 
 def to_table(batch: AccessBatch, *, of_objects: bool = False) -> pa.Table:
@@ -149,14 +150,27 @@ def parse(data: bytes, name: str, into: BatchBuilder) -> list[str]:
 
 def add_rows(table: pa.Table, name: str, into: BatchBuilder) -> list[str]:
     """As `parse`, of a table. Raises InputError."""
-    cells, lacks = _read(table, name)
+    present = set(table.schema.names)
+    missing = [column for column in FIXED_COLUMNS if column not in present]
+    if missing:
+        raise InputError(
+            f"access-record Parquet lacks the column {', '.join(missing)}",
+            where=name,
+            remedy="write all fixed columns, with nulls where a value is unknown",
+        )
+    cells = Cells(table, name, times=_TIMES)
+    cells.check(_TEXTS, (*_TIMES, "bytes", *NUMBER_COLUMNS), _FLAGS)
     problems = _problems(cells)
-    for number, (problem, row) in enumerate(zip(problems, _rows(cells), strict=True), 1):
-        if problem:
-            into.reject(name, number, problem)
-        else:
-            into.add(row)
-    return lacks
+    rows = np.flatnonzero(~problems.any(axis=0))
+    for row in np.flatnonzero(problems.any(axis=0)).tolist():
+        into.reject(name, row + 1, REASONS[int(problems[:, row].argmax())])
+    into.extend(_piece(cells, rows, into))
+    return [column for column in _COLUMNS if column not in present]
+
+
+def asked_of(columns: frozenset[str]) -> list[str]:
+    """The columns of a file that reading these takes."""
+    return [one for one in _COLUMNS if one in columns or one in FIXED_COLUMNS or one not in TEXT_COLUMNS]
 
 
 def _table(data: bytes, name: str) -> pa.Table:
@@ -174,106 +188,81 @@ def _table(data: bytes, name: str) -> pa.Table:
         ) from error
 
 
-def _read(table: pa.Table, name: str) -> tuple[dict[str, Cells], list[str]]:
-    """Every known column of a table as cells, and the columns it lacks, whose cells are null."""
-    present = set(table.schema.names)
-    missing = [column for column in FIXED_COLUMNS if column not in present]
-    if missing:
-        raise InputError(
-            f"access-record Parquet lacks the column {', '.join(missing)}",
-            where=name,
-            remedy="write all fixed columns, with nulls where a value is unknown",
-        )
-    nothing: Cells = [None] * table.num_rows
-    lacks = [column for column in _COLUMNS if column not in present]
-    return {c: _cells(c, table[c], name) if c in present else nothing for c in _COLUMNS}, lacks
+def _problems(cells: Cells) -> npt.NDArray[np.bool_]:
+    """Reason by row: whether a row is rejected for it. The first of several is told."""
+    wrong = {f"null_{name}": cells.null(name) for name in _NEVER_NULL}
+    wrong |= {f"bad_{name}": _coded(name, cells.text(name)) < -1 for name in _CLASSES}
+    size = cells.whole("bytes", 0)
+    wrong["bad_bytes"] = (size < 0) | (size >= MAX_BYTES)
+    auth = cells.text("auth")
+    wrong["bad_auth"] = np.array([*(text not in _AUTHS for text in auth.values), False], np.bool_)[auth.codes]
+    return np.array([wrong[reason] for reason in REASONS])
 
 
-def _cells(name: str, column: pa.ChunkedArray[Any], file: str) -> Cells:
-    import pyarrow as pa
-
-    try:
-        if name in _TEXTS:
-            return _text_cells(name, column)
-        if name in _TIMES:
-            return _time_cells(column)
-        type_ = pa.bool_() if name in _FLAGS else pa.uint64() if name == "link" else pa.int64()
-        cells: Cells = column.cast(type_).to_pylist()
-    except pa.ArrowException as error:
-        raise InputError(f"column {name} has the type {column.type}: {error}", where=file) from error
-    if name == "bytes":
-        return [0 if cell is None else _BAD if not 0 <= cell < MAX_BYTES else cell for cell in cells]
-    return cells
+def _coded(name: str, column: Column) -> I8:
+    """The members of a class of each row; -1 for null, -2 for what is none of them."""
+    members = _CLASSES[name].__members__
+    return np.array([*(members.get(text, -2) for text in column.values), -1], np.int8)[column.codes]
 
 
-def _text_cells(name: str, column: pa.ChunkedArray[Any]) -> Cells:
-    """Text by way of its distinct values. Parquet text is whatever bytes were written: what is no UTF-8 is replaced."""
-    import pyarrow as pa
-
-    encoded: Any = column.cast(pa.large_binary()).combine_chunks().dictionary_encode()
-    texts = [value.decode("utf-8", "replace") for value in encoded.dictionary.to_pylist()]
-    values: Cells = [*_checked(name, texts), None]
-    return [values[code] for code in encoded.indices.fill_null(len(texts)).to_pylist()]
-
-
-def _checked(name: str, texts: list[str]) -> Cells:
-    if name in _CLASSES:
-        return [_CLASSES[name].__members__.get(text, _BAD) for text in texts]
-    return [text if text in _AUTHS else _BAD for text in texts] if name == "auth" else list(texts)
-
-
-def _time_cells(column: pa.ChunkedArray[Any]) -> Cells:
-    """Epoch seconds, rounded down; a time without a zone is UTC."""
-    import pyarrow as pa
-
-    units = 1
-    if pa.types.is_timestamp(column.type):
-        units = _UNITS_A_SECOND[column.type.unit]
-    elif not pa.types.is_null(column.type):
-        raise pa.ArrowTypeError("expected a timestamp")
-    return [None if cell is None else cell // units for cell in column.cast(pa.int64()).to_pylist()]
+def _piece(cells: Cells, rows: Index, into: BatchBuilder) -> AccessBatch:
+    """These rows, all of them good."""
+    log, operation, outcome = (_coded(name, cells.text(name))[rows] for name in ("log", "operation", "outcome"))
+    nameless = cells.null("bucket")[rows] & (log != Log.access_audit)
+    size = cells.whole("bytes", 0)[rows] if "bytes" in into.columns else np.zeros(len(rows), np.int64)
+    return AccessBatch(
+        time=cells.whole("time")[rows],
+        id=cells.text("event_id").take(rows).hashes(),
+        link=cells.link()[rows],
+        skip=np.zeros(len(rows), np.int8),
+        log=log,
+        operation=operation,
+        outcome=outcome,
+        bytes=size,
+        who=_who(cells, rows, into),
+        has_arn=_has_arn(cells)[rows],
+        unresolved=unresolved(operation, nameless, ~cells.null("key")[rows]),
+        principals=Principals(),
+        prints=np.zeros(0, np.uint64),
+        partition=cells.text("partition").take(rows).filled(""),
+        text={name: cells.text(name).take(rows) for name in TEXT_COLUMNS if name in into.columns},
+        number={name: np.maximum(cells.whole(name)[rows], -1) for name in NUMBER_COLUMNS if name in into.columns},
+    )
 
 
-def _problems(cells: dict[str, Cells]) -> list[str | None]:
-    """Row by row why it is rejected, the first reason of several."""
-    problems: list[str | None] = [None] * len(cells["time"])
-    checks = [(name, None, f"null_{name}") for name in _NEVER_NULL] + [(n, _BAD, f"bad_{n}") for n in _MAY_BE_BAD]
-    for name, wrong, reason in checks:
-        for row, cell in enumerate(cells[name]):
-            if cell is wrong and problems[row] is None:
-                problems[row] = reason
-    return problems
-
-
-def _rows(cells: dict[str, Cells]) -> Iterator[Row]:
-    """All rows, the bad ones too."""
-    who = list(_principals(cells))
-    columns = cells | {
-        "id": [text_hash(event_id or "") for event_id in cells["event_id"]],
-        "partition": [partition or "" for partition in cells["partition"]],
-        "link": [link or 0 for link in cells["link"]],
-        "skip": [Skip.no] * len(who),
-        "who": who,
-        "has_arn": _has_arn(cells),
-    }
-    columns |= {n: [-1 if cell is None or cell < 0 else cell for cell in cells[n]] for n in NUMBER_COLUMNS}
-    return map(Row._make, zip(*(columns[name] for name in Row._fields), strict=True))
-
-
-def _has_arn(cells: dict[str, Cells]) -> list[bool]:
+def _has_arn(cells: Cells) -> Mask:
     """Whether the record named the caller's ARN; where the file does not say, whether an ARN is shown."""
-    shown = ((session or "").startswith("arn:") for session in cells["session"])
-    return [arn if flag is None else flag for flag, arn in zip(cells["has_arn"], shown, strict=True)]
+    session, flag = cells.text("session"), cells.flag("has_arn")
+    shown = np.array([*(text.startswith("arn:") for text in session.values), False], np.bool_)[session.codes]
+    return np.where(flag < 0, shown, flag == 1)
 
 
-def _principals(cells: dict[str, Cells]) -> Iterator[Principal]:
-    """Row by row who it was; equal identities are one object."""
-    names = (*_PRINCIPAL, "issued_at", "mfa")
-    seen: dict[tuple[Any, ...], Principal] = {}
-    for parts in zip(*(cells[name] for name in names), strict=True):
-        if parts not in seen:
-            seen[parts] = _principal(dict(zip(names, parts, strict=True)))
-        yield seen[parts]
+def _who(cells: Cells, rows: Index, into: BatchBuilder) -> I32:
+    """Codes of who each row's request is from. Rows of one identity that follow each other are told by the first."""
+    if not len(rows):
+        return np.zeros(0, np.int32)
+    texts = {name: cells.text(name) for name in _PRINCIPAL}
+    issued, mfa = cells.whole("issued_at", NO_TIME)[rows], cells.flag("mfa")[rows]
+    columns: list[npt.NDArray[Any]] = [*(column.codes[rows] for column in texts.values()), issued, mfa]
+    changes = np.logical_or.reduce([column[1:] != column[:-1] for column in columns])
+    starts = np.flatnonzero(np.append(True, changes))
+    first, number = _distinct([column[starts] for column in columns])
+    codes = []
+    for at in starts[first].tolist():
+        part: dict[str, Any] = {name: column.text(int(rows[at])) for name, column in texts.items()}
+        part["issued_at"] = None if issued[at] == NO_TIME else int(issued[at])
+        part["mfa"] = None if mfa[at] < 0 else bool(mfa[at])
+        codes.append(into.code(_principal(part)))
+    return np.repeat(np.array(codes, np.int32)[number], np.diff(np.append(starts, len(rows))))
+
+
+def _distinct(columns: Sequence[npt.NDArray[Any]]) -> tuple[Index, Index]:
+    """Of rows of several columns the first of each that are alike, and of each row its number among these."""
+    number = np.zeros(len(columns[0]), np.int64)
+    for column in columns:
+        values, codes = np.unique(column, return_inverse=True)
+        number = np.unique(number * len(values) + codes, return_inverse=True)[1]
+    return np.unique(number, return_index=True)[1], number
 
 
 def _principal(part: dict[str, Any]) -> Principal:
