@@ -105,15 +105,16 @@ def _usually(seen: I64, first: I64, until: I64) -> tuple[I64, Mask, Mask]:
 
 
 def _around(seen: I64, first: I64, until: I64) -> I64:
-    """How many slots of each gap were seen if it were as the stretches of its length before and after it; no more than
-    were seen there.
+    """How many slots of each gap were seen if it were as the stretches of its length before and after it.
+
+    None where these are shorter together than the gap (an hour tells nothing of a year), or have less than one an hour.
     """
     length = until - first
     before = np.maximum(first - np.maximum(first - length, seen[0]), 0)
     after = np.maximum(np.minimum(until + length, seen[-1] + 1) - until, 0)
     there = _within(seen, first - length, until + length)
-    shown: I64 = np.minimum(length * there // np.maximum(before + after, 1), there)
-    return shown
+    known = before + after
+    return np.where((known >= length) & (there * SHORTEST >= known), length * there // np.maximum(known, 1), 0)
 
 
 def _lower_quartile(counts: I64, counted: Mask) -> I64:

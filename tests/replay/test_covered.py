@@ -61,6 +61,7 @@ OFFICE = WEEKS[~np.isin((WEEKS - FIRST) // DAY % 7, (5, 6))]
         ("one day only, seven hours gone", without(days(1), 0, 9, 16), [("possible", 0.375, 7)]),
         ("a night between two days", days(2, hours=range(6, 22)), [("possible", 22 / 24, 8)]),
         ("a few records in all", days(1)[[0, 5, 200]], []),
+        ("an hour, and another a year later", np.concatenate([days(1)[:12], days(366)[-12:]]), []),
     ],
 )  # fmt: skip
 def test_a_hole_is_where_other_days_have_records(what, slots, holes):
