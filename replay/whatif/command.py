@@ -123,13 +123,16 @@ def diff(
 
 def _chosen(rule: str, rules: Path | None) -> Threshold:
     """The rule of this id, or the only threshold rule in the file of this name."""
+    import difflib
+
     from detector.core.rule import Threshold
     from detector.errors import InputError
-    from detector.rules import load_rules, shipped
+    from detector.rules import load_book, shipped
 
     path = Path(rule)
     in_file = rules is None and path.suffix in (".yaml", ".yml") and path.exists()
-    loaded = load_rules(path if in_file else rules or shipped())
+    book = load_book(path if in_file else rules or shipped())
+    loaded = book.rules
     tunable = {one.id: one for one in loaded if isinstance(one, Threshold)}
     if in_file and len(tunable) == 1:
         return next(iter(tunable.values()))
@@ -143,9 +146,16 @@ def _chosen(rule: str, rules: Path | None) -> Threshold:
             where=where,
             remedy=f"name one by its id: bucketwatch rules tune ID … --rules {rule}",
         )
+    if rule in book.waiting:
+        raise InputError(
+            f"'{rule}' is not evaluated: it waits for {', '.join(book.waiting[rule])}", where=where,
+            remedy="say under `site` what that is here (site.yaml)",
+        )  # fmt: skip
     wrong_kind = next((one.kind for one in loaded if one.id == rule), None)
     what = f"a rule of kind {wrong_kind} has no threshold to tune" if wrong_kind else f"no rule with the id '{rule}'"
-    raise InputError(what, where=where, remedy=f"threshold rules there: {listed}")
+    close = difflib.get_close_matches(rule, tunable, 1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    raise InputError(what, where=where, remedy=f"{hint}threshold rules there: {listed}")
 
 
 def _window(text: str) -> int:

@@ -187,7 +187,8 @@ def _who(step: Step) -> str:
 
 def _short(shown: Iterable[str]) -> str:
     """Of ARNs what tells them apart: the name at their end."""
-    return ", ".join(text.split(":", 5)[-1] if text.startswith("arn:") else text for text in shown)
+    names = (text.split(":", 5)[-1] if text.startswith("arn:") else text for text in shown)
+    return ", ".join(name.removeprefix("assumed-role/") for name in names)
 
 
 def _others(tables: Sequence[Table], tuning: Tuning) -> Grid:
