@@ -1,18 +1,19 @@
 """Historical logs through the same engine as the daemon's.
 
-`replay(paths, rules)` is for notebooks: findings as a pandas DataFrame, one row a finding.
+For notebooks: `replay(paths, rules)` gives findings, `scope_of_loss(who, paths)` what somebody took, as pandas
+DataFrames.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["replay"]
+__all__ = ["Loss", "replay", "scope_of_loss"]
 
 
 def replay(
@@ -38,3 +39,37 @@ def replay(
         if column in frame:
             frame[column] = pd.to_datetime(frame[column], utc=True)
     return frame
+
+
+class Loss(NamedTuple):
+    """What somebody took. objects: one row an object; events: the records behind it; people: who; summary: all sums.
+
+    Columns as in objects.parquet, events.parquet and people.csv; times are UTC timestamps. `because` says why a record
+    or a person is in it.
+    """
+
+    objects: pd.DataFrame
+    events: pd.DataFrame
+    people: pd.DataFrame
+    summary: dict[str, Any]
+
+
+def scope_of_loss(
+    who: str,
+    paths: str | Path | Sequence[str | Path],
+    *,
+    owner: str | Sequence[str] = (),
+    kind: str = "",
+    findings: str | Path = "out/findings.jsonl",
+    cache: str | Path | None = None,
+) -> Loss:
+    """What `bucketwatch investigate WHO PATH...` finds: session, role, address, access key or finding.
+
+    owner: patterns such as `{contractor}/**`. kind: what WHO is, if its shape does not tell. findings: where a finding
+    is looked up. cache: a folder that keeps what was read. Raises detector.errors.InputError for what to mend.
+    """
+    from replay.investigate.notebook import scope_of_loss as scoped
+
+    every = [paths] if isinstance(paths, (str, Path)) else list(paths)
+    patterns = [owner] if isinstance(owner, str) else list(owner)
+    return Loss(*scoped(who, [*map(str, every)], patterns, kind, Path(findings), Path(cache) if cache else None))

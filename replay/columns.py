@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -29,11 +28,11 @@ DENSE = 1 << 22
 """Pairs of codes that may be told apart by a table of all there could be."""
 
 
-@dataclass(frozen=True, slots=True)
 class Piece:
     """Some records, as many as a file has. What is asked of it must have been asked for."""
 
-    table: pa.Table
+    def __init__(self, table: pa.Table) -> None:
+        self.table = table
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -70,6 +69,11 @@ class Piece:
         """A column of hashes, 0 where it is null."""
         column = self._column(name)
         return np.zeros(len(self), np.uint64) if column is None else column.fill_null(0).to_numpy()
+
+    def may_hold(self, name: str, texts: Collection[str]) -> bool:
+        """Whether one of these texts may be in a column, as far as that is known without a look."""
+        del texts
+        return name in self.table.column_names
 
     def _column(self, name: str) -> Any:
         return self.table[name].unify_dictionaries() if name in self.table.column_names else None

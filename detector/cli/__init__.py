@@ -24,6 +24,7 @@ ABOVE = {
     "drill": "replay.drill.command",
     "demo": "replay.demo",
     "init": "replay.init",
+    "investigate": "replay.investigate.command",
 }
 """Command → module above this package that has a function of the same name."""
 GROUPS_ABOVE = {"decoy": "replay.decoys"}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from detector.settings import Settings
 
@@ -71,10 +71,15 @@ def _sound(finding: dict[str, Any], alert: str) -> dict[str, Any]:
 
 def finding_of(settings: Settings, wanted: str, from_: Path | None) -> dict[str, Any]:
     """The latest word on an alert or finding."""
+    return finding_in(journal_lines(settings, from_), wanted, str(from_ or "the journal"), "--from")
+
+
+def finding_in(lines: Iterable[bytes], wanted: str, where: str, option: str) -> dict[str, Any]:
+    """The latest word on an alert or finding in lines of findings, alerts, or a journal. option: names such a file."""
     from detector.errors import InputError
 
     last = None
-    for line in journal_lines(settings, from_):
+    for line in lines:
         if wanted.encode() in line:
             told = _parsed(line)
             ids = [told.get("alert_id"), told.get("finding_id"), *_list(told.get("alert_ids"))]
@@ -82,8 +87,8 @@ def finding_of(settings: Settings, wanted: str, from_: Path | None) -> dict[str,
     if last is None:
         raise InputError(
             "no alert or finding has this id",
-            where=f"{wanted} in {from_ or 'the journal'}",
-            remedy="take alert_id from an alert, or finding_id from findings.jsonl and name that file with --from",
+            where=f"{wanted} in {where}",
+            remedy=f"take alert_id from an alert, or finding_id from findings.jsonl and name that file with {option}",
         )
     return last
 
@@ -106,21 +111,27 @@ def _parsed(line: bytes) -> dict[str, Any]:
 
 
 def journal_lines(settings: Settings, from_: Path | None) -> Iterator[bytes]:
-    from detector.errors import UnreadablePathError
-
     place = settings.journal
     if from_ is None and place.bucket is not None:
         from detector.aws.journal import lines
 
         yield from lines(place.bucket, place.prefix)
         return
-    path = from_ or Path(place.path or "")
+    yield from lines_of(from_ or Path(place.path or ""), "--from")
+
+
+def lines_of(path: Path, option: str) -> Iterator[bytes]:
+    """Lines of a file that an option names."""
+    from detector.errors import UnreadablePathError
+
     try:
         with path.open("rb") as file:
             yield from file
     except OSError as error:
         raise UnreadablePathError(
-            f"cannot be read: {error.strerror}", where=str(path), remedy="name a file of alerts or findings with --from"
+            f"cannot be read: {error.strerror}",
+            where=str(path),
+            remedy=f"name a file of alerts or findings with {option}",
         ) from error
 
 

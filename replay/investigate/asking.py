@@ -1,0 +1,59 @@
+"""From what a person writes to what is asked: WHO, owners, and what the answer rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from detector.cli.planned import finding_in, lines_of
+from detector.core.owner import Owners, owners
+from detector.core.times import iso
+from detector.errors import InputError
+from replay.covered import covered, line
+from replay.investigate.who import KINDS, Who, of_finding, who
+
+if TYPE_CHECKING:
+    from replay.cache import Kept
+
+HOLES = 100
+"""Holes in what the logs cover that are told; more are counted."""
+
+
+def who_of(text: str, kind: str, findings: Path) -> Who:
+    """Whom a text means. findings: where a finding is looked up. Raises InputError."""
+    chosen = next((one for one in KINDS if one == kind), None)
+    if kind and chosen is None:
+        raise InputError(f"expected one of {', '.join(KINDS)}, got '{ascii(kind)[1:-1]}'", where="--as")
+    found = who(text, chosen)
+    if found.kind != "finding":
+        return found
+    return of_finding(finding_in(lines_of(findings, "--findings"), text, str(findings), "--findings"))
+
+
+def owners_of(patterns: Sequence[str]) -> Owners | None:
+    """Owners by these patterns; None if there is none. Raises InputError."""
+    try:
+        return owners(patterns) if patterns else None
+    except ValueError as error:
+        raise InputError(str(error), where="--owner", remedy="write a pattern such as '{contractor}/**'") from error
+
+
+def logs_of(records: Kept) -> dict[str, Any]:
+    """What the answer rests on: files, records, their time, and where they have holes."""
+    books, reads = records.books, records.reads
+    coverage = covered(reads.coverage)
+    return {
+        "files": reads.kept,
+        "files_ignored": reads.ignored_count,
+        "files_damaged": reads.damaged_count,
+        "records": books.records,
+        "access_events": books.access_events,
+        "rejected": books.rejected.total(),
+        "unresolved_bucket": books.unresolved_bucket,
+        "first_event_time": None if books.first_event_time is None else iso(books.first_event_time),
+        "last_event_time": None if books.last_event_time is None else iso(books.last_event_time),
+        "covers": line(coverage),
+        "holes": coverage["holes"][:HOLES],
+        "holes_count": coverage["holes_count"],
+    }

@@ -1,0 +1,160 @@
+"""`bucketwatch investigate`: for the responder. Only arguments, files and exit codes; the work is in `scope`."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from replay.cache import Kept
+    from replay.investigate.scope import Question
+    from replay.run import Options
+
+FINDINGS = Path("out/findings.jsonl")
+
+
+def investigate(
+    who: Annotated[
+        str,
+        typer.Argument(
+            help="A session, role or user (ARN or unique id), an address or network, an access key, an account, a VPC "
+            "endpoint, or a finding (finding_id or alert_id)."
+        ),
+    ],
+    paths: Annotated[list[str], typer.Argument(help="Log files, folders or globs. Kinds are told apart by content.")],
+    out: Annotated[Path, typer.Option(help="Folder for what is found.")] = Path("loss"),
+    as_: Annotated[
+        str, typer.Option("--as", help="What WHO is, where its shape does not tell.", show_default="told by its shape")
+    ] = "",
+    since: Annotated[str, typer.Option(help="Only records from this time on (ISO 8601, UTC).")] = "",
+    until: Annotated[str, typer.Option(help="Only records before this time (ISO 8601, UTC).")] = "",
+    owner: Annotated[
+        list[str] | None,
+        typer.Option(help="Whose an object is, by its key: a pattern such as '{contractor}/**'. May be repeated."),
+    ] = None,
+    findings: Annotated[
+        Path, typer.Option(help="Where a finding is looked up: findings.jsonl, a file of alerts, or a journal.")
+    ] = FINDINGS,
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Folder that keeps what was read: the next question takes seconds.", show_default="none"),
+    ] = None,
+    prefer: Annotated[
+        list[str] | None, typer.Option(help="GLOB=cloudtrail or GLOB=server_access: the log that counts for a bucket.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, max=64, help="Processes that read and parse.")] = 1,
+    redact_keys: Annotated[str, typer.Option(help="Object keys in the output: none, prefix or hash.")] = "none",
+    tmp: Annotated[
+        Path | None, typer.Option(help="Folder for temporary files.", show_default="the system's temporary folder")
+    ] = None,
+    *,
+    json: Annotated[bool, typer.Option("--json", help="Print summary.json.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+) -> None:
+    """Scope of loss: which objects somebody took, whose they are, from where, and what else belongs to it.
+
+    Follows sessions that began each other, copies and who read them, and addresses that hardly anybody else used.
+
+    Examples: bucketwatch investigate arn:aws:sts::111122223333:assumed-role/Reader/thief ./AWSLogs --owner
+    '{contractor}/**'; bucketwatch investigate 198.51.100.0/24 ./AWSLogs --since 2026-05-01 --cache kept;
+    bucketwatch investigate 4f1c09a2b7d3e865 ./AWSLogs --findings out/findings.jsonl
+    """
+    import json as js
+    import time
+
+    from detector.cli import collector
+    from detector.errors import InputError
+    from replay import output
+    from replay.command import complain, progress_bar
+    from replay.investigate.asking import owners_of, who_of
+    from replay.investigate.scope import Question
+
+    began = time.monotonic()
+    asked = Question(
+        who_of(who, as_, findings), who, owners_of(owner or []), *_period(since, until), _redaction(redact_keys)
+    )
+    collector.rarely()
+    output.prepare(out)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what lies in --tmp is removed
+    with ExitStack() as stack:
+        with progress_bar(quiet=quiet or json) as progress:
+            options = _options(since, until, prefer, jobs, tmp, progress, cache)
+            records = stack.enter_context(_kept(paths, cache, options))
+        reads = records.reads
+        try:
+            summary = _answer(records, asked, out, tmp, began)
+        except InputError:
+            complain({}, reads.unknown, reads.damaged, reads.damaged_count)  # a better reason why nobody was found
+            raise
+    if json:
+        typer.echo(js.dumps(summary, indent=2))
+    elif not quiet:
+        _show(summary, out)
+    complain({}, reads.unknown, reads.damaged, reads.damaged_count)
+
+
+def _answer(records: Kept, asked: Question, out: Path, tmp: Path | None, began: float) -> dict[str, Any]:
+    """Write all files; the summary."""
+    import time
+
+    from replay.investigate.asking import logs_of
+    from replay.investigate.page import render
+    from replay.investigate.said import notification
+    from replay.investigate.scope import scope
+    from replay.investigate.written import Folder
+
+    with Folder(out, tmp) as folder:
+        summary = scope(records.files, asked, folder) | {"logs": logs_of(records)}
+        summary["wall_seconds"] = round(time.monotonic() - began, 3)
+        folder.json("summary.json", summary)
+        folder.text("notification.md", notification(summary))
+        folder.text("report.html", render(summary))
+    return summary
+
+
+def _show(summary: dict[str, Any], out: Path) -> None:
+    from rich.console import Console
+
+    from replay.investigate.said import show
+
+    show(summary, Console(soft_wrap=True))
+    typer.echo(f"{out / 'report.html'}, objects.csv, objects.parquet, events.parquet, people.csv, notification.md")
+
+
+def _period(since: str, until: str) -> tuple[int | None, int | None]:
+    from detector.core.times import epoch
+    from replay.command import admission
+
+    admission(since, until, [])  # says what is wrong
+    return epoch(since) if since else None, epoch(until) if until else None
+
+
+def _redaction(text: str) -> Any:
+    from detector.errors import InputError
+
+    if text not in ("none", "prefix", "hash"):
+        raise InputError(f"expected none, prefix or hash, got '{ascii(text)[1:-1]}'", where="--redact-keys")
+    return text
+
+
+def _options(
+    since: str, until: str, prefer: list[str] | None, jobs: int, tmp: Path | None, progress: Any, cache: Path | None
+) -> Options:
+    """How records are kept. A cache holds the whole period, for the next question."""
+    from replay.command import admission
+    from replay.run import Options
+
+    whole = admission("", "", prefer or [])
+    return Options(whole if cache else admission(since, until, prefer or []), jobs, tmp=tmp, progress=progress)
+
+
+def _kept(paths: list[str], cache: Path | None, options: Options) -> Any:
+    from detector.response.plain import printable
+    from replay.cache import kept
+
+    return kept(paths, cache, options, lambda text: typer.echo(printable(text), err=True))

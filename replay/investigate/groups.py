@@ -1,0 +1,83 @@
+"""Row groups of kept access records, whose columns are read when somebody looks at them.
+
+Rules of this file
+- Who looks for a few texts asks a row group's statistics first (`may_hold`), then its dictionary of one column; nearly
+  all row groups are passed over, and only of the others more columns are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from replay.columns import Piece, in_threads
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+T = TypeVar("T")
+FEW = 64
+"""Texts up to which statistics are asked: of many, one is within nearly any bounds."""
+
+
+class Group(Piece):
+    """One row group."""
+
+    def __init__(self, file: parquet.ParquetFile, number: int) -> None:
+        self._file, self._number = file, number
+        self._columns: dict[str, Any] = {}
+
+    def __len__(self) -> int:
+        return int(self._file.metadata.row_group(self._number).num_rows)
+
+    def rows(self, rows: Any, columns: Sequence[str] | None = None) -> pa.Table:
+        """These rows, with these columns or all."""
+        return self._file.read_row_group(self._number, None if columns is None else list(columns)).take(rows)
+
+    def may_hold(self, name: str, texts: Collection[str]) -> bool:
+        """Whether one of these texts may be in a column, as far as its statistics say."""
+        at = self._place(name)
+        if at < 0:
+            return False
+        told = self._file.metadata.row_group(self._number).column(at).statistics
+        if told is None:
+            return True
+        if not told.has_min_max:  # nothing is in it, or a text too long for statistics
+            return told.num_values > 0
+        least, most = str(told.min), str(told.max)
+        return len(texts) > FEW or any(least <= text <= most for text in texts)
+
+    def _column(self, name: str) -> Any:
+        if self._place(name) < 0:
+            return None
+        if name not in self._columns:
+            self._columns[name] = self._file.read_row_group(self._number, [name], use_threads=False)[name]
+        return self._columns[name]
+
+    def _place(self, name: str) -> int:
+        names = self._file.schema_arrow.names
+        return names.index(name) if name in names else -1
+
+
+def over_groups(files: Sequence[Path], look: Callable[[Group], T]) -> Iterator[list[T]]:
+    """What `look` makes of each row group of each file, in order; the files on several threads."""
+
+    def looked(file: Path) -> list[T]:
+        from pyarrow import parquet
+
+        with parquet.ParquetFile(file) as opened:
+            return [look(Group(opened, number)) for number in range(opened.num_row_groups)]
+
+    return in_threads(files, looked)
+
+
+def groups(files: Sequence[Path]) -> Iterator[Group]:
+    """All row groups, one after the other."""
+    from pyarrow import parquet
+
+    for file in files:
+        with parquet.ParquetFile(file) as opened:
+            for number in range(opened.num_row_groups):
+                yield Group(opened, number)

@@ -1,0 +1,115 @@
+"""Which records an investigation reaches, and why: identities, addresses and credentials, each with its time. Pure.
+
+Rules of this file
+- A way to a record is a text in one of its columns, from a first to a last second. Of several the strongest counts.
+- A text is looked at once for each distinct value of a piece, never once a row.
+- `keyless`: only records that name no access key. Credentials are told apart by their keys where the log has them; an
+  access log has none, and there a session's name and its time must do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import IntEnum
+
+import numpy as np
+
+from detector.core.access import I8, I64, Column
+from detector.core.addresses import Networks
+from detector.core.watermark import FOREVER, NEVER
+from replay.columns import Piece
+
+
+class Why(IntEnum):
+    """Why a record is reached, the weakest reason first; `none`: it is not."""
+
+    none = 0
+    copy = 1
+    same_source = 2
+    caller = 3
+    chain = 4
+    who = 5
+
+
+SAID = {
+    Why.who: "whom the question is about",
+    Why.chain: "a session that a followed one began",
+    Why.caller: "who began a followed session, from the same address",
+    Why.same_source: "others at an address that hardly anybody else used then",
+    Why.copy: "readers of copies that followed sessions made",
+}
+"""What each reason means, for people."""
+
+Span = tuple[int, int, Why]
+"""From, until (both included, epoch seconds), why."""
+_NOWHERE: Span = (FOREVER, NEVER, Why.none)
+
+
+class Reach:
+    """Ways to records. since, until: records outside (`since <= time < until`) are reached by none."""
+
+    def __init__(self, since: int | None = None, until: int | None = None) -> None:
+        self._first = NEVER if since is None else since
+        self._last = FOREVER if until is None else until - 1
+        self._texts: dict[tuple[str, bool], dict[str, Span]] = {}
+        self._networks: list[tuple[Networks, Span]] = []
+
+    def add(
+        self,
+        column: str,
+        texts: Iterable[str],
+        why: Why,
+        first: int = NEVER,
+        last: int = FOREVER,
+        *,
+        keyless: bool = False,
+    ) -> None:
+        """Reach the records that hold one of these texts; of a text reached before, the time between, too."""
+        table = self._texts.setdefault((column, keyless), {})
+        for text in texts:
+            before = table.get(text, _NOWHERE)
+            table[text] = (min(first, before[0]), max(last, before[1]), max(why, before[2]))
+
+    def add_networks(self, networks: Networks, why: Why, first: int = NEVER, last: int = FOREVER) -> None:
+        """Reach the records that came from there."""
+        self._networks.append((networks, (first, last, why)))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that it looks at."""
+        keyless = {"access_key"} if any(only for _, only in self._texts) else set()
+        return tuple(
+            sorted({"time", *(name for name, _ in self._texts), *(["source_ip"] * bool(self._networks)), *keyless})
+        )
+
+    def why(self, piece: Piece) -> I8:
+        """Why each record of a piece is reached; 0 where it is not."""
+        out = np.zeros(len(piece), np.int8)
+        for (name, keyless), table in self._texts.items():
+            if not piece.may_hold(name, table):
+                continue
+            column = piece.text(name)
+            spans = [table.get(text, _NOWHERE) for text in column.values]
+            self._mark(out, piece, column, spans, keyless=keyless)
+        for networks, span in self._networks:
+            column = piece.text("source_ip")
+            spans = [span if text in networks else _NOWHERE for text in column.values]
+            self._mark(out, piece, column, spans, keyless=False)
+        return out
+
+    def _mark(self, out: I8, piece: Piece, column: Column, spans: list[Span], *, keyless: bool) -> None:
+        known = np.array([*(why for _, _, why in spans), Why.none], np.int8)
+        rows = np.flatnonzero(known[column.codes])
+        if not len(rows):
+            return
+        codes, time = column.codes[rows], piece.seconds("time")[rows]
+        first, last = (np.array([one[at] for one in spans], np.int64)[codes] for at in (0, 1))
+        within = _between(time, np.maximum(first, self._first), np.minimum(last, self._last))
+        if keyless:
+            within &= piece.text("access_key").codes[rows] < 0
+        rows, codes = rows[within], codes[within]
+        out[rows] = np.maximum(out[rows], known[codes])
+
+
+def _between(time: I64, first: I64, last: I64) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    return (time >= first) & (time <= last)

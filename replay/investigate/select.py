@@ -1,0 +1,275 @@
+"""The records of whom an investigation is about, and of whom is followed with them: a few passes over few columns.
+
+1. Who is asked for: their uses (who, from where, when) and every call that began a session.
+2. Whom they began, who began them, and who else was at their addresses, by the rule of `follow`.
+3. The records of all of these. Copies among them lead to buckets; who else read there comes after, round by round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from detector.core.access import I8, Column, Index
+from detector.core.times import iso
+from replay.columns import Piece, together
+from replay.investigate.follow import (
+    EDGE,
+    USE,
+    Followed,
+    Span,
+    Use,
+    Uses,
+    about,
+    backward,
+    forward,
+    sideways,
+    spans,
+)
+from replay.investigate.groups import Group, groups, over_groups
+from replay.investigate.reach import Reach, Why
+from replay.investigate.who import Who, names
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ROUNDS = 5
+"""Copies of copies that are followed."""
+MOST_USES = 200_000
+"""Uses that are held; of an identity with more (everybody who is anonymous), nothing beside it is followed."""
+
+
+@dataclass(slots=True)
+class Copied:
+    """Copies into a bucket. keys: that they were written under, as far as the log names them.
+
+    before: roles that read there before the first copy. readers: sessions → role, requests, times, usual or not.
+    """
+
+    bucket: str
+    account: str | None
+    first: int
+    last: int
+    copies: int = 0
+    keyless: int = 0
+    keys: set[str] = field(default_factory=set)
+    before: set[str] = field(default_factory=set)
+    readers: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def chosen(files: Sequence[Path], who: Who, since: int | None, until: int | None) -> tuple[Reach, Followed, Uses]:
+    """Who is followed. Empty uses: nobody is there whom the question is about."""
+    reach, found = Reach(since, until), Followed()
+    who.begin(reach)
+    uses, edges = _look(files, reach, begun=True)
+    if not uses or len(uses) > MOST_USES:
+        found.capped = len(uses) > MOST_USES
+        return reach, found, uses
+    if forward(edges, reach, found):
+        uses, _ = _look(files, reach)
+    more = backward(edges, uses, reach, found)
+    if addresses := spans(uses):
+        there, _ = _look(files, about(addresses, since, until))
+        more |= sideways(uses, there, reach, found)
+    if more:
+        forward(edges, reach, found)
+    return reach, found, uses
+
+
+def known(files: Sequence[Path], columns: Sequence[str]) -> set[str]:
+    """All names that stand in these columns."""
+    return {name for some in over_groups(files, lambda group: names(group, columns)) for one in some for name in one}
+
+
+def _look(files: Sequence[Path], reach: Reach, *, begun: bool = False) -> tuple[dict[Use, Span], Piece]:
+    """The uses that are reached; with `begun` every call that began a session, too."""
+    import pyarrow as pa
+
+    def look(group: Group) -> tuple[list[tuple[Use, Span]], pa.Table | None]:
+        rows = np.flatnonzero(reach.why(group))
+        return _uses(group, rows), _assumes(group) if begun else None
+
+    uses: dict[Use, Span] = {}
+    tables = []
+    for some in over_groups(files, look):
+        for found, edges in some:
+            for use, span in found if len(uses) <= MOST_USES else ():
+                uses[use] = uses[use] | span if use in uses else span
+            if edges is not None:
+                tables.append(edges)
+    return uses, Piece(pa.concat_tables(tables) if tables else pa.table({name: [] for name in EDGE}))
+
+
+def _uses(group: Group, rows: Index) -> list[tuple[Use, Span]]:
+    if not len(rows):
+        return []
+    columns = [group.text(name).take(rows) for name in USE]
+    codes, met = together([Column(*_small(column)) for column in columns])
+    time = group.seconds("time")[rows]
+    first, last = np.full(len(met), np.iinfo(np.int64).max), np.zeros(len(met), np.int64)
+    np.minimum.at(first, codes, time)
+    np.maximum.at(last, codes, time)
+    many = np.bincount(codes, minlength=len(met))
+    spans_ = map(Span, first.tolist(), last.tolist(), many.tolist())
+    return list(zip([Use(*texts) for texts in met], spans_, strict=True))
+
+
+def _small(column: Column) -> tuple[Any, list[str]]:
+    """The column over the values that its rows have."""
+    used, codes = np.unique(column.codes, return_inverse=True)
+    null = bool(len(used)) and used[0] < 0
+    values = [column.values[code] for code in used[int(null) :].tolist()]
+    return (codes - int(null)).astype(np.int32), values
+
+
+def _assumes(group: Group) -> pa.Table | None:
+    if not group.may_hold("operation", ["assume"]):
+        return None
+    rows = np.flatnonzero(group.text("operation").are("assume"))
+    return _plain(group.rows(rows, EDGE)) if len(rows) else None
+
+
+def _plain(table: pa.Table) -> pa.Table:
+    """Without dictionaries: each would have the values of its whole row group."""
+    import pyarrow as pa
+
+    fields = [(one.name, one.type.value_type if pa.types.is_dictionary(one.type) else one.type) for one in table.schema]
+    return table.cast(pa.schema(fields))
+
+
+def events(files: Sequence[Path], reach: Reach, copies: dict[str, Copied]) -> Iterator[pa.Table]:
+    """All records that are reached, with `because`, a row group at a time; then those of who read copies.
+
+    copies: what becomes of them is put in here.
+    """
+    pending: dict[str, Copied] = {}
+    for group in groups(files):
+        why = reach.why(group)
+        if why.any():
+            yield _taken(group, why, pending)
+    for _ in range(ROUNDS):
+        new = {bucket: one for bucket, one in pending.items() if bucket not in copies}
+        copies |= new
+        if not new:
+            return
+        _learn_before(files, new)
+        pending = {}
+        for group in groups(files):
+            of_copies = _readers(group, reach, new)
+            if of_copies is not None and of_copies.any():
+                yield _taken(group, of_copies, pending)
+
+
+def _taken(group: Group, why: I8, copies: dict[str, Copied]) -> pa.Table:
+    import pyarrow as pa
+
+    rows = np.flatnonzero(why)
+    table = _plain(group.rows(rows))
+    because = np.array([one.name for one in Why], object)[why[rows]]
+    table = table.append_column("because", pa.array(because, pa.string()))
+    _note(Piece(table), copies)
+    return table
+
+
+def _note(piece: Piece, copies: dict[str, Copied]) -> None:
+    """The copies among records."""
+    rows = np.flatnonzero(piece.text("operation").are("copy") & piece.text("outcome").are("success"))
+    if not len(rows):
+        return
+    to, key, account = (piece.text(name).texts() for name in ("destination", "destination_key", "destination_account"))
+    time = piece.seconds("time").tolist()
+    for row in rows.tolist():
+        bucket = to[row]
+        if bucket is None:
+            continue
+        one = copies.setdefault(bucket, Copied(bucket, account[row], time[row], time[row]))
+        one.copies += 1
+        one.first, one.last = min(one.first, time[row]), max(one.last, time[row])
+        if key[row] is None:
+            one.keyless += 1
+        else:
+            one.keys.add(key[row] or "")
+
+
+def _learn_before(files: Sequence[Path], copies: dict[str, Copied]) -> None:
+    """Which roles read in these buckets before the first copy came."""
+
+    def look(group: Group) -> list[tuple[str, str | None]]:
+        rows = _reads_in(group, copies)
+        first = _firsts(group, copies)
+        rows = rows[group.seconds("time")[rows] < first[group.text("bucket").codes[rows]]] if len(rows) else rows
+        pairs = [group.text(name).take(rows) for name in ("bucket", "role")] if len(rows) else []
+        return [(met[0] or "", met[1]) for met in together([Column(*_small(one)) for one in pairs])[1]] if pairs else []
+
+    for some in over_groups(files, look):
+        for bucket, role in (pair for found in some for pair in found):
+            copies[bucket].before.add(role or "")
+
+
+def _reads_in(group: Group, copies: dict[str, Copied]) -> Index:
+    """Rows that read in these buckets."""
+    if not group.may_hold("bucket", copies):
+        return np.zeros(0, np.intp)
+    bucket = group.text("bucket")
+    hit = np.array([*(name in copies for name in bucket.values), False], np.bool_)
+    if not hit.any():
+        return np.zeros(0, np.intp)
+    operation = group.text("operation")
+    reads = (operation.are("read") | operation.are("copy")) & group.text("outcome").are("success")
+    return np.flatnonzero(hit[bucket.codes] & reads)
+
+
+def _firsts(group: Group, copies: dict[str, Copied]) -> Any:
+    """When the first copy came, by code of the bucket."""
+    return np.array([copies[name].first if name in copies else 0 for name in group.text("bucket").values] + [0])
+
+
+def _readers(group: Group, reach: Reach, copies: dict[str, Copied]) -> I8 | None:
+    """Reads of copies by others than those who are followed, and than the roles that read there before."""
+    rows = _reads_in(group, copies)
+    if not len(rows):
+        return None
+    rows = rows[group.seconds("time")[rows] >= _firsts(group, copies)[group.text("bucket").codes[rows]]]
+    rows = rows[reach.why(group)[rows] == 0]
+    if not len(rows):
+        return None
+    bucket, keys = group.text("bucket").take(rows), group.rows(rows, ["key"])["key"].to_pylist()
+    session, role = (group.text(name).take(rows).texts() for name in ("session", "role"))
+    time = group.seconds("time")[rows].tolist()
+    why = np.zeros(len(group), np.int8)
+    for at, row in enumerate(rows.tolist()):
+        one = copies[bucket.text(at) or ""]
+        if keys[at] not in one.keys and not one.keyless:
+            continue
+        usual = (role[at] or "") in one.before
+        reader = one.readers.setdefault(
+            session[at] or "", {"role": role[at], "usual": usual, "reads": 0, "first": time[at], "last": time[at]}
+        )
+        reader["reads"] += 1
+        reader["first"], reader["last"] = min(reader["first"], time[at]), max(reader["last"], time[at])
+        why[row] = 0 if usual else Why.copy
+    return why
+
+
+def told(copies: dict[str, Copied]) -> list[dict[str, Any]]:
+    """What became of copies, for people and scripts."""
+    return [
+        {
+            "bucket": one.bucket,
+            "account": one.account,
+            "copies": one.copies,
+            "keys_known": not one.keyless,
+            "first": iso(one.first),
+            "last": iso(one.last),
+            "readers_count": len(one.readers),
+            "readers": [
+                {"session": session} | reader | {"first": iso(reader["first"]), "last": iso(reader["last"])}
+                for session, reader in sorted(one.readers.items(), key=lambda pair: (pair[1]["usual"], pair[0]))[:100]
+            ],
+        }
+        for one in sorted(copies.values(), key=lambda one: one.bucket)
+    ]

@@ -1,0 +1,158 @@
+"""Whom an investigation is about: told apart by shape, looked for in the records. Pure.
+
+Rules of this file
+- WHO is a text in the log's own words. What its shape does not tell, `--as` does.
+- In access logs a role is `assumed-role/NAME`, without its path: its ARN finds these records, too. Within an account a
+  role's name is given once, whatever its path.
+- A finding stands for its session if it is about one, and all that it did; else for its group within its time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, Literal, get_args
+
+from detector.core.addresses import Networks, network
+from detector.core.principal import account_of_arn
+from detector.core.times import epoch
+from detector.core.watermark import FOREVER, NEVER
+from detector.errors import InputError
+from replay.columns import Piece
+from replay.investigate.reach import Reach, Why
+
+Kind = Literal["principal", "session", "role", "address", "access_key", "person", "account", "vpc_endpoint", "finding"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "principal": ("session", "session_key", "role", "role_key"),
+    "session": ("session", "session_key"),
+    "role": ("role", "role_key"),
+    "address": ("source_ip",),
+    "access_key": ("access_key",),
+    "person": ("source_identity", "identity_center_user"),
+    "account": ("account",),
+    "vpc_endpoint": ("vpc_endpoint",),
+}
+"""Kind → the columns in which it stands."""
+
+_SHAPES: tuple[tuple[Kind, re.Pattern[str]], ...] = (
+    ("session", re.compile(r"arn:[^:]*:sts:[^:]*:[0-9]*:assumed-role/[^/]+/.+|ARO[A-Z0-9]+:.+", re.DOTALL)),
+    (
+        "role",
+        re.compile(r"arn:[^:]*:iam:[^:]*:[0-9]*:role/.+|arn:[^:]*:sts:[^:]*:[0-9]*:assumed-role/[^/]+|AROA[A-Z0-9]+"),
+    ),
+    ("principal", re.compile(r"arn:.+|anonymous(@.*)?|service:.+|[0-9]{12}:.+|AIDA[A-Z0-9]+|app:.+", re.DOTALL)),
+    ("access_key", re.compile(r"A[A-Z]IA[A-Z0-9]{4,}")),
+    ("account", re.compile(r"[0-9]{12}")),
+    ("vpc_endpoint", re.compile(r"vpce-[0-9a-z]+")),
+    ("finding", re.compile(r"(a-)?[0-9a-f]{16}")),
+)
+"""Which shape tells which kind; the first that fits."""
+_OF_GROUP: dict[str, Kind | None] = {
+    "session": "session", "role": "role", "account": "account", "access_key": "access_key", "source_ip": "address",
+    "public_ip": "address", "source_net": None, "public_net": None, "vpc_endpoint": "vpc_endpoint",
+}  # fmt: skip
+"""Level of a finding's group → kind; None: its shape tells."""
+NEAR = 5
+COMPARED = 20_000
+"""Names that are compared letter by letter, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Who:
+    """Whom it is about. first, last: of what counts as theirs (epoch seconds). finding: where it came from, if so."""
+
+    kind: Kind
+    texts: tuple[str, ...]
+    first: int = NEVER
+    last: int = FOREVER
+    finding: Mapping[str, Any] | None = None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns in which they stand."""
+        return COLUMNS[self.kind]
+
+    def begin(self, reach: Reach) -> None:
+        """Reach their records."""
+        if self.kind == "address" and (nets := [net for text in self.texts if (net := _network(text))]):
+            reach.add_networks(Networks(nets), Why.who, self.first, self.last)
+        for column in self.columns:
+            reach.add(column, self.texts, Why.who, self.first, self.last)
+
+
+def who(text: str, kind: Kind | None = None) -> Who:
+    """Whom a text means. Raises InputError if neither its shape nor `kind` tells."""
+    if kind is None:
+        kind = "address" if _network(text) else next((one for one, shape in _SHAPES if shape.fullmatch(text)), None)
+    if kind is None:
+        raise InputError(
+            f"'{ascii(text)[1:-1][:200]}' may be anything",
+            where="WHO",
+            remedy="expected an ARN, an address, an access key, a role's or session's unique id, or a finding's id; "
+            f"or say what it is with --as: {', '.join(KINDS)}",
+        )
+    if kind == "role" and (other := _other_name(text)):
+        return Who(kind, (text, other))
+    return Who(kind, (text,))
+
+
+def of_finding(finding: Mapping[str, Any]) -> Who:
+    """Whom a finding is about. Raises InputError if its group is nobody."""
+    principal, group = finding.get("principal") or {}, finding.get("group") or {}
+    window = finding.get("window_seconds")
+    opened, last = epoch(finding.get("opened_at")), epoch(finding.get("last_at"))
+    if opened is None or last is None or not isinstance(window, int):
+        raise InputError(
+            "this is no finding of bucketwatch", where="WHO", remedy="take it from findings.jsonl or an alert"
+        )
+    if names := [one for one in (principal.get("session"), principal.get("principal_id")) if isinstance(one, str)]:
+        return Who("session", tuple(dict.fromkeys(names)), finding=finding)
+    within = (opened - window + 1, last)
+    for level, kind in _OF_GROUP.items():
+        if isinstance(name := group.get(level), str):
+            found = who(name, kind)
+            return Who(found.kind, found.texts, *within, finding=finding)
+    evidence = finding.get("evidence") or {}
+    if sessions := [one for one in evidence.get("sessions") or () if isinstance(one, str)]:
+        return Who("session", tuple(sessions), *within, finding=finding)
+    raise InputError(
+        f"this finding is about nobody in particular: its group is {ascii(', '.join(group))[1:-1] or 'empty'}",
+        where="WHO",
+        remedy="investigate a session or an address that it names",
+    )
+
+
+def names(piece: Piece, columns: Iterable[str]) -> set[str]:
+    """The names that stand in these columns of a piece."""
+    found: set[str] = set()
+    for name in columns:
+        found.update(piece.text(name).values)
+    return found
+
+
+def near(text: str, known: set[str]) -> list[str]:
+    """Of the names that are there those most like a text: that contain it, or its last part, else the most alike."""
+    wanted = text.lower()
+    last = wanted.rsplit("/", 1)[-1].rsplit(":", 1)[-1]
+    holding = [name for part in (wanted, last) if len(part) > 2 for name in sorted(known) if part in name.lower()]
+    some = sorted(known)[:COMPARED]
+    return list(dict.fromkeys([*holding[:NEAR], *get_close_matches(text, some, NEAR, 0.6)]))[:NEAR]
+
+
+def _network(text: str) -> Any:
+    try:
+        return network(text)
+    except ValueError:
+        return None
+
+
+def _other_name(role: str) -> str | None:
+    """A role's name in access logs, by its ARN."""
+    partition, account = role.split(":", 2)[1] if role.startswith("arn:") else "", account_of_arn(role)
+    if not account or ":role/" not in role:
+        return None
+    return f"arn:{partition}:sts::{account}:assumed-role/{role.rsplit('/', 1)[-1]}"

@@ -1,0 +1,138 @@
+"""Writes an investigation into a folder: events and objects as they come, beside their places and then moved there.
+
+Rules of this file
+- Parquet is for programs: every text as the log has it. CSV is for people, and safe in a spreadsheet (`spreadsheet`).
+- Nothing is held but what is being written; strands of many objects lie in a temporary folder.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TextIO
+
+from replay.investigate.loss import Shelf
+from replay.spreadsheet import sheet
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Json = dict[str, Any]
+OBJECT = (
+    "bucket", "key", "prefix", "owner", "reads", "copies", "decrypts", "denied", "bytes", "first", "last", "versions",
+    "nameless", "whole", "ranges", "source_ips", "vpc_endpoints", "how", "sessions", "because",
+)  # fmt: skip
+"""Columns of objects.parquet and objects.csv."""
+PERSON = (
+    "because", "session", "role", "account", "principal_type", "objects", "requests", "bytes", "refused", "first",
+    "last", "access_keys",
+)  # fmt: skip
+"""Columns of people.csv."""
+
+
+class Folder:
+    """The output folder, which is there. tmp: for what has no room in memory; None: the system's temporary folder."""
+
+    def __init__(self, folder: Path, tmp: Path | None = None) -> None:
+        self._folder, self._tmp = folder, tmp
+        self._stack = ExitStack()
+        self._done: list[Path] = []
+
+    def __enter__(self) -> Self:
+        self._put_away = Path(
+            self._stack.enter_context(tempfile.TemporaryDirectory(prefix="bucketwatch-", dir=self._tmp))
+        )
+        self._events = self._stack.enter_context(_Parquet(self._part("events.parquet")))
+        self._objects = self._stack.enter_context(_Parquet(self._part("objects.parquet")))
+        self._sheet = self._stack.enter_context(self._part("objects.csv").open("w", encoding="utf-8", newline=""))
+        self._sheet.write(sheet(OBJECT, ()))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+        for path in self._done:
+            part = path.with_name(f"{path.name}.part")
+            if kind is None:
+                part.replace(path)
+            else:
+                part.unlink(missing_ok=True)
+
+    def events(self, table: pa.Table) -> None:
+        """Write records."""
+        self._events.write(table)
+
+    def objects(self, table: pa.Table) -> None:
+        """Write objects."""
+        table = table.select(list(OBJECT))
+        self._objects.write(table)
+        for some in table.to_batches(max_chunksize=10_000):
+            _append(self._sheet, some.to_pylist())
+
+    def people(self, rows: list[Json]) -> None:
+        """Write who is in it."""
+        self.text("people.csv", sheet(PERSON, rows))
+
+    def shelf(self) -> Shelf:
+        """A place for strands of many objects."""
+        return Shelf(self._put, self._taken)
+
+    def text(self, name: str, text: str) -> None:
+        """Write a file."""
+        self._part(name).write_text(text, "utf-8", newline="\n")
+
+    def json(self, name: str, value: Json) -> None:
+        """Write a file of ASCII JSON: hostile text cannot break out of it."""
+        self.text(name, json.dumps(value, indent=2) + "\n")
+
+    def _part(self, name: str) -> Path:
+        self._done.append(self._folder / name)
+        return self._folder / f"{name}.part"
+
+    def _put(self, part: int, table: pa.Table) -> None:
+        from pyarrow import parquet
+
+        number = sum(1 for _ in self._put_away.iterdir())
+        parquet.write_table(table, self._put_away / f"{part}-{number}.parquet")
+
+    def _taken(self, part: int) -> list[pa.Table]:
+        from pyarrow import parquet
+
+        return [parquet.read_table(path) for path in sorted(self._put_away.glob(f"{part}-*.parquet"))]
+
+
+def _append(file: TextIO, rows: Sequence[Json]) -> None:
+    times = ("first", "last")
+    shown = (row | {name: f"{row[name]:%Y-%m-%dT%H:%M:%SZ}" for name in times} for row in rows)
+    file.write(sheet(OBJECT, shown).partition("\n")[2])
+
+
+class _Parquet:
+    """A Parquet file that is written piece by piece; without any piece it has no columns."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._writer: Any = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def write(self, table: pa.Table) -> None:
+        """Add rows."""
+        from pyarrow import parquet
+
+        if self._writer is None:
+            self._writer = parquet.ParquetWriter(self._path, table.schema, compression="zstd")
+        self._writer.write_table(table.cast(self._writer.schema))
+
+    def __exit__(self, *_: object) -> None:
+        import pyarrow as pa
+
+        if self._writer is None:
+            self.write(pa.table({}))
+        self._writer.close()
