@@ -1,13 +1,14 @@
 """What the logs cover, for people and programs: `coverage` in summary.json, from the ledger. Pure.
 
-Every list is cut to `LISTED`, and its whole number stands beside it. Texts are as the logs have them: escape them where
-they are shown.
+Every list is cut to `LISTED`, and its whole number stands beside it. Sources and buckets are looked at one by one, so
+that memory holds the slots of one only. Texts are as the logs have them: escape them where they are shown.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,10 +23,9 @@ from detector.core.watermark import FOREVER, NEVER
 from replay.holes import Hole, judge
 
 LISTED = 1000
-DAYS_SHOWN = 400
-"""Newest days of a source that are shown hour by hour."""
+DAYS_SHOWN, DAYS_SHOWN_IN_ALL = 400, 20_000
+"""Newest days of a source, and of all together, that are shown hour by hour."""
 HOUR = 3600 // SLOT
-_NOTHING = np.zeros(0, np.int64)
 _DIGITS = np.array(list("0123456789abc"))
 
 Json = dict[str, Any]
@@ -39,29 +39,32 @@ class _Source(NamedTuple):
     seen: I64
     delivered: I64
 
-    @property
-    def named(self) -> Json:
-        account, _, region = self.place.rpartition("/")
-        return {"log": self.log, "account": account or None, "region": region or None}
+
+class _Span(NamedTuple):
+    """A source and the slots `[first, end)` it reaches from and to."""
+
+    log: str
+    place: str
+    first: int
+    end: int
 
 
 def covered(ledger: Coverage, rules: Sequence[Rule] = (), admission: Admission | None = None) -> Json:
     """`coverage` of summary.json, of the period that counts."""
     first, end = _period(admission or Admission())
-    sources = list(_sources(ledger, first, end))
-    holes, quiet = _holes(sources, first, end)
-    buckets = _buckets(ledger, first, end)
-    accounts, regions = ({s.named[name] for s in sources} - {None} for name in ("account", "region"))
-    seen = np.concatenate([_NOTHING, *(source.seen for source in sources)])
+    spans = [_Span(s.log, s.place, int(s.seen[0]), int(s.seen[-1]) + 1) for s in _sources(ledger, first, end)]
+    sources, holes, quiet = _looked_at(_sources(ledger, first, end), spans, first, end)
+    buckets = list(_buckets(ledger, first, end))
+    accounts, regions = ({_named(*span[:2])[name] for span in spans} - {None} for name in ("account", "region"))
     return {
-        "from": _at(int(seen.min())) if len(seen) else None,
-        "until": _at(int(seen.max()) + 1) if len(seen) else None,
+        "from": _at(min(span.first for span in spans)) if spans else None,
+        "until": _at(max(span.end for span in spans)) if spans else None,
         "accounts": sorted(accounts)[:LISTED],
         "accounts_count": len(accounts),
         "regions": sorted(regions)[:LISTED],
         "regions_count": len(regions),
-        "sources": [_source(source) for source in sources[:LISTED]],
-        "sources_count": len(sources),
+        "sources": sources,
+        "sources_count": len(spans),
         "holes": holes[:LISTED],
         "holes_count": len(holes),
         "quiet_count": quiet,
@@ -110,23 +113,27 @@ def _clipped(slots: I64, first: int | None, end: int | None) -> I64:
     return slots[begin : None if end is None else int(np.searchsorted(slots, end))]
 
 
+def _named(log: str, place: str) -> Json:
+    account, _, region = place.rpartition("/")
+    return {"log": log, "account": account or None, "region": region or None}
+
+
 def _sources(ledger: Coverage, first: int | None, end: int | None) -> Iterator[_Source]:
-    delivered = dict(ledger.deliveries.slots())
     for subject, slots in ledger.sources.slots():
         seen = _clipped(slots, first, end)
         if len(seen):
             log, place = subject
-            yield _Source(log, place, seen, delivered.get(subject, _NOTHING))
+            yield _Source(log, place, seen, ledger.deliveries.of(subject))
 
 
-def _source(source: _Source) -> Json:
+def _source(source: _Source, most: int) -> Json:
     """hours_by_day: a digit an hour, the number of its slots that were seen (c: all twelve)."""
     days, place = np.unique(source.seen // DAY, return_inverse=True)
     hours = np.zeros((len(days), DAY // HOUR), np.int64)
     np.add.at(hours, (place, source.seen % DAY // HOUR), 1)
-    shown = zip(days.tolist()[-DAYS_SHOWN:], _DIGITS[hours[-DAYS_SHOWN:]].tolist(), strict=True)
+    shown = zip(days.tolist()[-most:], _DIGITS[hours[-most:]].tolist(), strict=True)
     return {
-        **source.named,
+        **_named(source.log, source.place),
         "from": _at(int(source.seen[0])),
         "until": _at(int(source.seen[-1]) + 1),
         "hours": int(np.count_nonzero(hours)),
@@ -135,26 +142,32 @@ def _source(source: _Source) -> Json:
     }
 
 
-def _holes(sources: Sequence[_Source], first: int | None, end: int | None) -> tuple[list[Json], int]:
-    """The holes of all sources, by time, and how many gaps are but quiet."""
-    spans: dict[str, list[int]] = defaultdict(list)
+def _looked_at(
+    sources: Iterable[_Source], spans: Sequence[_Span], first: int | None, end: int | None
+) -> tuple[list[Json], list[Json], int]:
+    """The first sources, the holes of all by time, and how many gaps are but quiet."""
+    reach: dict[str, list[int]] = defaultdict(list)
+    for span in spans:
+        reach[span.log] += [span.first, span.end]
+    ends = {log: (min(edges), max(edges)) for log, edges in reach.items()}
+    days = min(DAYS_SHOWN, max(1, DAYS_SHOWN_IN_ALL // max(1, len(spans))))
+    shown, found, quiet = list[Json](), list[Json](), 0
     for source in sources:
-        spans[source.log] += [int(source.seen[0]), int(source.seen[-1]) + 1]
-    found, quiet = list[Json](), 0
-    for source in sources:
-        span = spans[source.log]
-        start = min(span) if first is None else first
-        until = max(span) if end is None else end
+        if len(shown) < LISTED:
+            shown.append(_source(source, days))
+        start, until = ends[source.log]
+        start, until = (start if first is None else first), (until if end is None else end)
         holes, still = judge(source.seen, source.delivered, start, until)
-        quiet += still
         found += [_hole(source, hole) for hole in holes]
-    return sorted(found, key=lambda one: (one["from"], one["log"], one["account"] or "", one["region"] or "")), quiet
+        quiet += still
+    found.sort(key=lambda one: (one["from"], one["log"], one["account"] or "", one["region"] or ""))
+    return shown, found, quiet
 
 
 def _hole(source: _Source, hole: Hole) -> Json:
     at = "start" if hole.end <= source.seen[0] else "end" if hole.first > source.seen[-1] else "inside"
     return {
-        **source.named,
+        **_named(source.log, source.place),
         "from": _at(hole.first),
         "until": _at(hole.end),
         "minutes": (hole.end - hole.first) * SLOT // 60,
@@ -175,16 +188,17 @@ def _why(source: _Source, hole: Hole) -> str:
     return f"{told}; no file was delivered either"
 
 
-def _buckets(ledger: Coverage, first: int | None, end: int | None) -> list[Json]:
+def _buckets(ledger: Coverage, first: int | None, end: int | None) -> Iterator[Json]:
     """What each bucket was seen in, by its name."""
-    found: dict[str, dict[str, dict[str, I64]]] = defaultdict(lambda: defaultdict(dict))
-    for subject, slots in ledger.buckets.slots():
-        bucket, log, kind = OfBucket(*subject)
-        seen = _clipped(slots, first, end)
-        if len(seen):
-            found[bucket][log][kind] = seen
-    both = {Log.cloudtrail.name, Log.server_access.name} <= {log for logs in found.values() for log in logs}
-    return [_bucket(bucket, found[bucket], both=both) for bucket in sorted(found)]
+    both = {Log.cloudtrail.name, Log.server_access.name} <= {OfBucket(*one).log for one in ledger.buckets.subjects()}
+    for bucket, rows in groupby(ledger.buckets.slots(), key=lambda row: row[0][0]):
+        logs: dict[str, dict[str, I64]] = defaultdict(dict)
+        for subject, slots in rows:
+            _, log, kind = OfBucket(*subject)
+            if len(seen := _clipped(slots, first, end)):
+                logs[log][kind] = seen
+        if logs:
+            yield _bucket(bucket, logs, both=both)
 
 
 def _bucket(bucket: str, logs: Mapping[str, Mapping[str, I64]], *, both: bool) -> Json:

@@ -8,7 +8,8 @@ source of few records.
 - likely: 12 slots (of five minutes) or more are usually seen, no file was delivered meanwhile, and there is the same
   weekday to compare with; or another day, and the source has no other gap of an eighth of the length.
 - possible: 3 slots or more, and files were delivered meanwhile (the log was alive), or the gap is not common: fewer
-  than three others here are half as long. Where there is no other day to compare with, by the hours around: 12 slots.
+  than three others here are half as long. Where there is no other day to compare with, by the hours around, of which
+  as many have to be known: 12 slots, and one an hour.
 - quiet: all else.
 
 If slots were independent, a chance of `exp(-usually)` would be left that a quiet stretch looks so.

@@ -111,11 +111,23 @@ class Calendar:
             for day, bits in days.items():
                 self.put(subject, day, bits)
 
+    def subjects(self) -> Iterator[Subject]:
+        """All of them."""
+        self._cut()
+        return iter(self._days)
+
     def slots(self) -> Iterator[tuple[Subject, I64]]:
         """Every subject in order, and the slots (since the epoch) in which it was seen, in order."""
         self._cut()
-        for subject, days in sorted(self._days.items()):
-            yield subject, np.concatenate([_of_day(day, bits) for day, bits in sorted(days.items())])
+        for subject in sorted(self._days):
+            yield subject, self.of(subject)
+
+    def of(self, subject: Subject) -> I64:
+        """The slots in which a subject was seen, in order."""
+        days = sorted(self._days.get(subject, {}).items())
+        packed = np.frombuffer(b"".join(bits.to_bytes(DAY // 8, "little") for _, bits in days), np.uint8)
+        row, slot = np.nonzero(np.unpackbits(packed.reshape(-1, DAY // 8), axis=1, bitorder="little"))
+        return np.array([day for day, _ in days], np.int64)[row] * DAY + slot
 
     def to_json(self) -> dict[str, Any]:
         """As plain data; bits as hexadecimal digits, the least the first slot."""
@@ -245,11 +257,6 @@ def _used(codes: I64, count: int) -> tuple[Index | I64, Index | I64]:
     """The codes numbered anew without those that no row has, and which those are."""
     known, numbered = _numbered(codes, count)
     return numbered, known
-
-
-def _of_day(day: int, bits: int) -> I64:
-    flags = np.unpackbits(np.frombuffer(bits.to_bytes(DAY // 8, "little"), np.uint8), bitorder="little")
-    return np.flatnonzero(flags) + day * DAY
 
 
 def _rank(subject: Subject) -> tuple[int, Subject]:

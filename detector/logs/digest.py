@@ -15,7 +15,6 @@ Source: AWS CloudTrail user guide, "CloudTrail digest file structure", "Custom i
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import re
 from collections import defaultdict
@@ -40,6 +39,8 @@ DIGEST = re.compile(
 """Account, region, trail, the trail's home region, backfill."""
 ALGORITHM, HASH = "SHA256withRSA", "SHA-256"
 VERIFIED, INVALID, UNSIGNED, KEY_UNKNOWN = "verified", "invalid", "signature_unknown", "key_unknown"
+LONGEST = 1024
+"""Characters of an object's key."""
 _SHA = re.compile(r"[0-9a-f]{64}")
 
 
@@ -153,10 +154,12 @@ def read(content: bytes, name: str, signature: str | None = None) -> DigestFile:
     """A digest file from its content, inflated. Raises ValueError with the reason."""
     try:
         digest = msgspec.json.decode(shallow(content), type=Digest)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # of JSON, of UTF-8
         raise ValueError(f"no digest: {error}") from error
     if epoch(digest.digestStartTime) is None or epoch(digest.digestEndTime) is None:
         raise ValueError("no digest: its times are none")
+    if any(len(key) > LONGEST for key in (digest.digestS3Object, *(entry.s3Object for entry in digest.logFiles))):
+        raise ValueError(f"it names an object by more than {LONGEST:,} characters, which S3 does not take")
     if any(e.hashAlgorithm != HASH or not _SHA.fullmatch(e.hashValue) for e in digest.logFiles):
         raise ValueError(f"it has hashes that are not {HASH}")
     stems = "/".join(stem(entry.s3Object) for entry in digest.logFiles)
@@ -219,7 +222,7 @@ def _listed(content: bytes, where: str) -> Iterator[tuple[str, bytes]]:
     try:
         for key in msgspec.json.decode(shallow(content), type=_PublicKeys).PublicKeyList:
             yield key.Fingerprint, base64.b64decode(key.Value, validate=True)
-    except (msgspec.DecodeError, binascii.Error) as error:
+    except ValueError as error:  # of JSON, of UTF-8, of base64
         raise InputError(
             f"no list of public keys: {error}", where=where, remedy="give what aws cloudtrail list-public-keys prints"
         ) from error

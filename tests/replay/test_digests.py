@@ -14,10 +14,13 @@ from threading import Thread
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from hypothesis import given
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from detector.cli import app
 from detector.errors import InputError
+from detector.logs.digest import Keys, judge, read
 from replay.digests import HEAD, keys_of, lines, verify
 
 ACCOUNT, REGION, BUCKET = "111122223333", "eu-west-1", "trail-logs"
@@ -311,6 +314,9 @@ def test_a_removed_digest_is_a_gap(archive):
     assert [(gap["from"], gap["until"]) for gap in found["gaps"]] == [(stamp(T0 + 7200), stamp(T0 + 10_800))]
     assert found["log_files"]["uncovered"] == EACH
     assert faults(found) == [("digest_missing", stem(archive.digests[2]))]
+    told_so = "\n".join(lines(found))
+    assert f"gap {ACCOUNT}/{REGION} {stamp(T0 + 7200)} to {stamp(T0 + 10_800)}: the digest" in told_so
+    assert f"{EACH} log files in no digest's time" in told_so
 
 
 def test_validation_that_was_stopped_is_a_gap(archive):
@@ -354,6 +360,17 @@ def test_an_archive_may_lie_anywhere_and_be_unpacked(archive, tmp_path):
 
 
 HOSTILE = {
+    "long": json.dumps(
+        {
+            "digestStartTime": "2026-05-01",
+            "digestEndTime": "2026-05-01",
+            "digestS3Bucket": "b",
+            "digestS3Object": f"/{ACCOUNT}_CloudTrail-Digest_a_a_a" * 100_000,
+            "logFiles": [],
+            "digestPublicKeyFingerprint": "",
+            "digestSignatureAlgorithm": "",
+        }
+    ).encode(),
     "deep": b'{"logFiles":' + b"[" * 200_000,
     "no json": b"\xff\xfe{",
     "no digest": b"{}",
@@ -397,6 +414,37 @@ def test_what_is_no_key_is_the_users_mistake(tmp_path, content, said):
     (tmp_path / "key").write_bytes(content)
     with pytest.raises(InputError, match=said):
         keys_of(tmp_path / "key")
+
+
+@given(st.binary(max_size=200), st.sampled_from(["", '{"PublicKeyList":[{"Fingerprint":"a","Value":"']))
+def test_no_bytes_are_more_than_a_mistake_in_keys(content, before):
+    with pytest.raises(InputError):
+        Keys().add(before.encode() + content, "keys.json")
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=20) | st.just(digest_key(T0)),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+WHOLE = {
+    "digestStartTime": stamp(T0), "digestEndTime": stamp(T0 + 3600), "digestS3Bucket": BUCKET,
+    "digestS3Object": digest_key(T0), "digestPublicKeyFingerprint": FINGERPRINT,
+    "digestSignatureAlgorithm": "SHA256withRSA", "logFiles": [], "previousDigestSignature": None,
+}  # fmt: skip
+
+
+@given(st.dictionaries(st.sampled_from(list(WHOLE)), anything, max_size=3), st.binary(max_size=3))
+def test_whatever_a_digest_says_it_is_read_or_refused(changed, junk):
+    """Never another error; and what is read can be judged, and is not verified."""
+    content = json.dumps(WHOLE | changed).encode() + junk
+    try:
+        file = read(content, digest_key(T0), "ab" * 256)
+    except ValueError:
+        return
+    keys = Keys(unnamed=[TRUE.public_key()])
+    judge([file, read(json.dumps(WHOLE).encode(), digest_key(T0))], keys)
+    assert file.status == "invalid"
 
 
 def replay(archive, *options, env=None):
