@@ -15,7 +15,7 @@ from detector.core.rule import KINDS, Rule
 from detector.core.watermark import Watermark
 from detector.watches import watches
 from replay.evidence import Behind, matches
-from tests.kinds import NOW, T0, Daemon, Fact, batch, replayed, shown
+from tests.kinds import KIND, NOW, T0, Daemon, Fact, batch, replayed, shown
 
 WITHIN, SILENT, WINDOW, THRESHOLD = 20, 60, 30, 2
 
@@ -172,6 +172,17 @@ def test_only_the_unmatched_reads_are_behind_a_finding():
     _, (finding,) = replayed(chosen, [facts])
     ((_, mask),) = matches(batch(facts), [Behind.of(finding, chosen)])
     assert [fact for fact, is_behind in zip(facts, mask, strict=True) if is_behind] == reads[1::2]
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS.keys() - {"unaudited"}))
+def test_the_audit_log_excuses_nobody_before_other_rules(kind):
+    """An application may log what a thief does with it: with its records every finding is what it is without them."""
+    example = KIND[kind]
+    told = [Fact(f.time, f.name, f.role, "audit", f.bucket, f.key) for f in example.facts if f.op == "read"]
+    _, without = replayed(example.rule(kind), [example.facts])
+    _, beside = replayed(example.rule(kind), [example.facts + told])
+    assert without
+    assert shown(beside) == shown(without)
 
 
 def test_a_record_of_a_refusal_excuses_no_read():
