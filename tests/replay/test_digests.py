@@ -280,12 +280,19 @@ def twice_and_different(a):
     return [("digest_invalid", name(a.digests[1])), ("digest_twice", name(a.digests[1]))]
 
 
+def fork(a):
+    """Signed as it should be, and no other follows it."""
+    a.sign(a.body(T0 + 1800, [], a.digests[0]), a.digests[0])
+    a.head(a.digests[-1])
+    return [("digest_unlinked", name(a.digests[-1]))]
+
+
 @pytest.mark.parametrize(
     "fault",
     [
         change_log, break_log, swap_logs, remove_log, add_log, change_last_digest, change_digest, remove_digest,
         swap_digests, sign_with_another_key, sign_with_a_key_nobody_knows, wrong_hash_of_previous, another_algorithm,
-        wrong_metadata, twice_and_different,
+        wrong_metadata, twice_and_different, fork,
     ],
 )  # fmt: skip
 def test_a_single_fault_is_found_and_named(archive, fault):
@@ -330,6 +337,15 @@ def test_validation_that_was_stopped_is_a_gap(archive):
         (stamp(T0 + HOURS * 3600), stamp(later), True)
     ]
     assert faults(found) == []
+
+
+def test_an_hour_that_no_link_of_a_whole_chain_tells_of_is_a_gap(archive):
+    later = T0 + (HOURS + 1) * 3600
+    archive.sign(archive.body(later, [], archive.digests[-1]), archive.digests[-1])
+    archive.head(archive.digests[-1])
+    found = told(archive)
+    assert not found["ok"]
+    assert [(gap["from"], gap["until"]) for gap in found["gaps"]] == [(stamp(later - 3600), stamp(later))]
 
 
 def test_an_archive_that_begins_within_a_chain_is_no_fault(archive):
