@@ -6,6 +6,7 @@ What is written needs rights that the daemon must not have: it is done with the 
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import time
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from detector.decoy.planning import Neighbour
     from detector.decoy.planting import Done
-    from detector.decoy.registry import Plan
+    from detector.decoy.registry import Decoy, Plan
     from detector.source import Plot
 
 app = typer.Typer(
@@ -39,6 +40,7 @@ Registry = Annotated[
 Root = Annotated[
     Path | None, typer.Option(help="A folder of folders that stand for buckets, instead of S3 (to try it out).")
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
@@ -98,6 +100,7 @@ def plant(
     root: Root = None,
     *,
     yes: Yes = False,
+    as_json: AsJson = False,
 ) -> None:
     """Plant a plan's decoys. An object that is there is never overwritten. Safe to repeat.
 
@@ -113,10 +116,11 @@ def plant(
     except OSError as error:
         raise UnreadablePathError(f"cannot be read: {error.strerror}", where=str(path)) from error
     buckets = ", ".join(sorted({one.bucket for one in made.decoys}))
-    if not yes and not typer.confirm(f"Put up to {most or len(made.decoys)} objects into {buckets}?", default=False):
-        typer.echo("Nothing was done.")
+    if not yes and not typer.confirm(f"Put up to {most or len(made.decoys)} objects into {buckets}?", err=as_json):
+        typer.echo("Nothing was done.", err=as_json)
         return
-    _tell(planting.plant(made, _plot(root), place(registry), int(time.time()), most=most), "planted")
+    done = planting.plant(made, _plot(root), place(registry), int(time.time()), most=most)
+    _tell(done, "planted", as_json=as_json)
 
 
 @app.command("list")
@@ -125,6 +129,7 @@ def list_(
     root: Root = None,
     *,
     look: Annotated[bool, typer.Option("--look", help="Also whether each still lies there. Reads none.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List the decoys of a registry.
 
@@ -136,7 +141,10 @@ def list_(
 
     every = list(decoys(read_all(place(registry))))
     if look:
-        _tell(planting.look(every, _plot(root)), "there")
+        _tell(planting.look(every, _plot(root)), "there", as_json=as_json)
+        return
+    if as_json:
+        typer.echo(json.dumps([_plain(one, one.state) for one in every], indent=1))
         return
     for one in every:
         typer.echo(_line(one.state, one.bucket, one.key, one.at))
@@ -152,6 +160,7 @@ def remove(
     root: Root = None,
     *,
     yes: Yes = False,
+    as_json: AsJson = False,
 ) -> None:
     """Remove decoys that still are what was planted; anything else that lies there now stays.
 
@@ -160,7 +169,7 @@ def remove(
     from detector.cli.joined import place
     from detector.core.globs import glob
     from detector.decoy import planting
-    from detector.decoy.registry import Decoy, decode, read_all
+    from detector.decoy.registry import decode, read_all
 
     files, wanted = place(registry), glob(only) if only else None
 
@@ -169,11 +178,12 @@ def remove(
 
     plans = [decode(text, name) for name, text in sorted(read_all(files).items())]
     count = sum(one.state == "planted" and chosen(one) for made in plans for one in made.decoys)
-    if not yes and not typer.confirm(f"Remove {count} decoys?", default=False):
-        typer.echo("Nothing was done.")
+    if not yes and not typer.confirm(f"Remove {count} decoys?", err=as_json):
+        typer.echo("Nothing was done.", err=as_json)
         return
     now = int(time.time())
-    _tell((done for made in plans for done in planting.remove(made, _plot(root), files, now, chosen)), "removed")
+    removed = (done for made in plans for done in planting.remove(made, _plot(root), files, now, chosen))
+    _tell(removed, "removed", as_json=as_json)
 
 
 def _target(text: str) -> tuple[str, str]:
@@ -276,15 +286,23 @@ def _say_plan(made: Plan, out: Path) -> None:
     typer.echo(f"{len(made.decoys):,} decoys planned in {out}; it is secret: who has it knows what to leave alone")
 
 
-def _tell(done: Iterable[Done], wanted: str) -> None:
+def _tell(done: Iterable[Done], wanted: str, *, as_json: bool) -> None:
     """What came of each; exit status 3 if anything is not as it should be."""
     counts: dict[bool, int] = {True: 0, False: 0}
+    every = []
     for one, told in done:
-        typer.echo(_line(told, one.bucket, one.key, ""))
+        every.append(_plain(one, told))
+        if not as_json:
+            typer.echo(_line(told, one.bucket, one.key, ""))
         counts[told.startswith((wanted, "there already", "gone already", "planned"))] += 1
-    typer.echo(f"{counts[True]:,} {wanted}" + (f", {counts[False]:,} not" if counts[False] else ""))
+    summed = f"{counts[True]:,} {wanted}" + (f", {counts[False]:,} not" if counts[False] else "")
+    typer.echo(json.dumps(every, indent=1) if as_json else summed)
     if counts[False]:
         raise typer.Exit(3)
+
+
+def _plain(one: Decoy, told: str) -> dict[str, str]:
+    return {"bucket": one.bucket, "key": one.key, "state": told, "at": one.at}
 
 
 def _line(told: str, bucket: str, key: str, at: str) -> str:

@@ -35,7 +35,10 @@ def demo(
     ] = None,
     seed: Annotated[int, typer.Option(help="Another organisation for every number.")] = 1,
 ) -> None:
-    """Watch a theft from a bucket being caught, in under a minute, with nothing set up."""
+    """Watch a theft from a bucket being caught, in under a minute, with nothing set up.
+
+    Example: bucketwatch demo --out demo
+    """
     from rich.console import Console
 
     folder = out or Path(tempfile.mkdtemp(prefix="bucketwatch-demo-"))

@@ -36,7 +36,9 @@ def init(
     """Learn from history: write a config and staged rules, and say what they would have paged.
 
     Without a path it finds trails, log buckets and queue by itself, and fetches the history. Thefts under way are not
-    learnt; what was set aside is listed. Example: bucketwatch init ./AWSLogs --out .
+    learnt; what was set aside is listed.
+
+    Example: bucketwatch init ./AWSLogs --out .
     """
     from pydantic import TypeAdapter, ValidationError
 

@@ -31,7 +31,9 @@ def doctor(
     """Look for what would make the detector blind: source, trails, permissions, state, alerts, clock, cost.
 
     Harmless calls with the credentials of whoever runs it. Exit status 3 if it finds problems; warnings and what may
-    not be looked at are no problems. Example: bucketwatch doctor --config bucketwatch.yaml
+    not be looked at are no problems.
+
+    Example: bucketwatch doctor --config bucketwatch.yaml
     """
     from detector.cli.joined import decoys
     from detector.rules import load_rules, shipped

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +19,8 @@ def feedback(
         Path | None,
         typer.Option("--from", help="Look in this file (alerts.jsonl, findings.jsonl) and not in the journal."),
     ] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say what a finding was: it is journalled, and rules that learn take it up within a minute.
 
@@ -44,5 +47,8 @@ def feedback(
     data = encode(made)
     stamp = iso(now).replace("-", "").replace(":", "")
     where = verdicts(settings).put(f"{stamp}-{fingerprint((data,)):016x}.json", data)
+    if as_json:
+        typer.echo(json.dumps({"verdict": verdict, "rule_id": made.rule_id, "group": made.group, "kept_in": where}))
+        return
     typer.echo(f"{verdict}: {made.rule_id}, {', '.join(made.group.values())}")
     typer.echo(f"kept in {where}; the daemon journals it and says there what it did with it (`verdict`)")

@@ -21,12 +21,17 @@ def _journal() -> None: ...
 def verify(
     place: Annotated[str, typer.Argument(metavar="PATH", help="The journal: a file, or s3://bucket/prefix.")],
     head: Annotated[str, typer.Option(help="A hash kept elsewhere: it has to be in the chain.", metavar="HASH")] = "",
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Check the hash chain of a journal: any edit, reordering, repetition, or cut in the middle (exit status 3).
 
     In S3 also objects that are none of it, and objects written or deleted again. A cut at the end is found with --head:
     the daemon's log has the last hash at every start and stop (`journal_head`).
+
+    Example: bucketwatch journal verify journal.jsonl
     """
+    import json
     import re
 
     if head and not re.fullmatch(r"[0-9a-f]{64}", head):
@@ -34,13 +39,18 @@ def verify(
 
         raise InputError("--head is no hash", remedy="expected the 64 hexadecimal digits of an entry's `hash`")
     found = _examined(place, head)
+    lost = bool(head) and not found.seen
+    if as_json:
+        told = {"path": place, "problems": found.problems, "notes": list(found.notes), "entries": found.head.seq}
+        typer.echo(json.dumps(told | {"head": found.head.hash, "head_seen": found.seen if head else None}, indent=1))
+        raise typer.Exit(3 if found.problems or lost else 0)
     for problem in found.problems:
         typer.echo(problem)
     for note in found.notes:
         typer.echo(note, err=True)
-    if head and not found.seen:
+    if lost:
         typer.echo(f"no entry has the hash {head}: the end was cut, or this is another journal")
-    if found.problems or (head and not found.seen):
+    if found.problems or lost:
         raise typer.Exit(3)
     typer.echo(f"{place}: the chain is whole; its last entry is {found.head.seq}, with hash {found.head.hash}")
 

@@ -90,6 +90,7 @@ def apply(
     person: Person = False,
     own: Own = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Carry a plan out, after showing it. What stands can be taken back with `respond undo`.
 
@@ -101,11 +102,14 @@ def apply(
 
     settings = settings_of(config)
     made = planned(settings, alerts, from_, logs, unbounded=unbounded, presigned=presigned, person=person)
-    show(made)
+    if not as_json:
+        show(made)
     if made["forbidden"]:
         raise InputError(
             "the plan is not carried out: " + " ".join(made["forbidden"]), remedy="see the steps of the plan"
         )
+    if as_json and not yes:
+        raise InputError("--json asks nothing", remedy="see the plan with `respond plan`, then add --yes")
     if not yes and not typer.confirm("Carry this out?", default=False):
         typer.echo("Nothing was done.")
         raise typer.Exit(1)
@@ -114,16 +118,24 @@ def apply(
     if before.status == "applied":  # known before anything is written: undo needs it
         book.add(event(made["case_id"], "begun", at=time.time(), by=by, plan=made, before=dict(before.before)))
     done = edge.apply(made) if before.status == "applied" else before
-    typer.echo(f"{done.status}: {line(done.detail)}")
     standing = done.of(made)
     more = {"plan": standing or made, "before": dict(before.before), "finding": finding}
     told = event(
         made["case_id"], "applied" if standing else _refused(done), at=time.time(), by=by, detail=done.detail, **more
     )
-    typer.echo(f"case {made['case_id']}, kept in {book.add(told)}")
+    kept_in = book.add(told)
+    if as_json:
+        typer.echo(_outcome(done, made["case_id"], kept_in))
+    else:
+        typer.echo(f"{done.status}: {line(done.detail)}\ncase {made['case_id']}, kept in {kept_in}")
     if done.status in ("refused", "failed"):
         raise typer.Exit(1)
-    typer.echo("Within minutes AWS denies its requests; the daemon tells when it sees that, or that it does not.")
+    if not as_json:
+        typer.echo("Within minutes AWS denies its requests; the daemon tells when it sees that, or that it does not.")
+
+
+def _outcome(done: Applied, case: str, kept_in: str | None = None) -> str:
+    return json.dumps({"status": done.status, "detail": done.detail, "case_id": case, "kept_in": kept_in}, indent=1)
 
 
 def _refused(done: Applied) -> What:
@@ -138,6 +150,7 @@ def undo(
     own: Own = False,
     force: Annotated[bool, typer.Option("--force", help="Also while stolen credentials may be alive.")] = False,
     reason: Annotated[str, typer.Option(help="Why; goes into the journal. Needed with --force.")] = "",
+    as_json: AsJson = False,
 ) -> None:
     """Take a revocation back: only what bucketwatch wrote, and only if it is still exactly that.
 
@@ -164,11 +177,15 @@ def undo(
             remedy="wait, or say --force --reason 'why'",
         )
     done = responder(settings, own=own).remove(made, found["before"])
-    typer.echo(f"{done.status}: {line(done.detail)}")
+    if not as_json:
+        typer.echo(f"{done.status}: {line(done.detail)}")
+    elif done.status in ("refused", "failed"):
+        typer.echo(_outcome(done, case))
     if done.status in ("refused", "failed"):
         raise typer.Exit(1)
     told = event(case, "undone", at=now, by=me(), detail=done.detail, reason=reason)
-    typer.echo(f"kept in {book.add(told)}; the daemon journals it")
+    kept_in = book.add(told)
+    typer.echo(_outcome(done, case, kept_in) if as_json else f"kept in {kept_in}; the daemon journals it")
 
 
 @app.command("list")

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from detector.cli.promote import promote
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from detector.core.rulefile import Located
+    from detector.errors import Problem
     from detector.trial import Verdict
 
 app = typer.Typer(help="Check and list rule files.", no_args_is_help=True, rich_markup_mode=None)
@@ -20,24 +24,57 @@ OptionalRulesPath = Annotated[
     Path | None, typer.Argument(help="A rule file or a folder of them. Default: the shipped rules.", show_default=False)
 ]
 
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
 
 @app.command()
 def check(
     paths: Annotated[
         list[Path] | None, typer.Argument(help="Rule files or folders of them. Default: the shipped rules.")
     ] = None,
+    *,
+    as_json: AsJson = False,
 ) -> None:
-    """Say everything that is wrong with rule files: file:line:column: field: expected …, got …."""
+    """Say everything that is wrong with rule files: file:line:column: field: expected …, got ….
+
+    Example: bucketwatch rules check rules/bulk-read.yaml
+    """
+    import json
+
+    from detector.errors import RuleFileError
+    from detector.response.plain import printable
+    from detector.rules import rule_files, shipped
+
+    files = {name: text for path in paths or [shipped()] for name, text in rule_files(path).items()}
+    try:
+        located, told = _checked(files)
+    except RuleFileError as error:
+        if not as_json:
+            raise
+        located, told = [], [(problem, True) for problem in error.problems]
+    wrong = [problem for problem, error in told if error]
+    if as_json:
+        typer.echo(json.dumps({"rules": len(located), "files": len(files), "problems": _as_json(told)}, indent=1))
+        raise typer.Exit(2 if wrong else 0)
+    for note in (problem for problem, error in told if not error):
+        typer.echo(printable(f"{note.file}:{note.line}:{note.column}: note: {note.message}", 1000), err=True)
+    if wrong:
+        raise RuleFileError(wrong)
+    typer.echo(f"{len(located)} rules in {len(files)} file{'s' if len(files) != 1 else ''}: nothing wrong")
+    if waiting := [one for one in located if one.waits]:
+        names = sorted({name for one in waiting for name in one.waits})
+        typer.echo(f"{len(waiting)} of them are not evaluated: `site` does not say what is {', '.join(names)}")
+
+
+def _checked(files: Mapping[str, str]) -> tuple[list[Located], list[tuple[Problem, bool]]]:
+    """The rules, and what is to be said of them: a problem, or else a note. Raises RuleFileError, InputError."""
     from dataclasses import replace
     from datetime import UTC, datetime
 
     from detector.core.lint import remarks, suppression_remarks
     from detector.core.rulefile import read_written
-    from detector.errors import InputError, RuleFileError
-    from detector.response.plain import printable
-    from detector.rules import rule_files, shipped
+    from detector.errors import InputError
 
-    files = {name: text for path in paths or [shipped()] for name, text in rule_files(path).items()}
     written = read_written(files)
     located = written.rules
     if not located:
@@ -55,14 +92,15 @@ def check(
         for one, place in written.suppressions
         for remark in suppression_remarks(one, by_id, now)
     ]
-    for note in (problem for problem, error in told if not error):
-        typer.echo(printable(f"{note.file}:{note.line}:{note.column}: note: {note.message}", 1000), err=True)
-    if wrong := [problem for problem, error in told if error]:
-        raise RuleFileError(wrong)
-    typer.echo(f"{len(located)} rules in {len(files)} file{'s' if len(files) != 1 else ''}: nothing wrong")
-    if waiting := [one for one in located if one.waits]:
-        names = sorted({name for one in waiting for name in one.waits})
-        typer.echo(f"{len(waiting)} of them are not evaluated: `site` does not say what is {', '.join(names)}")
+    return [*located], told
+
+
+def _as_json(told: Iterable[tuple[Problem, bool]]) -> list[dict[str, Any]]:
+    return [
+        {"file": one.file, "line": one.line, "column": one.column, "message": one.message,
+         "kind": "error" if error else "note"}
+        for one, error in told
+    ]  # fmt: skip
 
 
 @app.command()
@@ -83,9 +121,12 @@ def schema() -> None:
 def list_(
     path: OptionalRulesPath = None,
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """List rules: id, severity, kind, stage, what fires them."""
+    """List rules: id, severity, kind, stage, what fires them.
+
+    Example: bucketwatch rules list rules/ --json
+    """
     import json
 
     from detector.core.rulefile import read_written
