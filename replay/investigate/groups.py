@@ -7,7 +7,7 @@ Rules of this file
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,8 +25,8 @@ FEW = 64
 class Group(Piece):
     """One row group."""
 
-    def __init__(self, file: parquet.ParquetFile, number: int) -> None:
-        self._file, self._number = file, number
+    def __init__(self, file: parquet.ParquetFile, number: int, places: Mapping[str, int]) -> None:
+        self._file, self._number, self._places = file, number, places
         self._columns: dict[str, Any] = {}
 
     def __len__(self) -> int:
@@ -38,10 +38,9 @@ class Group(Piece):
 
     def may_hold(self, name: str, texts: Collection[str]) -> bool:
         """Whether one of these texts may be in a column, as far as its statistics say."""
-        at = self._place(name)
-        if at < 0:
+        if name not in self._places:
             return False
-        told = self._file.metadata.row_group(self._number).column(at).statistics
+        told = self._file.metadata.row_group(self._number).column(self._places[name]).statistics
         if told is None:
             return True
         if not told.has_min_max:  # nothing is in it, or a text too long for statistics
@@ -50,15 +49,11 @@ class Group(Piece):
         return len(texts) > FEW or any(least <= text <= most for text in texts)
 
     def _column(self, name: str) -> Any:
-        if self._place(name) < 0:
+        if name not in self._places:
             return None
         if name not in self._columns:
             self._columns[name] = self._file.read_row_group(self._number, [name], use_threads=False)[name]
         return self._columns[name]
-
-    def _place(self, name: str) -> int:
-        names = self._file.schema_arrow.names
-        return names.index(name) if name in names else -1
 
 
 def over_groups(files: Sequence[Path], look: Callable[[Group], T]) -> Iterator[list[T]]:
@@ -68,7 +63,7 @@ def over_groups(files: Sequence[Path], look: Callable[[Group], T]) -> Iterator[l
         from pyarrow import parquet
 
         with parquet.ParquetFile(file) as opened:
-            return [look(Group(opened, number)) for number in range(opened.num_row_groups)]
+            return [look(group) for group in _groups(opened)]
 
     return in_threads(files, looked)
 
@@ -79,5 +74,10 @@ def groups(files: Sequence[Path]) -> Iterator[Group]:
 
     for file in files:
         with parquet.ParquetFile(file) as opened:
-            for number in range(opened.num_row_groups):
-                yield Group(opened, number)
+            yield from _groups(opened)
+
+
+def _groups(file: parquet.ParquetFile) -> Iterator[Group]:
+    places = {name: at for at, name in enumerate(file.schema_arrow.names)}
+    for number in range(file.num_row_groups):
+        yield Group(file, number, places)

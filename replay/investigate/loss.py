@@ -167,7 +167,7 @@ def prepared(table: pa.Table) -> pa.Table:
         "ranges": read & success & (status == 206), "nameless": (read | copy) & success & _null(table, "version_id"),
         "requests": logged, "refused": refused, "strand": some & (success | refused),
     }  # fmt: skip
-    time = table["time"].cast(pa.timestamp("s", "UTC"), safe=False)
+    time = table["time"].cast(pa.timestamp("ms", "UTC"))  # Parquet has no whole seconds
     columns: dict[str, Any] = {name: table[name] for name in COPIED}
     columns |= {"first": time, "last": time, "how": pa.array(_how(Piece(table)), pa.string())}
     return pa.table(columns | {name: pa.array(np.asarray(count, np.int64)) for name, count in counts.items()})

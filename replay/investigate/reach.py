@@ -89,26 +89,29 @@ class Reach:
             if not piece.may_hold(name, table):
                 continue
             column = piece.text(name)
-            spans = [table.get(text, _NOWHERE) for text in column.values]
+            spans = {code: table[text] for code, text in enumerate(column.values) if text in table}
             self._mark(out, piece, column, spans, keyless=keyless)
         for networks, span in self._networks:
             column = piece.text("source_ip")
-            spans = [span if text in networks else _NOWHERE for text in column.values]
+            spans = {code: span for code, text in enumerate(column.values) if text in networks}
             self._mark(out, piece, column, spans, keyless=False)
         return out
 
-    def _mark(self, out: I8, piece: Piece, column: Column, spans: list[Span], *, keyless: bool) -> None:
-        known = np.array([*(why for _, _, why in spans), Why.none], np.int8)
-        rows = np.flatnonzero(known[column.codes])
-        if not len(rows):
+    def _mark(self, out: I8, piece: Piece, column: Column, spans: dict[int, Span], *, keyless: bool) -> None:
+        """Mark the rows whose code in a column has a span that their time is in."""
+        if not spans:
             return
+        first, last, known = np.zeros((3, len(column.values) + 1), np.int64)  # the last is null's
+        for code, span in spans.items():
+            first[code], last[code], known[code] = span
+        rows = np.flatnonzero(known[column.codes])
         codes, time = column.codes[rows], piece.seconds("time")[rows]
-        first, last = (np.array([one[at] for one in spans], np.int64)[codes] for at in (0, 1))
+        first, last = first[codes], last[codes]
         within = _between(time, np.maximum(first, self._first), np.minimum(last, self._last))
         if keyless:
             within &= piece.text("access_key").codes[rows] < 0
         rows, codes = rows[within], codes[within]
-        out[rows] = np.maximum(out[rows], known[codes])
+        out[rows] = np.maximum(out[rows], known[codes].astype(np.int8))
 
 
 def _between(time: I64, first: I64, last: I64) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

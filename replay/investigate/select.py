@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 ROUNDS = 5
 """Copies of copies that are followed."""
+TOGETHER = 1 << 16
+"""Records that are handed on at once."""
 MOST_USES = 200_000
 """Uses that are held; of an identity with more (everybody who is anonymous), nothing beside it is followed."""
 
@@ -142,10 +144,23 @@ def _plain(table: pa.Table) -> pa.Table:
 
 
 def events(files: Sequence[Path], reach: Reach, copies: dict[str, Copied]) -> Iterator[pa.Table]:
-    """All records that are reached, with `because`, a row group at a time; then those of who read copies.
+    """All records that are reached, with `because`, some at a time; then those of who read copies.
 
     copies: what becomes of them is put in here.
     """
+    import pyarrow as pa
+
+    held: list[pa.Table] = []
+    for table in _events(files, reach, copies):
+        held.append(table)
+        if sum(map(len, held)) >= TOGETHER:
+            yield pa.concat_tables(held)
+            held = []
+    if held:
+        yield pa.concat_tables(held)
+
+
+def _events(files: Sequence[Path], reach: Reach, copies: dict[str, Copied]) -> Iterator[pa.Table]:
     pending: dict[str, Copied] = {}
     for group in groups(files):
         why = reach.why(group)

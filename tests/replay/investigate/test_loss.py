@@ -9,6 +9,7 @@ import duckdb
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from detector.core.access import Log, Outcome
 from detector.core.owner import owners
@@ -16,6 +17,7 @@ from replay.investigate import loss
 from replay.investigate.loss import Shelf, Strands
 from replay.investigate.scope import Question, scope
 from replay.investigate.who import who
+from replay.investigate.written import OBJECT, Folder
 from tests.replay.investigate.archive import Held, files_of, investigated, row, session
 
 THIEF = session("thief")
@@ -172,3 +174,20 @@ def test_strands_of_one_object_are_in_one_part(tmp_path):
     keys = [part.objects["key"].to_pylist() for part in strands.finish()]
     assert len(keys) > 1
     assert sorted(key for part in keys for key in part) == [f"k{number}" for number in range(7)]
+
+
+def test_what_is_put_away_in_a_folder_comes_back(tmp_path, monkeypatch):
+    """Parquet keeps other units of time than memory does; the objects are the same."""
+    rows = [row("thief", at, f"k{at % 9}", version_id=f"v{at % 2}") for at in range(60)]
+    files, wanted = files_of(tmp_path, rows), Held()
+    scope(files, Question(who(THIEF), THIEF), wanted)
+    monkeypatch.setattr(loss, "MERGED", 2)
+    monkeypatch.setattr("replay.investigate.scope.PART", 10)
+    monkeypatch.setattr("replay.investigate.select.TOGETHER", 5)
+    (tmp_path / "out").mkdir()
+    with Folder(tmp_path / "out") as folder:
+        scope(files, Question(who(THIEF), THIEF), folder)
+        assert any(folder._put_away.iterdir())
+    got = parquet.read_table(tmp_path / "out" / "objects.parquet").sort_by("key").to_pylist()
+    assert got == [{name: one[name] for name in OBJECT} for _, one in sorted(wanted.lost.items())]
+    assert parquet.read_metadata(tmp_path / "out" / "events.parquet").num_rows == 60
