@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
     from replay.run import Options
 
-VERSION = 1
+VERSION = 2
 MANIFEST, LOCK = "manifest.json", "lock"
 Tell = Callable[[str], None]
 
@@ -95,10 +95,11 @@ class Kept:
         """What a replay reads, with `pieces`: row groups, and what lies aside."""
         return Files(piece for part in self.parts for piece in self._pieces(part))
 
-    def rejects(self) -> Iterator[list[Reject]]:
-        """The records that could not be read, in the order in which the log files were read."""
+    def told(self) -> Iterator[tuple[list[FileRead], list[Reject]]]:
+        """What came of the log files, in the order in which they were read, and the records that could not be."""
         for part in self.parts:
-            yield partfiles.read_inputs(self.folder, part.inputs)[1]
+            inputs, rejects, _ = partfiles.read_inputs(self.folder, part.inputs)
+            yield [one.read for one in inputs], rejects
 
     def _pieces(self, part: Part) -> Iterator[LogPath]:
         for number, group in enumerate(part.groups):

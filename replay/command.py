@@ -25,7 +25,7 @@ def replay(
         Path | None, typer.Option(help="A rule file or a folder of them.", show_default="the shipped rules")
     ] = None,
     out: Annotated[
-        Path, typer.Option(help="Folder for findings.jsonl, summary.json, rejected.jsonl, report.html.")
+        Path, typer.Option(help="Folder for findings.jsonl, summary.json, rejected.jsonl, inputs.jsonl, report.html.")
     ] = Path("out"),
     since: Annotated[str, typer.Option(help="Only records from this time on (ISO 8601, UTC).")] = "",
     until: Annotated[str, typer.Option(help="Only records before this time (ISO 8601, UTC).")] = "",
@@ -119,7 +119,11 @@ def replay(
     collector.rarely()
     output.prepare(out)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what lies in --tmp is removed
-    with output.Rejected(out, hide=redact_keys != "none") as rejected, progress_bar(quiet=quiet) as progress:
+    with (
+        output.rejected(out, hide=redact_keys != "none") as rejected,
+        output.inputs(out) as inputs,
+        progress_bar(quiet=quiet) as progress,
+    ):
         options = Options(
             admitted,
             jobs,
@@ -133,13 +137,14 @@ def replay(
             learn is not None,
             cross_check,
             waiting=book.waiting,
+            inputs=inputs.take,
             cache=cache,
             tell=lambda told: None if quiet else typer.echo(told, err=True),
             owners=_owners(owner or []),
         )
         verified = _verify(paths, digest_keys, options) if verify_digests else {}
         result = run(paths, book.rules, options)
-    result.summary.update(verified)
+    result.summary.update(verified, inputs_sha256=inputs.sha256.hexdigest())
     output.write(result, out, report=report)
     if learn and result.learnt:
         output.write_learnt(result.learnt, learn)

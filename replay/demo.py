@@ -179,10 +179,13 @@ def _report(folder: Path, terminal: Terminal, console: Console) -> None:
     """The same logs through replay: the same findings, with a page to look at."""
     from detector.rules import load_rules, shipped
     from replay import output
+    from replay.run import Options
     from replay.run import run as replay_run
 
     rules = load_rules(shipped())
-    result = replay_run([str(folder / "logs")], rules)
+    with output.inputs(folder) as inputs:
+        result = replay_run([str(folder / "logs")], rules, Options(inputs=inputs.take))
+    result.summary["inputs_sha256"] = inputs.sha256.hexdigest()
     output.write(result, folder, report=True)
     paging = {rule.id for rule in rules if rule.pages}
     closed = {alert["finding_id"] for alert in terminal.alerts if alert["state"] == "closed"}

@@ -1,4 +1,4 @@
-"""Writes what a replay found into one folder: findings and incidents, the summary, rejected records, the report.
+"""Writes into one folder what a replay found: findings, incidents, summary, rejected records, files read, report.
 
 Every file is written beside its place and then moved there, so that no reader ever sees half of one.
 """
@@ -6,15 +6,19 @@ Every file is written beside its place and then moved there, so that no reader e
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 from detector.core.access import Reject
 from detector.errors import UnreadablePathError
 from detector.learnt import Learnt, encode
+from replay.reader import FileRead
 from replay.run import Result
+
+T = TypeVar("T")
 
 Json = dict[str, Any]
 
@@ -59,16 +63,13 @@ QUOTED = frozenset({"bad_event_time"})
 """Reasons whose detail is a text of the record."""
 
 
-class Rejected:
-    """rejected.jsonl, written as the records come: there may be any number of them.
+class Lines(Generic[T]):
+    """A file of lines, written as what they tell of comes: there may be any amount of it. sha256: of all of it."""
 
-    hide: where keys are redacted, no text of the records themselves is shown: a broken one may have a key anywhere.
-    """
-
-    def __init__(self, folder: Path, *, hide: bool = False) -> None:
-        self._hide = hide
-        self._path = folder / "rejected.jsonl"
-        self._part = _part(self._path)
+    def __init__(self, path: Path, line: Callable[[T], str]) -> None:
+        self._path, self._line = path, line
+        self.sha256 = sha256()
+        self._part = _part(path)
 
     def __enter__(self) -> Self:
         self._file = self._part.open("w", encoding="utf-8", newline="\n")
@@ -83,17 +84,34 @@ class Rejected:
         else:
             self._part.unlink()
 
-    def take(self, rejects: Iterable[Reject] | None) -> None:
+    def take(self, some: Iterable[T] | None) -> None:
         """Write these; None: start anew."""
-        if rejects is None:
+        if some is None:
             self._file.seek(0)
             self._file.truncate()
+            self.sha256 = sha256()
         else:
-            self._file.write(_lines(map(self._row, rejects)))
+            text = "".join(map(self._line, some))
+            self.sha256.update(text.encode())
+            self._file.write(text)
 
-    def _row(self, one: Reject) -> Json:
-        detail = "" if self._hide and one.reason in QUOTED else one.detail
-        return {"file": one.file, "position": one.position, "reason": one.reason, "detail": detail}
+
+def rejected(folder: Path, *, hide: bool = False) -> Lines[Reject]:
+    """rejected.jsonl.
+
+    hide: where keys are redacted, no text of the records themselves is shown: a broken one may have a key anywhere.
+    """
+
+    def line(one: Reject) -> str:
+        detail = "" if hide and one.reason in QUOTED else one.detail
+        return _lines([{"file": one.file, "position": one.position, "reason": one.reason, "detail": detail}])
+
+    return Lines(folder / "rejected.jsonl", line)
+
+
+def inputs(folder: Path) -> Lines[FileRead]:
+    """inputs.jsonl: the files that were read, each with its checksum."""
+    return Lines(folder / "inputs.jsonl", lambda read: read.line)
 
 
 def _lines(rows: Iterable[Json]) -> str:

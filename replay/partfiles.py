@@ -60,9 +60,9 @@ def read_inputs(folder: Path, written: Written) -> tuple[list[Input], list[Rejec
     """What `write_inputs` wrote."""
     files, rejects, coverage = _read(folder / written.name)
     inputs = []
-    for path, size, outright, print_, kind, reason, damage, first, last, lacks in files:
+    for path, size, outright, print_, kind, reason, damage, first, last, lacks, checksum in files:
         file = LogPath(Path(os.fsdecode(path)), size, outright)
-        inputs.append(Input(FileRead(file, kind, reason, damage, first, last, tuple(lacks)), print_))
+        inputs.append(Input(FileRead(file, kind, reason, damage, first, last, tuple(lacks), checksum), print_))
     return inputs, [Reject(*one) for one in rejects], Coverage.from_json(coverage)
 
 
@@ -125,7 +125,7 @@ def damaged(folder: Path, written: Written) -> bool:
 
 
 def _came(read: FileRead) -> tuple[Any, ...]:
-    return read.kind, read.reason, read.damage, read.first, read.last, read.lacks
+    return read.kind, read.reason, read.damage, read.first, read.last, read.lacks, read.checksum
 
 
 def _packed(plain: Any) -> bytes:

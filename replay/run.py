@@ -7,10 +7,12 @@ files → batches → engine (a second time, if differing copies of records came
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +64,7 @@ class Options:
     tell: is given what a person should know on the way.
     owners: says from keys whose objects are; None: nobody asks.
     rejects: is given the rejected records of each batch, in the order of files; None when all comes once more.
+    inputs: the same of what came of the files.
     """
 
     admission: Admission = field(default_factory=Admission)
@@ -81,6 +84,7 @@ class Options:
     cache: Path | None = None
     tell: Callable[[str], None] = lambda _: None
     owners: Owners | None = None
+    inputs: Callable[[list[FileRead] | None], None] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +166,7 @@ def count(files: Files, counts: Sequence[Count], options: Options, read: Records
     again = [one for one in counts if one.engine.needs_second_run]
     if again:
         options.rejects(None)
+        options.inputs(None)
         for one in again:
             one.begin_again()
         reads = _feed(files, again, options, "reading again", read)
@@ -180,6 +185,7 @@ def _feed(files: Files, counts: Sequence[Count], options: Options, step: str, ho
         for outcome in outcomes:
             reads.add(outcome)
         options.rejects(sorted(raw.rejects, key=lambda r: (r.file, r.position)))
+        options.inputs(outcomes)
         size += sum(outcome.file.size for outcome in outcomes)
         options.progress(len(reads), len(files), size, step)
     return reads
@@ -227,7 +233,8 @@ class _Source:
         engine = counted.engine
         if self.kept is None:
             return reads, engine.books, engine.logs_seen
-        for rejects in self.kept.rejects():
+        for inputs, rejects in self.kept.told():
+            options.inputs(inputs)
             options.rejects(rejects)
         engine.books.add(self.kept.left)
         if "bucket" not in counted.columns:
@@ -345,6 +352,7 @@ def _summary(
 ) -> dict[str, Any]:
     books = totals.books
     return {
+        "version": version("bucketwatch"),
         "files": reads.kept,
         "files_ignored": [{"file": r.file.name, "reason": r.reason} for r in reads.ignored],
         "files_ignored_count": reads.ignored_count,
@@ -365,12 +373,25 @@ def _summary(
         "coverage": covered(reads.coverage, rules, options.admission),
         "findings": len(findings),
         "incidents": len(totals.incidents),
+        "rules": _told_rules(rules, findings),
         "rules_not_evaluated": [
             *({"rule_id": rule, "reason": UNSAID + ", ".join(names)} for rule, names in options.waiting.items()),
             *not_evaluated(rules, totals.logs_seen, reads.lacks, model=options.model),
         ],
         "rules_failed": dict(sorted(totals.failures.items())),
     }
+
+
+def _told_rules(rules: Sequence[Rule], findings: Sequence[Finding]) -> list[dict[str, Any]]:
+    """The rules that were asked, with the digest of what each counts and the number of its findings."""
+    found = Counter(finding.rule_id for finding in findings)
+    return [
+        {
+            "rule_id": rule.id, "title": rule.title, "kind": rule.kind, "severity": rule.severity, "stage": rule.stage,
+            "digest": rule.digest(), "findings": found[rule.id],
+        }
+        for rule in rules
+    ]  # fmt: skip
 
 
 def not_evaluated(

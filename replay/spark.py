@@ -220,6 +220,7 @@ def _reads(parcels: DataFrame, options: Options) -> tuple[Reads, Books]:
         books.records += len(rejects)
         books.rejected.update(reject.reason for reject in rejects)
         options.rejects(rejects)
+        options.inputs(outcomes)
     return reads, books
 
 
@@ -257,12 +258,12 @@ def _file(path: bytes, size: int, outright: bool) -> LogPath:
 
 
 def _outcome(read: FileRead) -> tuple[Any, ...]:
-    return _named(read.file), read.kind, read.reason, read.damage, read.first, read.last, read.lacks
+    return _named(read.file), read.kind, read.reason, read.damage, read.first, read.last, read.lacks, read.checksum
 
 
 def _file_read(file: tuple[bytes, int, bool], *rest: Any) -> FileRead:
-    kind, reason, damage, first, last, lacks = rest
-    return FileRead(_file(*file), kind, reason, damage, first, last, tuple(lacks))
+    kind, reason, damage, first, last, lacks, checksum = rest
+    return FileRead(_file(*file), kind, reason, damage, first, last, tuple(lacks), checksum)
 
 
 def _position(reject: Reject) -> tuple[str, int]:
