@@ -9,6 +9,8 @@ from typing import Any
 from detector.core.curve import Curve, halved
 from detector.core.finding import SEVERITIES, Finding
 from detector.core.times import duration, iso
+from replay.covered import line
+from replay.digests import lines
 from replay.page import render as page
 from replay.run import CURVES, Result
 
@@ -39,6 +41,7 @@ def render(result: Result) -> str:
     worst_first = sorted(result.findings, key=Finding.badness)
     shown = worst_first[:SHOWN_FINDINGS]
     curves = {name: halved(one) if len(shown) > MANY else one for name, one in result.curves.items()}
+    coverage = result.summary["coverage"]
     who = _named(map(_who, shown))
     rules = _named(finding.rule_id for finding in shown)
     return page(
@@ -54,7 +57,8 @@ def render(result: Result) -> str:
         lanes=_lanes(shown)[:LANES],
         open=len(shown) <= SHOWN_OPEN,
         books=_books(result.summary),
-        summary=result.summary,
+        summary=result.summary | {"coverage": coverage | {"line": line(coverage)}},
+        digests=lines(result.summary["digests"]) if "digests" in result.summary else (),
     )
 
 
@@ -74,6 +78,17 @@ def _caveats(summary: Json) -> Iterator[tuple[str, str]]:
         (summary["rejected"]["count"], "records could not be read.", "books"),
         (summary["files_damaged_count"], "files are damaged and were read up to the damage.", "files"),
         (summary["files_ignored_count"], "files are no known logs and were passed over.", "files"),
+        (
+            summary.get("digests", {"problems_count": 0})["problems_count"],
+            "log files or digests are not as CloudTrail signed them.",
+            "files",
+        ),
+        (summary["coverage"]["holes_count"], "stretches of time lack records that should be there.", "coverage"),
+        (
+            sum("blind" in bucket for bucket in summary["coverage"]["buckets"] or ()),
+            "buckets seem to have reads that are not logged.",
+            "coverage",
+        ),
         (summary["unresolved_bucket"], "records do not tell which bucket they are about.", "books"),
         (len(summary["rules_failed"]), "rules failed: their findings are incomplete.", "rules"),
         (

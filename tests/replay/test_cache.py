@@ -164,7 +164,7 @@ def test_what_does_not_fit_is_made_anew_and_that_is_said(logs, rules, tmp_path, 
         case "manifest":
             manifest.write_bytes(manifest.read_bytes()[:-9])
         case "version":
-            manifest.write_text(manifest.read_text().replace('"version": 1', '"version": 0'))
+            manifest.write_text(manifest.read_text().replace('"version": 2', '"version": 0'))
         case _:
             (path,) = (path for path in home.iterdir() if path.suffix == harm)
             content = bytearray(path.read_bytes())

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import os
 import random
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
+import xxhash
 from pyarrow import parquet
 
 from detector.core.builder import BatchBuilder
 from detector.core.times import epoch
 from detector.logs import cloudtrail
 from detector.logs.parquet import FIXED_COLUMNS, to_table
+from detector.rules import load_book, shipped
 from replay import replay
 from replay.organisation import burst
 from tests.real_logs import REAL_LOGS, needs_real_logs
@@ -427,3 +431,34 @@ def test_what_is_said_of_rejected_records_shows_no_key_where_keys_are_redacted(t
     reasons = {one["reason"] for one in map(json.loads, told.splitlines())}
     assert {"bad_event_time", "bad_time", "no_object", "broken_json"} <= reasons
     assert ("secret" in told) == (redact == "none")
+
+
+def test_every_file_read_is_listed_with_its_checksum(tmp_path):
+    """SHA-256 where it is compressed, as in CloudTrail's own digests; the list's own stands in the summary."""
+    (tmp_path / "logs").mkdir()
+    put(tmp_path / "logs/a.json.gz", burst("a", 5, 5, T0))
+    plain = json.dumps({"Records": burst("b", 5, 5, T0)}).encode()
+    (tmp_path / "logs/b.json").write_bytes(plain)
+    run("replay", tmp_path / "logs", "--out", tmp_path / "out", "--no-report")
+    first, second = lines(tmp_path / "out/inputs.jsonl")
+    content = (tmp_path / "logs/a.json.gz").read_bytes()
+    assert first == {
+        "file": str(tmp_path / "logs/a.json.gz"), "bytes": len(content), "kind": "cloudtrail",
+        "checksum": f"sha256:{hashlib.sha256(content).hexdigest()}",
+    }  # fmt: skip
+    assert second["checksum"] == f"xxh128:{xxhash.xxh3_128_hexdigest(plain)}"
+    listed = hashlib.sha256((tmp_path / "out/inputs.jsonl").read_bytes()).hexdigest()
+    assert summary(tmp_path / "out")["inputs_sha256"] == listed
+    run("replay", tmp_path / "logs", "--out", tmp_path / "again", "--no-report", "--cache", tmp_path / "cache")
+    run("replay", tmp_path / "logs", "--out", tmp_path / "again", "--no-report", "--cache", tmp_path / "cache")
+    assert summary(tmp_path / "again")["inputs_sha256"] == listed
+
+
+def test_the_summary_tells_which_rules_were_asked(tmp_path):
+    put(tmp_path / "a.json.gz", burst("a", 5, 5, T0))
+    run("replay", tmp_path / "a.json.gz", "--out", tmp_path / "out", "--no-report")
+    told = summary(tmp_path / "out")
+    rules = load_book(shipped()).rules
+    assert [(one["rule_id"], one["digest"]) for one in told["rules"]] == [(rule.id, rule.digest()) for rule in rules]
+    assert sum(one["findings"] for one in told["rules"]) == told["findings"]
+    assert told["version"] == version("bucketwatch")
