@@ -24,9 +24,9 @@ from replay.investigate.how import how
 if TYPE_CHECKING:
     import pyarrow as pa
 
-PART = 1 << 20
+PART = 1 << 18
 """Records of whose objects so many are added up at once."""
-MERGED = 1 << 18
+MERGED = 1 << 17
 """Rows that wait until they are added up."""
 OF_STRAND = ("bucket", "key", "version_id", "session", "source_ip", "vpc_endpoint", "how", "because")
 LISTS = {
