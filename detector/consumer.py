@@ -44,12 +44,14 @@ from detector.core.redaction import Redaction, leaving
 from detector.core.rule import Rule
 from detector.core.times import iso
 from detector.core.watermark import NEVER
+from detector.core.ways import BEGAN
 from detector.daily import Daily
 from detector.daily import Memory as DailyMemory
 from detector.drain import Drain, Hurry
 from detector.edges import Edges
 from detector.errors import EdgeError, InputError, StateError
 from detector.hourly import Memory as HourlyMemory
+from detector.incidents import Joining
 from detector.intake import Fetching, Intake
 from detector.learnt import Learnt
 from detector.logs.limits import LIMITS
@@ -211,7 +213,9 @@ class Consumer:
         findings = self.engine.judge() + self.engine.advance(now, backlog=backlog)
         findings += self.sight.look(self.engine, batch, events, taken.messages, now)
         self._archive.take(events)
-        self._outbox.casework.meet(events.requests())
+        requests = events.requests()
+        self._outbox.casework.meet(requests)
+        self._outbox.incidents.meet(requests)
         self._tell(findings, now)
         self._outbox.casework.tell()
         self._outbox.tell_digests()
@@ -307,6 +311,7 @@ class Consumer:
                 "archive_dropped": self._archive.dropped,
                 "alerts_waiting": self._outbox.waiting(),
                 "alert_age_seconds": self._outbox.age(),
+                "incidents_open": len(self._outbox.incidents.open),
                 "sink_down": len(self._outbox.outages.down()),
                 "checkpoint_seconds": self.checkpoint_seconds,
                 "rules_failed": len(self.engine.failures),
@@ -344,7 +349,7 @@ class Consumer:
     def _take(self, book: Rulebook) -> dict[str, Rule]:
         """The rules by id; from now on the columns they need are read."""
         needed = columns(book.rules, prefer=bool(self.orders.admission.prefer))
-        needed |= OF_EVIDENCE | OF_SIGHT | {"partition"}
+        needed |= OF_EVIDENCE | OF_SIGHT | {"partition", BEGAN}
         self._intake.columns = COLUMNS if self._archive.wanted else needed
         return {rule.id: rule for rule in book.rules}
 
@@ -421,13 +426,20 @@ class Consumer:
             quiet, told = self.daily.weigh(finding, rule, self._book.suppressions, now)
             body |= told
             self._outbox.count("alerts_suppressed", quiet)
-            entry = self._outbox.note("finding", body)
-            sent = leaving(body, self.orders.redact)
+            pages = rule.pages and not quiet
+            told_by_itself = isinstance(rule, Sense)  # of the daemon itself: nobody's incident
+            joining = (
+                (Joining(pages=True) if told_by_itself else self._outbox.incidents.take(finding, now))
+                if pages
+                else None
+            )
+            entry = self._outbox.note("finding", body | (dict(joining.fields) if joining else {}))
+            sent = leaving(entry.body, self.orders.redact)
             self._say(
                 "finding", state=finding.state, rule=finding.rule_id, alert=finding.alert_ids[0], who=sent["group"]
             )
-            if rule.pages and not quiet:
-                self._outbox.page(entry, sent)
+            if joining:
+                self._outbox.page(entry, sent, joining)
             if quiet:
                 continue
             if planned and planned["applicable"] and self.edges.responder and finding.state == OPENED:
@@ -476,6 +488,7 @@ class Consumer:
         began, now = time.monotonic(), int(self._clock())
         self._files.remember(marks, np.full(len(marks), now, np.int64))
         self._files.forget_before(now - FILES_HORIZON)
+        self._outbox.incidents.forget_before(min(self.engine.watermark.reached.values(), default=NEVER))
         self._saved_at = now
         parts = self.engine.changes() | self._files.changes() | self.sight.changes() | self._archive.changes()
         parts |= self._teaching.changes()

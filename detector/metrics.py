@@ -42,6 +42,8 @@ METRICS: dict[str, Metric] = {
     "alerts_waiting": Metric("gauge", "alerts not yet delivered to every sink", "not 0 for minutes: a sink is down"),
     "alert_age_seconds": Metric("gauge", "age of the oldest alert that waits", "minutes: see bucketwatch_sink_down"),
     "alerts_grouped": Metric("counter", "alerts told in a digest only", "growing: a rule fires for very many"),
+    "alerts_joined": Metric("counter", "findings that joined an incident told before", "see the journal's `incident`"),
+    "incidents_open": Metric("gauge", "incidents that a finding may still join", "none"),
     "alerts_suppressed": Metric("counter", "alerts not sent, by `suppress`", "growing: see the journal's `daily`"),
     "sink_down": Metric("gauge", "sinks that have failed for `sink_down_after`", "not 0: mend it; alerts are kept"),
     "revocations": Metric("counter", "revocations carried out", "none"),

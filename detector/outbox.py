@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from detector.casework import Casework
+from detector.core.episode import OPENED
 from detector.core.times import iso
 from detector.drain import Drain, Hurry
 from detector.edges import Edges
 from detector.errors import EdgeError
 from detector.hourly import Hourly
+from detector.incidents import Incidents, Joining
 from detector.outage import Failing, Outages
 from detector.source import Sink
 from detector.spool import Entry, Spool
@@ -32,6 +34,8 @@ AT_ONCE = 200
 CROWDED = 10_000
 """Alerts that wait, from which on a finding is told by itself only if it is the first of its kind."""
 SINK_DOWN_AFTER = 600
+WAYS_MEMORY = 16 << 20
+"""Bytes in memory of each table of who came which way."""
 REVOCATIONS = 10
 """Carried out in any hour without a person, at most."""
 VERIFY_AFTER = 300
@@ -75,7 +79,9 @@ class Outbox:
         self._paused: dict[tuple[str, str], tuple[float, float]] = {}
         self.seq = 0
         self.entries = Spool(edges.store)
-        self.storm = Storm(sending.storm)
+        self.storm, self.incidents = Storm(sending.storm), Incidents()
+        for one in self.incidents.spilling():
+            one.lean_on(edges.store, WAYS_MEMORY)
         self.outages = Outages(sending.sink_down_after)
         self.hourly = Hourly(sending.revocations)
         self.casework = Casework(
@@ -96,6 +102,7 @@ class Outbox:
         """Go on from a checkpoint. mark: the journal's. older: entries as earlier versions kept them."""
         self.seq = seq
         self.casework.restore(parts)
+        self.incidents.restore(parts)
         self.entries.restore(parts, self._redirect)
         for entry in older:
             self._redirect(entry)
@@ -107,12 +114,14 @@ class Outbox:
 
     def changes(self) -> dict[str, bytes | None]:
         """Parts of a checkpoint that came or went since the last call."""
-        return self.entries.changes() | self.storm.changes() | self.casework.changes()
+        return self.entries.changes() | self.storm.changes() | self.incidents.changes() | self.casework.changes()
 
     def saved(self) -> None:
         """The changes are in a checkpoint."""
         self.unsaved = False
         self.entries.let_go()
+        for one in self.incidents.spilling():
+            one.let_go(WAYS_MEMORY)
         self._crowded = self.waiting() >= CROWDED
 
     def note(self, kind: str, body: dict[str, Any]) -> Entry:
@@ -123,14 +132,28 @@ class Outbox:
         self.unsaved = True
         return entry
 
-    def page(self, entry: Entry, alert: dict[str, Any]) -> None:
-        """Send an entry's alert to all sinks: by itself, or in its kind's digest if there are very many."""
-        alert["sequence"] = entry.seq
-        if self.storm.offer(alert, entry.seq, int(self._clock()), crowded=self._crowded):
+    def page(self, entry: Entry, alert: dict[str, Any], joining: Joining) -> None:
+        """Send an entry's alert to all sinks: by itself, or in its kind's digest if there are very many.
+
+        If it belongs to an incident that was told, only to those that keep it; then the incident is told, if it is due.
+        """
+        alert["sequence"], now = entry.seq, int(self._clock())
+        if not joining.pages:
+            self._address(entry, alert, [sink for sink in self.edges.sinks if sink.keeps])
+            self.count("alerts_joined", alert["state"] == OPENED)
+        elif self.storm.offer(alert, entry.seq, now, crowded=self._crowded):
             self._address(entry, alert, self.edges.sinks)
+            self.incidents.paged(joining, str(alert["alert_id"]), now)
         else:
             entry.body["grouped"] = True
             self.count("alerts_grouped")
+        if joining.update is not None:
+            self._tell_incident(joining.update)
+
+    def _tell_incident(self, told: dict[str, Any]) -> None:
+        entry = self.note("incident", told)
+        self._say("incident", incident=told["incident_id"], state=told["state"], what=told["explanation"])
+        self._address(entry, told | {"sequence": entry.seq}, self.edges.sinks)
 
     def tell_digests(self, *, everything: bool = False) -> None:
         """Send the digests that are due, or all there are."""

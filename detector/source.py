@@ -134,9 +134,10 @@ class Plot(Protocol):
 
 
 class Sink(Protocol):
-    """Where alerts go."""
+    """Where alerts go. keeps: they are kept there for whoever looks; nobody is woken."""
 
     name: str
+    keeps: bool
 
     def send(self, alert: Mapping[str, Any]) -> None:
         """Deliver one alert (the contract's JSON). Raises EdgeError; delivered at least once, the id tells copies."""

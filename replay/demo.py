@@ -51,6 +51,7 @@ class Terminal:
 
     console: Console
     name: str = "terminal"
+    keeps: bool = True
     alerts: list[dict[str, Any]] = field(default_factory=list)
 
     def send(self, alert: Mapping[str, Any]) -> None:

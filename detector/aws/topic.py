@@ -62,6 +62,8 @@ WHOLE = "whole_at"
 class SnsSink:
     """Publishes alerts. FIFO topics are told by their name. ocsf: programs get an OCSF Detection Finding."""
 
+    keeps = False
+
     def __init__(self, topic_arn: str, *, ocsf: bool = False, sleep: Callable[[float], None] = time.sleep) -> None:
         match = TOPIC.fullmatch(topic_arn)
         if match is None:

@@ -6,8 +6,9 @@ Rules of this file
 - A session, a person, a credential and a role (of findings about a role as a whole) join by themselves. A copy joins
   whoever copied into a bucket with whoever then read there.
 - A network, and a session that began others (a chain), may be shared by people who have nothing to do with each other:
-  an office's way out, a service that hands out sessions. They join only if in that time no more others came that way
-  than are in findings, or if a finding is about that network or that session itself. What is not known does not join.
+  an office's way out, a service that hands out sessions. They join only if in that time, and some hours before it, no
+  more others came that way than are in findings, or if a finding is about that network or that session itself. What is
+  not known does not join.
 - Nothing joins by what names nobody: no name at all, `anonymous`, AWS services, accounts, buckets, session names,
   private addresses, VPC endpoints.
 """
@@ -38,6 +39,8 @@ WITHIN: dict[LinkKind, int] = {
 """Kind of link → seconds between two findings, at most."""
 SHARED = frozenset({"network", "chain"})
 """Kinds that join only after a look at who else came that way."""
+BEFORE = {"network": 6 * HOUR, "chain": 12 * HOUR}
+"""Seconds before findings for which it is looked who else came that way; a session lives for twelve hours at most."""
 OF_NETWORK = ("source_net", "source_ip", "public_net", "public_ip")
 """Levels of a finding that is about a network."""
 
@@ -149,7 +152,7 @@ def questions(traces: Sequence[Trace]) -> list[Question]:
     for link in _certain(traces):
         sets.join(link.between)
     doubtful = (
-        Question(key, *_span(traces, cluster))
+        _question(traces, key, cluster)
         for key, cluster in _shared(traces)
         if len({sets.of(one) for one in cluster}) > 1 and not _is_own(traces, key, cluster)
     )
@@ -160,9 +163,7 @@ def joined(traces: Sequence[Trace], answers: Answers) -> tuple[list[tuple[int, .
     """Numbers of the findings that belong together, each once, and what joins them."""
     links = [*_certain(traces)]
     for key, cluster in _shared(traces):
-        if _is_own(traces, key, cluster) or _few_others(
-            traces, cluster, Question(key, *_span(traces, cluster)), answers
-        ):
+        if _is_own(traces, key, cluster) or _few_others(traces, cluster, _question(traces, key, cluster), answers):
             links.append(Link(key, cluster))
     sets = _Sets(len(traces))
     for link in links:
@@ -226,9 +227,15 @@ def _read_then(copied: Trace, read: Trace) -> bool:
     return read.last >= copied.first and read.first - copied.last <= WITHIN["copy"]
 
 
-def _span(traces: Sequence[Trace], cluster: Iterable[int]) -> tuple[int, int]:
+def _question(traces: Sequence[Trace], key: Key, cluster: Iterable[int]) -> Question:
+    """Who came that way then, and shortly before: few may be there in the minutes of a theft."""
     some = [traces[one] for one in cluster]
-    return min(one.first for one in some), max(one.last for one in some)
+    return asked(key, min(one.first for one in some), max(one.last for one in some))
+
+
+def asked(key: Key, first: int, last: int) -> Question:
+    """What has to be known where findings from `first` to `last` share a key."""
+    return Question(key, first - BEFORE[key.kind], last)
 
 
 def _is_own(traces: Sequence[Trace], key: Key, cluster: Iterable[int]) -> bool:

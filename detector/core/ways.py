@@ -18,8 +18,6 @@ from detector.core.table import SPREAD
 
 BEGAN = "began_arn"
 """The column that `Chains` looks at."""
-LONGEST = 12
-"""Hours a session lives at most: it may have been begun so long before it is met."""
 MOST_CALLERS = 64
 """Sessions above one that are named, at most."""
 
@@ -67,7 +65,7 @@ class Chains:
 
     def came(self, question: Question) -> frozenset[int]:
         """The sessions that a session began about then."""
-        first, last = question.first // HOUR - LONGEST, question.last // HOUR
+        first, last = question.first // HOUR, question.last // HOUR
         found: set[int] = set()
         for _, tie, hour, *_ in self._below.rows(text_hash(question.key.what)):
             then = (hour >= first) & (hour <= last)

@@ -20,6 +20,8 @@ class FileSink:
     ocsf: OCSF Detection Findings instead of the contract's JSON.
     """
 
+    keeps = True
+
     def __init__(self, path: str | Path, *, ocsf: bool = False) -> None:
         self._path, self._ocsf = Path(path), ocsf
         self.name = f"file:{path}"
@@ -46,6 +48,7 @@ class StdoutSink:
     """Prints alerts: one line a person reads, or one line of JSON (ocsf: an OCSF Detection Finding)."""
 
     name = "stdout"
+    keeps = True
 
     def __init__(self, *, as_json: bool = False, ocsf: bool = False, stream: TextIO | None = None) -> None:
         self._as_json, self._ocsf, self._stream = as_json, ocsf, stream
