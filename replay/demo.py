@@ -59,6 +59,9 @@ class Terminal:
         from detector.core.times import duration
         from detector.response.plain import printable
 
+        if alert["kind"] == "incident":
+            self.console.print(f"  {alert['state']} {alert['sent_at'][11:19]}  {alert['title']}", markup=False)
+            return
         self.alerts.append(dict(alert))
         title, peak = alert["title"], f"{alert['peak_value']:,} {alert['measure']}"
         within = duration(alert["window_seconds"])

@@ -41,7 +41,8 @@ def planned(
     if unbounded + bool(presigned) + person > 1:
         raise InputError("these go one at a time", where="--unbounded, --presigned, --person", remedy="choose one")
     now, allowed = int(time.time()), policy(settings)
-    findings = [_sound(finding_of(settings, alert, from_), alert) for alert in alerts]
+    every = list(dict.fromkeys(one for alert in alerts for one in _members(settings, alert, from_)))
+    findings = [_sound(finding_of(settings, alert, from_), alert) for alert in every]
     more = [chained for finding in findings for chained in _chained(finding, logs or ())]
     how: dict[str, Any] = {"unbounded": unbounded, "person": person}
     if presigned:
@@ -67,6 +68,20 @@ def _sound(finding: dict[str, Any], alert: str) -> dict[str, Any]:
             "this is no finding of bucketwatch", where=alert, remedy="take it from alerts or findings.jsonl"
         )
     return finding
+
+
+def _members(settings: Settings, wanted: str, from_: Path | None) -> list[str]:
+    """The alerts of an incident; any other id is itself."""
+    if not wanted.startswith("i-"):
+        return [wanted]
+    found: dict[str, None] = {}
+    for line in journal_lines(settings, from_):
+        if wanted.encode() in line and (told := _parsed(line)).get("incident_id") == wanted:
+            incident = told.get("incident")
+            named = _list(incident.get("alert_ids")) if isinstance(incident, dict) else []
+            mine = [told.get("alert_id")] if told.get("alert_id") != wanted else []
+            found |= dict.fromkeys(str(one) for one in (*mine, *named) if one)
+    return list(found) or [wanted]
 
 
 def finding_of(settings: Settings, wanted: str, from_: Path | None) -> dict[str, Any]:

@@ -197,7 +197,7 @@ def because(links: Sequence[Mapping[str, Any]]) -> str:
     """Why findings are one incident, at the end of a sentence; the links that join most are named."""
     most = sorted(links, key=lambda one: (-len(one["between"]), one["kind"], one["what"]))
     told = [str(one["why"]) for one in most[:BECAUSE]]
-    more = f" and {len(most) - BECAUSE} more reasons" if len(most) > BECAUSE else ""
+    more = f" and {_counted(len(most) - BECAUSE, 'more reason')}" if len(most) > BECAUSE else ""
     return f"; one incident because of {', '.join(told)}{more}" if told else ""
 
 

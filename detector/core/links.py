@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Literal, NamedTuple
 
@@ -41,6 +42,8 @@ SHARED = frozenset({"network", "chain"})
 """Kinds that join only after a look at who else came that way."""
 BEFORE = {"network": 6 * HOUR, "chain": 12 * HOUR}
 """Seconds before findings for which it is looked who else came that way; a session lives for twelve hours at most."""
+LONGEST_NET = 64
+"""Characters of a network, at most."""
 OF_NETWORK = ("source_net", "source_ip", "public_net", "public_ip")
 """Levels of a finding that is about a network."""
 
@@ -137,7 +140,12 @@ def _people(finding: Finding) -> Iterator[str]:
 
 def network(text: object) -> str:
     """The public network of an address, or the network itself; empty for anything else."""
-    if not isinstance(text, str) or is_private(text):
+    return _network(text) if isinstance(text, str) and len(text) <= LONGEST_NET else ""
+
+
+@lru_cache(maxsize=65_536)
+def _network(text: str) -> str:
+    if is_private(text):
         return ""
     try:
         ip_address(text.partition("/")[0])

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from detector.core.access import U64, AccessBatch, Index, Operation, Outcome, Skip, text_hash, text_hashes
+from detector.core.access import I64, U64, AccessBatch, Index, Operation, Outcome, Skip, text_hash, text_hashes
 from detector.core.links import HOUR, Question, network
 from detector.core.part import Spilling
 from detector.core.sighting import Sightings, Texts
@@ -18,6 +18,8 @@ from detector.core.table import SPREAD
 
 BEGAN = "began_arn"
 """The column that `Chains` looks at."""
+REMEMBERED = 1 << 18
+"""Credentials of which the session's hash is remembered, at most."""
 MOST_CALLERS = 64
 """Sessions above one that are named, at most."""
 
@@ -96,19 +98,27 @@ class Crowd:
 
     def __init__(self) -> None:
         self._seen = Sightings("crowd")
+        self._hashes: dict[int, int] = {}
 
     def meet(self, batch: AccessBatch) -> None:
         """Take note of where these access events came from."""
         rows, nets = networks(batch)
-        if not len(rows):
-            return
-        codes = batch.who[rows].astype(np.int64)
-        _, first, which = np.unique(
-            np.stack([nets.astype(np.int64), codes]), axis=1, return_index=True, return_inverse=True
-        )
+        who = batch.who[rows].astype(np.int64)
+        pairs = batch.text["source_ip"].codes[rows] * np.int64(len(batch.principals) + 1) + who
+        _, first, which = np.unique(pairs, return_index=True, return_inverse=True)
         last = np.zeros(len(first), np.int64)
-        np.maximum.at(last, which.reshape(-1), batch.time[rows] // HOUR)
-        self._seen.add(nets[first], sessions(batch, rows[first]), last)
+        np.maximum.at(last, which, batch.time[rows] // HOUR)
+        self._seen.add(nets[first], self._sessions(batch, who[first]), last)
+
+    def _sessions(self, batch: AccessBatch, codes: I64) -> U64:
+        """The hash of the session of each of these principals, of which most are met again and again."""
+        if len(self._hashes) > REMEMBERED:
+            self._hashes = {}
+        prints = batch.prints[codes].tolist()
+        for one, code in dict(zip(prints, codes.tolist(), strict=True)).items():
+            if one not in self._hashes:
+                self._hashes[one] = text_hash(batch.principals[code].session_shown)
+        return np.array([self._hashes[one] for one in prints], np.uint64)
 
     def came(self, question: Question) -> frozenset[int]:
         """The sessions that came from a network since about then."""

@@ -158,3 +158,16 @@ def test_hostile_names_show_as_text(desk):
 def test_nothing_stands_at_first(desk):
     assert desk.run("list").strip() == "Nothing stands."
     assert json.loads(desk.run("list", "--json")) == {}
+
+
+def test_an_incident_is_one_plan_against_all_its_sessions(desk):
+    """Those that carry its id, and those that its own alert names."""
+    for number, name in enumerate(("first", "second", "third")):
+        about = {"incident_id": "i-00000000000000aa"} if name != "third" else {}
+        desk.about(reader(name), f"a-000000000000000{number}", **about)
+    desk.about({}, "i-00000000000000aa", rule_id="bucketwatch.incident", incident_id="i-00000000000000aa",
+               incident={"alert_ids": ["a-0000000000000002", "a-0000000000000000"]})  # fmt: skip
+    made = json.loads(desk.run("plan", "i-00000000000000aa", "--json"))
+    (action,) = made["actions"]
+    assert [one.partition(":")[2] for one in action["denial"]["user_ids"]] == ["first", "second", "third"]
+    assert "no alert or finding has this id" in desk.run("plan", "i-00000000000000bb", code=2)
