@@ -29,6 +29,7 @@ def test_a_newcomer_sees_a_theft_being_caught(tmp_path):
         assert expected in shown
     alerts = [json.loads(line) for line in (tmp_path / "alerts.jsonl").read_text().splitlines()]
     states = {rule: [a["state"] for a in alerts if a["rule_id"] == rule] for rule in {a["rule_id"] for a in alerts}}
+    assert states.pop("bucketwatch.incident")[-1] == "closed"
     assert set(states) == {"bulk-object-read-session", "bulk-object-read-session-1h", "bulk-object-read-role"}
     assert all(s[0] == "opened" and s[-1] == "closed" for s in states.values())
     plans = [a["plan"] for a in alerts if a["state"] == "opened" and "session" in a["group"]]
