@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -99,6 +99,29 @@ class Files(Protocol):
 
     def get(self, name: str, most: int) -> bytes:
         """The bytes under a name, the first `most` of them. Raises EdgeError."""
+
+
+class Leaf(NamedTuple):
+    """A file in a tree, or a folder, whose name ends with a slash. stamp: changes when the file does, if known."""
+
+    name: str
+    size: int = 0
+    stamp: str = ""
+
+    @property
+    def folder(self) -> bool:
+        """Whether it is one."""
+        return self.name.endswith("/")
+
+
+class Tree(Protocol):
+    """Files below folders, all named from the root on. A folder's name ends with a slash; the root's is empty."""
+
+    def begin(self, folder: str) -> None:
+        """A folder will be asked for soon."""
+
+    def level(self, folder: str, after: str = "") -> Iterator[Leaf]:
+        """What lies in a folder, in the order of names, after a name. Raises EdgeError or OSError."""
 
 
 class Found(NamedTuple):

@@ -36,9 +36,11 @@ from detector.errors import EdgeError
 from detector.logs.limits import Limits
 from detector.logs.read import PARQUET
 from replay import partfiles
+from replay.dated import Period
 from replay.files import Files, LogPath, find
 from replay.parts import Gathered, Input, Part
 from replay.reader import FileRead, Reads, batches, records
+from replay.remote import SCHEME, S3Path
 from replay.scratch import Scratch
 from replay.settle import Known, settle
 
@@ -115,7 +117,7 @@ def kept(paths: Sequence[str], folder: Path | None, options: Options, tell: Tell
     folder: None: in a temporary one. tell: is given what a person should know. Within the context nobody makes the
     cache anew. Raises InputError for what the user should mend, EdgeError if the folder cannot be written.
     """
-    files = find(paths)
+    files = find(paths, Period.of(options.admission))
     question = _question(paths, options)
     name = xxhash.xxh64_hexdigest(msgspec.json.encode(question))
     with ExitStack() as stack, _written_to(folder or options.tmp):
@@ -135,11 +137,12 @@ def pieces(files: list[LogPath], columns: frozenset[str], _limits: Limits) -> tu
     outcomes = []
     for file in files:
         into.begin()
-        name, _, group = file.path.name.partition("#")
+        path = Path(file.path)
+        name, _, group = path.name.partition("#")
         if group:
-            partfiles.add_group(file.path.with_name(name), int(group), into)
+            partfiles.add_group(path.with_name(name), int(group), into)
         else:
-            partfiles.add_aside(file.path, into)
+            partfiles.add_aside(path, into)
         outcomes.append(FileRead(file, PARQUET, first=into.first, last=into.last))
     return into.build(), outcomes
 
@@ -244,7 +247,7 @@ def _question(paths: Sequence[str], options: Options) -> dict[str, Any]:
     """What the records depend on beside the log files."""
     admission = options.admission
     return {
-        "paths": [[text, str(Path(text).absolute())] for text in paths],
+        "paths": [[text, text if text.startswith(SCHEME) else str(Path(text).absolute())] for text in paths],
         "since": admission.since,
         "until": admission.until,
         "prefer": [[pattern.pattern, log.name] for pattern, log in admission.prefer],
@@ -298,7 +301,9 @@ def _print(file: LogPath) -> int:
 
 
 def _changed(file: LogPath) -> int:
-    """When it was changed last, in nanoseconds; 0 if there is none any more."""
+    """When it was changed last, in nanoseconds, or its stamp; 0 if there is none any more."""
+    if isinstance(file.path, S3Path):
+        return file.stamp
     try:
         return file.path.stat().st_mtime_ns
     except OSError:

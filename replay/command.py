@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 
 def replay(
-    paths: Annotated[list[str], typer.Argument(help="Log files, folders or globs. Kinds are told apart by content.")],
+    paths: Annotated[
+        list[str],
+        typer.Argument(help="Log files, folders, globs or s3://bucket/prefix. Kinds are told apart by content."),
+    ],
     rules: Annotated[
         Path | None, typer.Option(help="A rule file or a folder of them.", show_default="the shipped rules")
     ] = None,
@@ -101,6 +104,8 @@ def replay(
     """Run historical logs through the engine: what would have been found, exactly, whatever the order of the files.
 
     Example: bucketwatch replay ./AWSLogs --rules rules --out out
+
+    Example: bucketwatch replay s3://org-logs/AWSLogs/ --since 2026-05-01 --until 2026-05-08 --cache cache --out out
     """
     from detector.cli import collector
     from detector.cli.joined import place

@@ -34,6 +34,7 @@ from detector.logs.limits import LIMITS, Limits
 from replay.beside import in_order
 from replay.files import Files, LogPath, find
 from replay.reader import Progress, chunks_of
+from replay.remote import AnyPath, S3Path
 
 LISTED = 1000
 """Problems and gaps that are told one by one; more are counted."""
@@ -208,8 +209,10 @@ class _Head(msgspec.Struct):
     Metadata: dict[str, str]
 
 
-def _signature(path: Path) -> str | None:
-    """Out of the metadata that lie beside the digest, if they do."""
+def _signature(path: AnyPath) -> str | None:
+    """Out of the digest's metadata in S3, or of those that lie beside it, if they do."""
+    if isinstance(path, S3Path):
+        return path.metadata().get("signature")
     beside = path.with_name(path.name + HEAD)
     if not beside.exists():
         return None

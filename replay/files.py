@@ -8,6 +8,7 @@ from __future__ import annotations
 import glob
 import os
 from array import array
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,19 +19,30 @@ import numpy as np
 
 from detector.core.access import Index
 from detector.core.principal import fingerprint
-from detector.errors import InputError, UnreadablePathError
-from detector.source import shown_name
+from detector.errors import EdgeError, InputError, UnreadablePathError
+from detector.local.tree import FolderTree
+from detector.source import Leaf, Tree, shown_name
+from replay.dated import ALWAYS, Period
+from replay.remote import SCHEME, AnyPath, S3Path
 
 PASSED_OVER = (".part", ".tmp")
+NO_LOGS = ("/CloudTrail-Insight/",)
+"""Folders beside CloudTrail's logs."""
+AHEAD = 8
+"""Folders that may be listed before it is their turn."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogPath:
-    """A file to read. `outright`: the user named this very file, not a folder or a glob."""
+    """A file to read. `outright`: the user named this very file, not a folder or a glob.
 
-    path: Path
+    stamp: changes when the file does; 0 if whoever listed it was not told.
+    """
+
+    path: AnyPath
     size: int
     outright: bool = False
+    stamp: int = 0
 
     @property
     def name(self) -> str:
@@ -39,15 +51,15 @@ class LogPath:
 
 
 class Files:
-    """Files as columns: number of the folder, name within (all names are one text), size."""
+    """Files as columns: number of the folder, name within (all names are one text), size, stamp."""
 
     def __init__(self, files: Iterable[LogPath] = ()) -> None:
-        self._folders: dict[Path, int] = {}
-        self._paths: list[Path] = []
+        self._folders: dict[AnyPath, int] = {}
+        self._paths: list[AnyPath] = []
         self._folder = array("L")
         self._names = bytearray()
         self._ends = array("Q", (0,))
-        self._sizes = array("Q")
+        self._sizes, self._stamps = array("Q"), array("Q")
         self._outright: set[int] = set()
         for file in files:
             self.append(file)
@@ -57,7 +69,8 @@ class Files:
 
     def __getitem__(self, number: int) -> LogPath:
         name = os.fsdecode(bytes(self._names[self._ends[number] : self._ends[number + 1]]))
-        return LogPath(self._paths[self._folder[number]] / name, self._sizes[number], number in self._outright)
+        path = self._paths[self._folder[number]] / name
+        return LogPath(path, self._sizes[number], number in self._outright, self._stamps[number])
 
     def __iter__(self) -> Iterator[LogPath]:
         return map(self.__getitem__, range(len(self)))
@@ -74,6 +87,7 @@ class Files:
         self._names += os.fsencode(file.path.name)
         self._ends.append(len(self._names))
         self._sizes.append(file.size)
+        self._stamps.append(file.stamp)
 
     @property
     def size(self) -> int:
@@ -85,10 +99,13 @@ class Files:
         return Files(self[number] for number in numbers.tolist())
 
 
-def find(paths: Iterable[str]) -> Files:
-    """The files under these paths (file, folder or glob), each once. Raises UnreadablePathError or InputError."""
+def find(paths: Iterable[str], period: Period = ALWAYS) -> Files:
+    """The files under these paths (file, folder, glob, s3://bucket/prefix), each once; of a period by their names.
+
+    Raises UnreadablePathError or InputError.
+    """
     files, prints = Files(), array("Q")
-    for file in merge(*map(_expand, paths), key=lambda file: str(file.path)):
+    for file in merge(*(_expand(path, period) for path in paths), key=lambda file: str(file.path)):
         files.append(file)
         prints.append(_print(file.path))
     if not len(files):
@@ -106,8 +123,10 @@ def _each_once(files: Files, prints: np.ndarray[tuple[int], np.dtype[np.uint64]]
     return files.only(np.sort(kept))
 
 
-def _print(path: Path) -> int:
+def _print(path: AnyPath) -> int:
     """Whether two names are of one file: hash of where it really lies."""
+    if isinstance(path, S3Path):
+        return fingerprint((str(path),))
     real = path.resolve() if path.is_symlink() else _resolved(path.parent) / path.name
     return fingerprint((os.fsencode(real),))
 
@@ -117,17 +136,14 @@ def _resolved(folder: Path) -> Path:
     return folder.resolve()
 
 
-def _expand(text: str) -> Iterator[LogPath]:
-    if text.startswith("s3://"):
-        raise InputError(
-            "reading from S3 is not in this version",
-            where=text,
-            remedy="copy it first: aws s3 sync, then name the folder",
-        )
+def _expand(text: str, period: Period) -> Iterator[LogPath]:
+    if text.startswith(SCHEME):
+        yield from _in_bucket(text, period)
+        return
     path = Path(text)
     try:
         if path.is_dir():
-            yield from _inside(path)
+            yield from _some(text, _inside(path, period))
         elif path.exists():
             yield LogPath(path, path.stat().st_size, outright=True)
         else:
@@ -137,14 +153,78 @@ def _expand(text: str) -> Iterator[LogPath]:
         raise UnreadablePathError(f"cannot be read: {error.strerror}", where=where, remedy="check its mode") from error
 
 
-def _inside(path: Path) -> Iterator[LogPath]:
-    files = _walk(path)
+def _some(where: str, files: Iterator[LogPath]) -> Iterator[LogPath]:
+    """These files, and a mistake of the user's if there are none."""
     first = next(files, None)
     if first is None:
-        remedy = "name a folder with logs in it"
-        raise InputError("an empty folder: no log files in it", where=str(path), remedy=remedy)
+        what, remedy = "no log files in it, of this period", "name another with logs in it, or another period"
+        raise InputError(what, where=where, remedy=remedy)
     yield first
     yield from files
+
+
+def _in_bucket(text: str, period: Period) -> Iterator[LogPath]:
+    from detector.aws.tree import S3Tree
+
+    bucket, _, prefix = text.removeprefix(SCHEME).partition("/")
+    if not bucket:
+        raise InputError("no bucket named", where=text, remedy="name it as s3://bucket/prefix")
+    leaves = walk(S3Tree(bucket), prefix, period)
+    files = (
+        LogPath(S3Path(f"{SCHEME}{bucket}/{leaf.name}"), leaf.size, leaf.name == prefix, fingerprint((leaf.stamp,)))
+        for leaf in leaves
+    )
+    try:
+        yield from _some(text, files)
+    except EdgeError as error:
+        if error.retryable:
+            raise
+        raise UnreadablePathError(error.what, where=error.where or text, remedy=error.remedy) from error
+
+
+def _inside(path: Path, period: Period) -> Iterator[LogPath]:
+    for leaf in walk(FolderTree(path), "", period, above=f"{path.as_posix()}/"):
+        yield LogPath(path / leaf.name, leaf.size)
+
+
+def walk(tree: Tree, folder: str, period: Period, above: str = "") -> Iterator[Leaf]:
+    """The files in a folder of a tree and in the folders in it, by their whole names. above: where the tree lies."""
+    waiting: deque[Leaf] = deque()
+    for leaf in _level(tree, folder, period, above):
+        if leaf.folder:
+            tree.begin(leaf.name)
+        waiting.append(leaf)
+        if len(waiting) > AHEAD:
+            yield from _opened(tree, waiting.popleft(), period, above)
+    for leaf in waiting:
+        yield from _opened(tree, leaf, period, above)
+
+
+def _opened(tree: Tree, leaf: Leaf, period: Period, above: str) -> Iterator[Leaf]:
+    if leaf.folder:
+        yield from walk(tree, leaf.name, period, above)
+    else:
+        yield leaf
+
+
+def _level(tree: Tree, folder: str, period: Period, above: str) -> Iterator[Leaf]:
+    """What of a folder is looked at."""
+    after = ""
+    while True:
+        for leaf in tree.level(folder, after):
+            if not period.passes_over(above + leaf.name):
+                if _looked_at(leaf):
+                    yield leaf
+            elif (further := period.after(leaf.name)) > leaf.name:
+                after = further
+                break
+        else:
+            return
+
+
+def _looked_at(leaf: Leaf) -> bool:
+    name = leaf.name.removesuffix("/").rpartition("/")[2]
+    return not (name.startswith(".") or leaf.name.endswith((*PASSED_OVER, *NO_LOGS)))
 
 
 def _matching(text: str) -> Iterator[LogPath]:
@@ -154,20 +234,3 @@ def _matching(text: str) -> Iterator[LogPath]:
     for match in sorted(matches, key=str):
         if match.is_file():
             yield LogPath(match, match.stat().st_size)
-
-
-def _walk(folder: Path) -> Iterator[LogPath]:
-    """The files in a folder and the folders in it, by their whole names."""
-    with os.scandir(folder) as entries:
-        names = sorted(entry.name + "/" * entry.is_dir(follow_symlinks=False) for entry in entries if _looked_at(entry))
-    for name in names:
-        if name.endswith("/"):
-            yield from _walk(folder / name)
-        else:
-            yield LogPath(folder / name, (folder / name).stat().st_size)
-
-
-def _looked_at(entry: os.DirEntry[str]) -> bool:
-    if entry.name.startswith("."):
-        return False
-    return entry.is_dir(follow_symlinks=False) or (entry.is_file() and not entry.name.endswith(PASSED_OVER))

@@ -21,6 +21,7 @@ from detector.logs.parquet import add_rows, asked_of, to_table
 from replay.files import LogPath
 from replay.parts import GROUP, ORDER, Content, Gathered, Group, Ids, Input, Part, Written
 from replay.reader import FileRead
+from replay.remote import path_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -61,7 +62,7 @@ def read_inputs(folder: Path, written: Written) -> tuple[list[Input], list[Rejec
     files, rejects, coverage = _read(folder / written.name)
     inputs = []
     for path, size, outright, print_, kind, reason, damage, first, last, lacks, checksum in files:
-        file = LogPath(Path(os.fsdecode(path)), size, outright)
+        file = LogPath(path_of(os.fsdecode(path)), size, outright)
         inputs.append(Input(FileRead(file, kind, reason, damage, first, last, tuple(lacks), checksum), print_))
     return inputs, [Reject(*one) for one in rejects], Coverage.from_json(coverage)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from array import array
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -19,9 +20,12 @@ from detector.logs.limits import LIMITS, Limits
 from detector.logs.read import read
 from replay.beside import in_order
 from replay.files import Files, LogPath
+from replay.remote import S3Path
 
 CHUNK_FILES, LAST_FILES = 64, 4
 CHUNK_BYTES = 16 << 20
+SIDE_BY_SIDE = 16
+"""Files in S3 that are fetched at once."""
 LISTED = 10_000
 """Files with a fault that are told by name; more are counted."""
 
@@ -122,7 +126,7 @@ def records(
 ) -> tuple[AccessBatch, list[FileRead]]:
     """All records of these files with these columns."""
     builder = BatchBuilder(columns)
-    outcomes = [_read_file(file, builder, limits) for file in files]
+    outcomes = [_read_file(*one, builder, limits) for one in _contents(files)]
     return builder.build(), outcomes
 
 
@@ -143,12 +147,25 @@ def chunks_of(files: Files, jobs: int = 1) -> Iterator[list[LogPath]]:
         yield chunk
 
 
-def _read_file(file: LogPath, into: BatchBuilder, limits: Limits) -> FileRead:
+def _contents(files: list[LogPath]) -> Iterator[tuple[LogPath, bytes | str]]:
+    """The files' bytes, or why they cannot be had. Those in S3 are fetched side by side while the first are parsed."""
+    if not any(isinstance(file.path, S3Path) for file in files):
+        yield from map(_content, files)
+        return
+    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+        yield from pool.map(_content, files)
+
+
+def _content(file: LogPath) -> tuple[LogPath, bytes | str]:
     try:
-        data = file.path.read_bytes()
+        return file, file.path.read_bytes()
     except OSError as error:
-        reason = f"cannot be read: {error.strerror}"
-        return FileRead(file, "", reason, reason)
+        return file, f"cannot be read: {error.strerror}"
+
+
+def _read_file(file: LogPath, data: bytes | str, into: BatchBuilder, limits: Limits) -> FileRead:
+    if isinstance(data, str):
+        return FileRead(file, "", data, data)
     reading = read(data, file.name, into, limits)
     return FileRead(
         file, reading.kind, reading.reason, reading.damage, into.first, into.last, reading.lacks, checksum(data)

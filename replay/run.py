@@ -39,6 +39,7 @@ from replay import cache
 from replay.cache import Kept
 from replay.covered import covered
 from replay.crosscheck import CrossCheck
+from replay.dated import Period
 from replay.evidence import Behind, Pass, gather
 from replay.files import Files, LogPath, find
 from replay.incidents import Look, incidents
@@ -245,7 +246,7 @@ class _Source:
 @contextmanager
 def _source(paths: Sequence[str], options: Options) -> Iterator[_Source]:
     if options.cache is None:
-        yield _Source(find(paths))
+        yield _Source(find(paths, Period.of(options.admission)))
         return
     with cache.kept(paths, options.cache, options, options.tell) as kept:
         yield _Source(kept.pieces(), cache.pieces, kept)

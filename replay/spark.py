@@ -39,8 +39,10 @@ from detector.core.watermark import FOREVER
 from detector.errors import BucketwatchError
 from detector.watches import watches
 from replay import java
+from replay.dated import Period
 from replay.files import Files, LogPath, find
 from replay.reader import Chunk, FileRead, Reads, chunks_of, records
+from replay.remote import path_of
 from replay.run import COVERED, Options, Result, Totals, columns_of, result, with_evidence
 from replay.scratch import Scratch
 from replay.shards import Counted, Known, Shards
@@ -83,7 +85,7 @@ def run(paths: Sequence[str], rules: Sequence[Rule], options: Options | None = N
     java.require()
     options = options or Options()
     began = time.monotonic()
-    files = find(paths)
+    files = find(paths, Period.of(options.admission))
     chosen = [rule for rule in rules if options.model or not isinstance(rule, BaselineRule)]
     with session(options.jobs) as spark, Scratch(options.tmp) as scratch:
         count = max(spark.sparkContext.defaultParallelism, options.jobs)
@@ -254,7 +256,7 @@ def _named(file: LogPath) -> tuple[bytes, int, bool]:
 
 
 def _file(path: bytes, size: int, outright: bool) -> LogPath:
-    return LogPath(Path(os.fsdecode(path)), size, outright)
+    return LogPath(path_of(os.fsdecode(path)), size, outright)
 
 
 def _outcome(read: FileRead) -> tuple[Any, ...]:

@@ -52,6 +52,11 @@ class S3Objects:
                 self._sleep(0.2 * 2**attempt)
         return self._read(where, bucket, key, version)
 
+    def metadata(self, bucket: str, key: str) -> dict[str, str]:
+        """The object's user metadata. Raises EdgeError."""
+        with edge("look at a log file", where=f"s3://{bucket}/{key}"):
+            return dict(self._made().head_object(Bucket=bucket, Key=key)["Metadata"])
+
     def close(self) -> None:
         """Let go of connections."""
         if self._client is not None:

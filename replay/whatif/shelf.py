@@ -27,7 +27,8 @@ from detector.core.principal import Principal
 from detector.core.rule import Threshold
 from detector.core.rulebase import NOT_COUNTED
 from detector.errors import UnreadablePathError
-from replay.files import Files
+from replay.files import Files, LogPath
+from replay.remote import S3Path
 from replay.run import Options
 from replay.whatif.summary import Summary
 
@@ -149,7 +150,7 @@ def name_of(digests: list[str], rule: Threshold, options: Options) -> str:
 def digests_of(files: Files) -> list[str] | None:
     """Digest of every file's content; None if one cannot be read: the reading says why."""
     try:
-        return [_digest(file.path) for file in files]
+        return [_digest(file) for file in files]
     except OSError:
         return None
 
@@ -157,13 +158,22 @@ def digests_of(files: Files) -> list[str] | None:
 def stamps_of(files: Files) -> list[tuple[int, int, int]] | None:
     """What changes of a file when it is written to."""
     try:
-        return [(stat.st_size, stat.st_mtime_ns, stat.st_ino) for stat in (file.path.stat() for file in files)]
+        return [_stamp(file) for file in files]
     except OSError:
         return None
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
+def _stamp(log: LogPath) -> tuple[int, int, int]:
+    if isinstance(log.path, S3Path):
+        return log.size, log.stamp, 0
+    stat = log.path.stat()
+    return stat.st_size, stat.st_mtime_ns, stat.st_ino
+
+
+def _digest(log: LogPath) -> str:
+    if isinstance(log.path, S3Path):
+        return f"{log.path} {log.size} {log.stamp}"
+    with log.path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
