@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, groupby, pairwise
 from typing import Any
 
 from detector.core.curve import Curve, halved
 from detector.core.finding import SEVERITIES, Finding
+from detector.core.incident import LEVELS, Incident
 from detector.core.times import duration, iso
 from replay.covered import line
 from replay.digests import lines
@@ -17,6 +18,11 @@ from replay.run import CURVES, Result
 Json = dict[str, Any]
 
 SHOWN_FINDINGS = CURVES
+SHOWN_INCIDENTS = 30
+SHOWN_OF_INCIDENT = 50
+"""Findings of an incident that are named."""
+SHORT = 200
+"""Characters of a name in an incident."""
 SHOWN_OPEN = 10
 """Findings up to which the evidence of all of them is unfolded."""
 LANES = 15
@@ -53,6 +59,8 @@ def render(result: Result) -> str:
         by_severity=_by_severity(result.findings),
         caveats=list(_caveats(result.summary)),
         findings=[_shown(finding, curves, TEXTS // len(shown)) for finding in shown],
+        incidents=[_incident(one, {f.finding_id for f in shown}) for one in result.incidents[:SHOWN_INCIDENTS]],
+        incidents_hidden=max(0, len(result.incidents) - SHOWN_INCIDENTS),
         hidden=len(worst_first) - len(shown),
         lanes=_lanes(shown)[:LANES],
         open=len(shown) <= SHOWN_OPEN,
@@ -63,8 +71,30 @@ def render(result: Result) -> str:
 
 
 def _headline(result: Result) -> str:
-    count, events = len(result.findings), f"{result.summary['access_events']:,} access events"
-    return f"{count:,} finding{'' if count == 1 else 's'} in {events}" if count else f"No findings in {events}"
+    events = f"{result.summary['access_events']:,} access events"
+    if not result.findings:
+        return f"No findings in {events}"
+    told = [_counted(len(some), what) for some, what in ((result.incidents, "incident"), (result.findings, "finding"))]
+    return f"{', '.join(told if result.incidents else told[1:])} in {events}"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def _incident(incident: Incident, shown: Container[str]) -> Json:
+    """An incident as the page shows it. shown: ids of the findings that the page has."""
+    told = incident.to_json()
+    for moment in told["timeline"]:
+        moment["here"] = moment["finding_id"] in shown
+    for level in LEVELS:
+        told[level]["shown"] = [text[:SHORT] for text in told[level]["shown"]]
+    return told | {
+        "sums": incident.sums,
+        "moments": told["timeline"][:SHOWN_OF_INCIDENT],
+        "more": max(0, len(incident.findings) - SHOWN_OF_INCIDENT),
+        "read": f"{incident.objects} objects in {incident.amount('requests')} requests",
+    }
 
 
 def _by_severity(findings: Sequence[Finding]) -> list[tuple[str, int]]:
@@ -75,29 +105,29 @@ def _by_severity(findings: Sequence[Finding]) -> list[tuple[str, int]]:
 def _caveats(summary: Json) -> Iterator[tuple[str, str]]:
     """What the findings do not rest on, and where the page tells more."""
     counted = [
-        (summary["rejected"]["count"], "records could not be read.", "books"),
-        (summary["files_damaged_count"], "files are damaged and were read up to the damage.", "files"),
-        (summary["files_ignored_count"], "files are no known logs and were passed over.", "files"),
+        (summary["rejected"]["count"], "Records that could not be read", "books"),
+        (summary["files_damaged_count"], "Damaged files, read up to the damage", "files"),
+        (summary["files_ignored_count"], "Files passed over, since they are no known logs", "files"),
         (
             summary.get("digests", {"problems_count": 0})["problems_count"],
-            "log files or digests are not as CloudTrail signed them.",
+            "Log files and digests that are not as CloudTrail signed them",
             "files",
         ),
-        (summary["coverage"]["holes_count"], "stretches of time lack records that should be there.", "coverage"),
+        (summary["coverage"]["holes_count"], "Stretches of time without the records that should be there", "coverage"),
         (
             sum("blind" in bucket for bucket in summary["coverage"]["buckets"] or ()),
-            "buckets seem to have reads that are not logged.",
+            "Buckets whose reads seem not to be logged",
             "coverage",
         ),
-        (summary["unresolved_bucket"], "records do not tell which bucket they are about.", "books"),
-        (len(summary["rules_failed"]), "rules failed: their findings are incomplete.", "rules"),
+        (summary["unresolved_bucket"], "Records that do not tell which bucket they are about", "books"),
+        (len(summary["rules_failed"]), "Rules that failed, whose findings are incomplete", "rules"),
         (
             len({one["rule_id"] for one in summary["rules_not_evaluated"]}),
-            "rules could not look at some of the records.",
+            "Rules that could not look at some of the records",
             "rules",
         ),
     ]
-    return ((f"{count:,} {text}", anchor) for count, text, anchor in counted if count)
+    return ((f"{text}: {count:,}.", anchor) for count, text, anchor in counted if count)
 
 
 def _books(summary: Json) -> list[tuple[str, int]]:

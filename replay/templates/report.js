@@ -77,20 +77,21 @@
       marks.push(drawing("line", { x1: x(at), x2: x(at), y1: 18, y2: 26 }));
       if (x(at) > 30 && x(at) < width - 30) marks.push(drawing("text", { x: x(at), y: 13, "text-anchor": "middle" }, text));
     }
+    $("axis").setAttribute("viewBox", `0 0 ${width} 26`);  // on paper, which has another width, it is drawn to scale
     $("axis").replaceChildren(...marks);
   };
   const draw = () => {
     const byWho = grouped(shown);
     const lanes = [...byWho].slice(0, allLanes ? Infinity : LANES);
+    const width = $("axis").clientWidth, x = place(width);
     $("lanes").replaceChildren(...lanes.map(([one, some]) => {
       const tracked = tracksOf(some), height = TRACK * (1 + Math.max(...tracked.map(([, track]) => track)));
       const inside = some.filter((f) => f.to > view[0] && f.from < view[1]).length;
       const label = `${plural(inside, "finding")} in view, worst ${told(some[0])}`;
-      const svg = drawing("svg", { role: "img", "aria-label": label, height });
+      const svg = drawing("svg", { role: "img", "aria-label": label, height, viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none" });
       const name = make("span", { class: "name mono", title: who[one] }, short(who[one]));
       return make("li", { class: "lane" }, name, svg);
     }));
-    const width = $("axis").clientWidth, x = place(width);
     [...$("lanes").children].forEach((lane, nth) => {
       const links = tracksOf(lanes[nth][1]).map(([f, track]) => drawn(f, track * TRACK + 4, x, width));
       lane.lastChild.append(...links.filter(Boolean));

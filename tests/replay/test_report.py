@@ -343,6 +343,7 @@ def test_on_paper_all_evidence_is_there_and_no_controls(browser, report):
         it.page.locator("article details").evaluate_all("all => all.forEach(one => one.open = false)")
         it.page.emulate_media(media="print")
         assert not it.page.get_by_label("Text").is_visible()
+        assert it.page.locator("button:visible").count() == 0
         assert it.page.locator("article dt", has_text="sample keys").first.is_visible()
         assert it.page.pdf(format="A4").startswith(b"%PDF")
         assert it.read("document.querySelectorAll('article details[open]').length") == 0
