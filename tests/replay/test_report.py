@@ -258,6 +258,15 @@ def test_a_mark_in_the_timeline_leads_to_its_finding_and_back(page):
     assert span(page) < before
 
 
+def test_incidents_come_first_and_lead_to_their_findings(page, report):
+    """As many as are written beside the page, in the same order, each with all of its findings."""
+    written = [json.loads(line) for line in (report.parent / "incidents.jsonl").read_text().splitlines()]
+    boxes = page.page.locator("section[aria-label^=Incident]")
+    links = "all => all.map(one => [...one.querySelectorAll('a')].map(a => a.getAttribute('href').slice(3)))"
+    assert boxes.evaluate_all(links) == [one["findings"] for one in written]
+    assert page.page.locator("h1").inner_text().startswith(f"{len(written)} incident")
+
+
 def test_a_curve_shows_the_crossing(page, report):
     """The path reaches above the line of the threshold, and the lanes draw the same path."""
     fast = next(one for one in found(report) if one["rule_id"] == "fast")["finding_id"]
