@@ -33,8 +33,8 @@ from detector.logs.inflate import inflate
 from detector.logs.limits import LIMITS, Limits
 from replay.beside import in_order
 from replay.files import Files, LogPath, find
-from replay.reader import Progress, chunks_of
-from replay.remote import AnyPath, S3Path
+from replay.reader import Progress, chunks_of, contents
+from replay.remote import SCHEME, AnyPath, S3Path
 
 LISTED = 1000
 """Problems and gaps that are told one by one; more are counted."""
@@ -193,16 +193,25 @@ def _sorted(files: Files) -> tuple[Files, Files]:
 
 
 def _digests(files: Files, tally: _Tally) -> Iterable[DigestFile]:
-    for file in files:
+    for file, data in (one for chunk in chunks_of(files) for one in contents(chunk)):
         try:
-            content, problem = inflate(file.path.read_bytes(), LARGEST)
-            if problem:
-                raise ValueError(problem)  # noqa: TRY301  one place tells of all that is wrong with a digest
-            yield digests.read(content, file.name, _signature(file.path))
+            yield _digest(file, data, tally)
         except ValueError as error:
             tally.tell([Problem(f"digest_{INVALID}", file.name, str(error))])
-        except OSError as error:
-            raise UnreadablePathError(f"cannot be read: {error.strerror}", where=file.name) from error
+
+
+def _digest(file: LogPath, data: bytes | str, tally: _Tally) -> DigestFile:
+    """A digest file. Raises ValueError with what is wrong with it."""
+    if isinstance(data, str):
+        raise UnreadablePathError(data, where=file.name)
+    content, problem = inflate(data, LARGEST)
+    if problem:
+        raise ValueError(problem)
+    found = digests.read(content, file.name, _signature(file.path))
+    if found.signature is None and str(file.path) == f"{SCHEME}{found.digest.place}":
+        lost = "where CloudTrail put it, but its object has no signature: somebody put it there anew"
+        tally.tell([Problem("digest_unsigned", file.name, lost)])
+    return found
 
 
 class _Head(msgspec.Struct):
@@ -228,14 +237,11 @@ def _signature(path: AnyPath) -> str | None:
 
 
 def _hashed(files: list[LogPath], limits: Limits) -> list[_Read]:
-    return [_read(file, limits) for file in files]
+    return [_read(file, data, limits) for file, data in contents(files)]
 
 
-def _read(file: LogPath, limits: Limits) -> _Read:
-    try:
-        content, problem = inflate(file.path.read_bytes(), limits.inflated)
-    except OSError as error:
-        content, problem = b"", f"cannot be read: {error.strerror}"
+def _read(file: LogPath, data: bytes | str, limits: Limits) -> _Read:
+    content, problem = (b"", data) if isinstance(data, str) else inflate(data, limits.inflated)
     return _Read(file.name, digests.stem(file.path.name), hashlib.sha256(content).digest(), problem)
 
 

@@ -126,7 +126,7 @@ def records(
 ) -> tuple[AccessBatch, list[FileRead]]:
     """All records of these files with these columns."""
     builder = BatchBuilder(columns)
-    outcomes = [_read_file(*one, builder, limits) for one in _contents(files)]
+    outcomes = [_read_file(*one, builder, limits) for one in contents(files)]
     return builder.build(), outcomes
 
 
@@ -147,7 +147,7 @@ def chunks_of(files: Files, jobs: int = 1) -> Iterator[list[LogPath]]:
         yield chunk
 
 
-def _contents(files: list[LogPath]) -> Iterator[tuple[LogPath, bytes | str]]:
+def contents(files: list[LogPath]) -> Iterator[tuple[LogPath, bytes | str]]:
     """The files' bytes, or why they cannot be had. Those in S3 are fetched side by side while the first are parsed."""
     if not any(isinstance(file.path, S3Path) for file in files):
         yield from map(_content, files)

@@ -529,3 +529,23 @@ def test_keys_are_asked_of_cloudtrail_in_the_digests_own_region(archive):
     assert [call[0] for call in Answers.asked] == ["ListPublicKeys"] * 2
     assert f"/{REGION}/cloudtrail/" in Answers.asked[0][1]
     assert Answers.asked[0][2]["StartTime"] <= T0
+
+
+def test_in_s3_the_signatures_are_in_the_objects_metadata(archive, aws):
+    """All are proven then; a digest that somebody put anew in its place has lost its own."""
+    s3, bucket = aws.client("s3"), aws.bucket()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(f"{__name__}.BUCKET", bucket)
+        there = Archive(archive.folder.parent / "there")
+    for key in [*there.digests, *there.logs]:
+        metadata = {"signature": there.signatures[key]} if key in there.signatures else {}
+        s3.put_object(Bucket=bucket, Key=key, Body=there.path(key).read_bytes(), Metadata=metadata)
+    keys = Keys(unnamed=[TRUE.public_key()])
+    found = verify([f"s3://{bucket}/AWSLogs"], lambda _: keys)
+    assert found["ok"]
+    assert (found["digests"]["verified"], found["log_files"]["verified"]) == (HOURS, (HOURS - 1) * EACH)
+    last = there.digests[-1]
+    s3.put_object(Bucket=bucket, Key=last, Body=there.path(last).read_bytes())
+    found = verify([f"s3://{bucket}/AWSLogs"], lambda _: keys)
+    assert faults(found) == [("digest_unsigned", name(last))]
+    assert found["digests"]["signature_unknown"] == 1
