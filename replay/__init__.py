@@ -1,7 +1,7 @@
 """Historical logs through the same engine as the daemon's.
 
-For notebooks: `replay(paths, rules)` gives findings, `scope_of_loss(who, paths)` what somebody took, as pandas
-DataFrames.
+For notebooks: `replay(paths, rules)` gives findings, `records(paths)` the access records themselves,
+`scope_of_loss(who, paths)` what somebody took, as pandas DataFrames.
 """
 
 from __future__ import annotations
@@ -13,25 +13,37 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Loss", "replay", "scope_of_loss"]
+__all__ = ["Loss", "records", "replay", "scope_of_loss"]
+
+RECORD = ("time", "operation", "api", "outcome", "session", "role", "bucket", "key", "bytes", "source_ip")
+"""Columns of a record that `records` gives if no others are asked for."""
 
 
 def replay(
-    paths: str | Path | Sequence[str | Path], rules: str | Path | None = None, *, model: bool = True
+    paths: str | Path | Sequence[str | Path],
+    rules: str | Path | None = None,
+    *,
+    model: bool = True,
+    since: str = "",
+    until: str = "",
+    cache: str | Path | None = None,
 ) -> pd.DataFrame:
-    """Findings of the logs under these paths (files, folders, globs), by these rules (default: the shipped ones).
+    """Findings of the logs under these paths (files, folders, globs, s3://bucket/prefix), by rules (default: shipped).
 
     One row a finding, columns as in findings.jsonl; times are UTC timestamps; `group`, `principal` and `evidence` are
-    dicts. Raises detector.errors.InputError for what the caller should mend.
+    dicts. since, until: only records of this period (ISO 8601, UTC). cache: a folder that keeps what was read. Raises
+    detector.errors.InputError for what the caller should mend.
     """
     import pandas as pd
 
     from detector.errors import UnreadablePathError
     from detector.rules import load_rules, shipped
+    from replay.command import admission
     from replay.run import Options, run
 
-    every = [paths] if isinstance(paths, (str, Path)) else list(paths)
-    result = run([str(p) for p in every], load_rules(Path(rules) if rules else shipped()), Options(model=model))
+    chosen = load_rules(Path(rules) if rules else shipped())
+    options = Options(admission(since, until, []), model=model, cache=Path(cache) if cache else None)
+    result = run(_texts(paths), chosen, options)
     if result.unknown:
         raise UnreadablePathError(result.unknown[0].reason, where=result.unknown[0].file.name)
     frame = pd.DataFrame([finding.to_json() for finding in result.findings])
@@ -39,6 +51,39 @@ def replay(
         if column in frame:
             frame[column] = pd.to_datetime(frame[column], utc=True)
     return frame
+
+
+def records(
+    paths: str | Path | Sequence[str | Path],
+    columns: Sequence[str] = RECORD,
+    *,
+    since: str = "",
+    until: str = "",
+    cache: str | Path | None = None,
+) -> pd.DataFrame:
+    """The access records of these logs, one row each, copies left out, in the order of time.
+
+    columns: of access-record Parquet; each costs memory. Text is categorical where many rows are alike. since, until,
+    cache: as in `replay`. Raises detector.errors.InputError for what the caller should mend.
+    """
+    from detector.errors import InputError
+    from replay.cache import kept
+    from replay.command import admission
+    from replay.run import Options
+
+    options = Options(admission(since, until, []))
+    with kept(_texts(paths), Path(cache) if cache else None, options) as found:
+        logs = found.dataset()
+        unknown = [name for name in columns if name not in logs.schema.names]
+        if unknown:
+            raise InputError(f"no columns of a record: {', '.join(unknown)}", remedy=", ".join(logs.schema.names))
+        table = logs.to_table(columns=[*dict.fromkeys(["time", *columns])]).sort_by("time")
+        return table.select(list(columns)).to_pandas()
+
+
+def _texts(paths: str | Path | Sequence[str | Path]) -> list[str]:
+    every = [paths] if isinstance(paths, (str, Path)) else list(paths)
+    return [*map(str, every)]
 
 
 class Loss(NamedTuple):
@@ -70,6 +115,5 @@ def scope_of_loss(
     """
     from replay.investigate.notebook import scope_of_loss as scoped
 
-    every = [paths] if isinstance(paths, (str, Path)) else list(paths)
     patterns = [owner] if isinstance(owner, str) else list(owner)
-    return Loss(*scoped(who, [*map(str, every)], patterns, kind, Path(findings), Path(cache) if cache else None))
+    return Loss(*scoped(who, _texts(paths), patterns, kind, Path(findings), Path(cache) if cache else None))

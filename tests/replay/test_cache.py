@@ -5,14 +5,18 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import signal
+import subprocess
+import sys
 from dataclasses import astuple
 from pathlib import Path
 
 import pytest
 
 from detector.core.access import COLUMNS
+from detector.errors import InputError
 from detector.rules import load_rules
-from replay import parts, reader
+from replay import RECORD, parts, reader, records, replay
 from replay import run as replay_run
 from replay.cache import MANIFEST, kept
 from replay.command import admission
@@ -140,6 +144,22 @@ def test_its_files_are_the_access_events(logs, rules, tmp_path, small, monkeypat
     assert records.books.skipped == summary["skipped"]["by_reason"]
 
 
+def test_a_notebook_gets_records_and_findings_of_a_period(logs, tmp_path):
+    """One row an event, in the order of time; asked twice out of one cache. A column that is none is the caller's."""
+    period = {"since": "2026-05-01T09:01:00Z", "until": "2026-05-01T09:04:00Z", "cache": tmp_path / "cache"}
+    whole, frame = records(logs), records(logs, ["time", "session", "event_id"], **period)
+    inside = whole[(whole.time >= period["since"]) & (whole.time < period["until"])]
+    assert [*whole.columns] == [*RECORD]
+    assert len(whole) > len(inside) == len(frame) > 0
+    assert frame.event_id.is_unique
+    assert frame.time.is_monotonic_increasing
+    (tmp_path / "rules.yaml").write_text(FEW_COLUMNS)
+    found = replay(logs, tmp_path / "rules.yaml", **period)
+    assert set(found.rule_id) == {"a", "b"}
+    with pytest.raises(InputError, match="nonsense"):
+        records(logs, ["nonsense"])
+
+
 def test_another_period_is_another_question(logs, rules, tmp_path):
     cache = tmp_path / "cache"
     replayed(logs, rules(FEW_COLUMNS), cache)
@@ -188,3 +208,32 @@ def test_real_logs_are_the_same_out_of_the_cache(tmp_path, folder):
     whole, _ = replayed(REAL_LOGS / folder, rules)
     for _ in range(2):
         assert replayed(REAL_LOGS / folder, rules, tmp_path)[0] == whole
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from detector.rules import load_rules
+from replay import cache, parts, reader
+from replay.run import Options, run
+parts.ROWS, reader.CHUNK_FILES = 60, 2
+wrote, save = [], cache._Making._save
+def saving(making):
+    save(making)
+    wrote.append(1)
+    if len(wrote) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+cache._Making._save = saving
+run([sys.argv[1]], load_rules(Path(sys.argv[2])), Options(cache=Path(sys.argv[3])))
+"""
+
+
+def test_a_replay_that_was_killed_goes_on_where_it_stopped(logs, rules, tmp_path):
+    """A real process, killed -9 after its third part: what it had parsed is not parsed again."""
+    loaded, cache = rules(MORE_COLUMNS), tmp_path / "cache"
+    command = [sys.executable, "-c", KILLED, str(logs), str(tmp_path / "rules.yaml"), str(cache)]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    whole, _ = replayed(logs, loaded)
+    found, told = replayed(logs, loaded, cache)
+    assert found == whole
+    assert told == ["6 of 18 log files are in the cache; the others are read now"]
