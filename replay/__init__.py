@@ -1,7 +1,7 @@
 """Historical logs through the same engine as the daemon's.
 
 For notebooks: `replay(paths, rules)` gives findings, `records(paths)` the access records themselves,
-`scope_of_loss(who, paths)` what somebody took, as pandas DataFrames.
+`scope_of_loss(who, paths)` what somebody took, `access_review(paths)` who used what, as pandas DataFrames.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Loss", "records", "replay", "scope_of_loss"]
+__all__ = ["Loss", "Reviewed", "access_review", "records", "replay", "scope_of_loss"]
 
 RECORD = ("time", "operation", "api", "outcome", "session", "role", "bucket", "key", "bytes", "source_ip")
 """Columns of a record that `records` gives if no others are asked for."""
@@ -117,3 +117,42 @@ def scope_of_loss(
 
     patterns = [owner] if isinstance(owner, str) else list(owner)
     return Loss(*scoped(who, _texts(paths), patterns, kind, Path(findings), Path(cache) if cache else None))
+
+
+class Reviewed(NamedTuple):
+    """Who used what. access: one row an identity and place, as in access.parquet. told: review.json. policies: texts of
+    policies by file name.
+    """
+
+    access: pd.DataFrame
+    told: dict[str, Any]
+    policies: dict[str, str]
+
+
+def access_review(
+    paths: str | Path | Sequence[str | Path],
+    *,
+    roles: str | Path | Sequence[str | Path] = (),
+    scope: str | Sequence[str] = (),
+    owner: str | Sequence[str] = (),
+    depth: int = 2,
+    cache: str | Path | None = None,
+) -> Reviewed:
+    """What `bucketwatch review PATH...` finds.
+
+    roles: files that list the roles there are. scope, owner: patterns as the command takes them. cache: a folder that
+    keeps what was read. Raises detector.errors.InputError for what the caller should mend.
+    """
+    from detector.core.owner import owners
+    from replay.cache import kept
+    from replay.review.existing import existing
+    from replay.review.run import Asked, review, table
+    from replay.review.scope import Scopes, scope_of
+    from replay.run import Options
+
+    scopes, patterns = ([one] if isinstance(one, str) else list(one) for one in (scope, owner))
+    whose = owners(patterns) if patterns else None
+    asked = Asked(depth, Scopes(tuple(map(scope_of, scopes)), whose), existing(map(Path, _texts(roles))))
+    with kept(_texts(paths), Path(cache) if cache else None, Options()) as found:
+        done = review(found, asked)
+    return Reviewed(table(done.access).to_pandas(), done.told, done.policies)

@@ -63,7 +63,7 @@ def files_of(text: str) -> dict[str, str]:
 
 
 CONFIGS = {name: text for page in (README, OPERATOR) for name, text in files_of(page).items()}
-COMMANDS = [block.text for block in blocks(README) if block.note == "runnable"]
+COMMANDS = [block.text for page in (README, ANALYST) for block in blocks(page) if block.note == "runnable"]
 
 
 # --- what is shown, works
@@ -76,16 +76,17 @@ def test_the_readme_has_something_to_run():
 
 @pytest.fixture
 def newcomer(tmp_path: Path) -> tuple[Path, Mapping[str, str]]:
-    """A folder with the shipped rules and the README's files, and an environment in which `bucketwatch` is found."""
-    shutil.copytree(ROOT / "rules", tmp_path / "rules")
+    """A folder with rules, examples and the README's files, and an environment in which `bucketwatch` is found."""
+    for name in ("rules", "examples"):
+        shutil.copytree(ROOT / name, tmp_path / name)
     for name, text in files_of(README).items():
         (tmp_path / name).write_text(text, "utf-8")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("BUCKETWATCH_", "AWS_"))}
     return tmp_path, kept | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
 
-def test_every_runnable_command_of_the_readme_runs(newcomer):
-    """In the order of the page, in one folder: what one block makes, the next may use."""
+def test_every_runnable_command_runs(newcomer):
+    """In the order of the pages, in one folder: what one block makes, the next may use. An example is one of them."""
     folder, environment = newcomer
     for text in COMMANDS:
         done = subprocess.run(
@@ -125,6 +126,12 @@ def test_every_policy_shown_is_json():
     policies = [json.loads(block.text) for block in blocks(OPERATOR) if block.language == "json"]
     assert len(policies) == 3
     assert {policy["Version"] for policy in policies} == {"2012-10-17"}
+
+
+def test_every_example_is_run():
+    """By a command that stands on a page."""
+    shown = "\n".join(COMMANDS)
+    assert [path.name for path in (ROOT / "examples").glob("*.py") if f"python examples/{path.name}" not in shown] == []
 
 
 def test_every_make_target_named_exists():

@@ -14,7 +14,10 @@ from typer.testing import CliRunner
 
 from detector.cli import app
 from detector.errors import InputError
+from tests.browser import browser, opened
 from tests.sql_oracle import ACCOUNT, Fact, record
+
+__all__ = ["browser"]
 
 HOSTILE = '=cmd|"\u202e\x1b[31m<script>alert(1)</script>'
 CUT = HOSTILE.partition("/")[0]
@@ -46,6 +49,7 @@ FACTS = [
     *reads(2, "43/", **who("contractor-42"), endpoint="vpce-1"),
     *reads(3, f"x/{HOSTILE}/", **who("i-0123456789abcdef0", "Trainer", "AROATRAINER")),
     *reads(1, "old/", START - 100 * DAY, **who("job", "Nightly", "AROANIGHTLY")),
+    *reads(1, "f/", **who("job", HOSTILE, "AROAFORGED")),
     *reads(2, "u/", **USER),
     *reads(1, "public/", **NOBODY),
 ]
@@ -94,7 +98,7 @@ def test_the_table_is_the_same_in_every_form(made):
         sheet = list(csv.DictReader(file))
     assert [int(row["requests"]) for row in sheet] == [row["requests"] for row in rows]
     assert sum(row["requests"] for row in rows) == len(FACTS) == sum(row["objects"] for row in rows)
-    assert {row["prefix"] for row in rows} == {"42/", "43/", f"x/{CUT}/", "old/", "u/", "public/"}
+    assert {row["prefix"] for row in rows} == {"42/", "43/", f"x/{CUT}/", "old/", "f/", "u/", "public/"}
     assert not any("\x1b" in cell for row in sheet for cell in row.values())
 
 
@@ -122,8 +126,9 @@ def test_every_contractor_has_a_policy_and_a_machine_its_role(made):
     policies = {(one["role"], one["session_name"]): one for one in told(made)["policies"]}
     assert set(policies) == {
         (named("Vendors"), "contractor-42"), (named("Vendors"), "contractor-43"), (named("Trainer"), None),
-        (named("Nightly"), None),
+        (named("Nightly"), None), (named(HOSTILE), None),
     }  # fmt: skip
+    assert policies[named(HOSTILE), None]["command"] is None
     mine = policies[named("Vendors"), "contractor-43"]
     document = json.loads((made[0] / "out" / mine["file"]).read_text())
     assert document["Statement"] == [
@@ -133,7 +138,7 @@ def test_every_contractor_has_a_policy_and_a_machine_its_role(made):
         f"aws sts assume-role --role-arn {named('Vendors')} --role-session-name contractor-43 "
         f"--duration-seconds 3600 --policy file://{mine['file']}"
     )
-    assert len(list((made[0] / "out/policies").iterdir())) == 4
+    assert len(list((made[0] / "out/policies").iterdir())) == 5
 
 
 def test_hostile_text_stays_text(made):
@@ -143,6 +148,16 @@ def test_hostile_text_stays_text(made):
         assert not re.search("[\x00-\x08\x0b-\x1f\u202a-\u202e]", shown)
     assert "<script>" not in page
     assert "Content-Security-Policy" in page
+
+
+def test_the_page_opens_alone_and_runs_nothing(made, browser):
+    """In a real browser: no request but its own, no word on the console, and its links lead somewhere."""
+    with opened(browser, made[0] / "out/review.html") as it:
+        assert len(it.requests) == 1
+        assert not it.said
+        assert it.read("document.scripts.length") == 0
+        assert it.read("[...document.querySelectorAll('nav a')].every(a => document.querySelector(a.hash))")
+        assert "<script>alert(1)</script>" in it.read("document.body.innerText")
 
 
 def test_the_cache_answers_again_and_json_is_what_was_written(made):
