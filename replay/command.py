@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -99,6 +101,9 @@ def replay(
     ] = False,
     report: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html.")] = True,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print what summary.json holds, for scripts, and nothing else.")
+    ] = False,
     fail_on_finding: Annotated[bool, typer.Option(help="Exit with status 3 if anything was found.")] = False,
 ) -> None:
     """Run historical logs through the engine: what would have been found, exactly, whatever the order of the files.
@@ -153,7 +158,9 @@ def replay(
     output.write(result, out, report=report)
     if learn and result.learnt:
         output.write_learnt(result.learnt, learn)
-    if not quiet:
+    if as_json:
+        typer.echo(json.dumps(result.summary, indent=2))
+    elif not quiet:
         _say(result, out)
     _leave(result, fail_on_finding=fail_on_finding)
 
@@ -275,14 +282,17 @@ class _Bar:
 
         self._bar = Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("files"),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[rate]}"), TimeRemainingColumn(),
             console=Console(stderr=True), transient=True,
         )  # fmt: skip
         self._bar.start()
-        task = self._bar.add_task("reading", total=None)
+        task = self._bar.add_task("reading", total=None, rate="")
+        began: dict[str, float] = {}
 
-        def show(done: int, total: int, _size: int, step: str) -> None:
-            self._bar.update(task, completed=done, total=total or None, description=step)
+        def show(done: int, total: int, size: int, step: str) -> None:
+            seconds = time.monotonic() - began.setdefault(step, time.monotonic())
+            rate = f"{size / seconds / 1e6:,.1f} MB/s" if size and seconds > 1 else ""
+            self._bar.update(task, completed=done, total=total or None, description=step, rate=rate)
 
         return show
 

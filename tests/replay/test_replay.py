@@ -282,6 +282,14 @@ def test_since_and_until_cut_the_period_and_keep_the_books(tmp_path):
     assert 9 <= s["access_events"] <= 11
 
 
+def test_a_script_gets_the_summary(tmp_path):
+    """On stdout, as JSON and nothing beside it; no progress where nobody looks."""
+    theft(tmp_path)
+    done = run("replay", tmp_path, "--out", tmp_path / "out", "--no-report", "--json", "--fail-on-finding", code=3)
+    assert json.loads(done.stdout) == summary(tmp_path / "out")
+    assert not done.stderr
+
+
 def test_findings_can_fail_a_script(tmp_path):
     """--fail-on-finding: exit status 3."""
     put(tmp_path / "a.json.gz", burst("a", 10_000, 60, T0))
