@@ -52,7 +52,7 @@ from detector.edges import Edges
 from detector.errors import EdgeError, InputError, StateError
 from detector.hourly import Memory as HourlyMemory
 from detector.incidents import Joining
-from detector.intake import Fetching, Intake
+from detector.intake import Fetching, Intake, Taken
 from detector.learnt import Learnt
 from detector.logs.limits import LIMITS
 from detector.logs.limits import Limits as LogLimits
@@ -62,7 +62,7 @@ from detector.response.guards import ResponsePolicy
 from detector.response.plan import plan
 from detector.rules import Rulebook, read_book
 from detector.sight import COLUMNS as OF_SIGHT
-from detector.sight import Sight
+from detector.sight import Counted, Sight
 from detector.source import Delivery, Message
 from detector.spool import Entry
 from detector.storm import Memory as StormMemory
@@ -122,6 +122,9 @@ class Orders:
 class Consumer:
     """Engine and edges joined. `clock`: epoch seconds. `say`: structured log of what happens (event, key=value…)."""
 
+    READS_BY: type[Intake] = Intake
+    """What makes batches of messages."""
+
     def __init__(
         self,
         engine: Engine,
@@ -144,7 +147,7 @@ class Consumer:
             one.lean_on(edges.store, FILES_MEMORY)
         self._enforcing_since = self._saved_at = 0
         self._outbox = Outbox(edges, orders.response.max_age, orders.sending, say=say, clock=clock, drain=self.drain)
-        self._intake = Intake(
+        self._intake = self.READS_BY(
             edges,
             self._outbox,
             self._files,
@@ -204,18 +207,36 @@ class Consumer:
         delivery = self._receive(wait_seconds)
         # 2, 3 fetch, parse: what cannot be fetched stays with the source; what cannot be read is booked as rejected.
         taken = self._intake.read(delivery.messages)
+        backlog = delivery.backlog or len(self._intake) > 0
+        self._count(taken, backlog=backlog)
+        # 9 acknowledge: the source may forget. What it cannot forget comes again and is recognised.
+        done = taken.done
+        if done:
+            self.edges.insist()
+        if done and (left := self._acknowledge(done)):
+            self._say("acknowledge_failed", count=len(left))
+        self.edges.source.let_go(taken.left)
+        # And, when there is time: what was counted goes into the archive, and what was revoked is looked after.
+        self._archive.write()
+        self._outbox.casework.work(lift=not backlog)
+        self._teaching.work(self.engine, int(self._clock()))
+        if done:
+            self.last_data = self._clock()
+        self.last_turn = self._clock()
+        return bool(delivery.messages) or backlog
+
+    def _count(self, taken: Taken, *, backlog: bool) -> None:
+        """Steps 4 to 8: what one turn's messages brought is counted, made durable and told."""
         batch, done, marks = taken.batch, taken.done, taken.marked
         self._outbox.casework.note_read(n.name for m in taken.messages for n in m.notices if n.data is None)
-        backlog = delivery.backlog or len(self._intake) > 0
         # 4 engine: counts, and says what that means.
-        now = int(self._clock())
+        now, before = int(self._clock()), Counted.of(self.engine.books)
         events = self.engine.process(batch, now)
         findings = self.engine.judge() + self.engine.advance(now, backlog=backlog)
-        findings += self.sight.look(self.engine, batch, events, taken.messages, now)
+        counted = Counted.of(self.engine.books).since(before)
+        findings += self.sight.look(self.engine, counted, events, taken.messages, now)
         self._archive.take(events)
-        requests = events.requests()
-        self._outbox.casework.meet(requests)
-        self._outbox.incidents.meet(requests)
+        self._meet(events.requests())
         self._tell(findings, now)
         self._outbox.casework.tell()
         self._outbox.tell_digests()
@@ -226,20 +247,11 @@ class Consumer:
             self._checkpoint(done, marks)
         # 6, 7, 8 journal, publish, respond.
         self._work_off()
-        # 9 acknowledge: the source may forget. What it cannot forget comes again and is recognised.
-        if done:
-            self.edges.insist()
-        if done and (left := self._acknowledge(done)):
-            self._say("acknowledge_failed", count=len(left))
-        self.edges.source.let_go(taken.left)
-        # And, when there is time: what was counted goes into the archive, and what was revoked is looked after.
-        self._archive.write()
-        self._outbox.casework.work(lift=not backlog)
-        self._teaching.work(self.engine, now)
-        if done:
-            self.last_data = self._clock()
-        self.last_turn = self._clock()
-        return bool(delivery.messages) or backlog
+
+    def _meet(self, requests: AccessBatch) -> None:
+        """Note who of a turn's events is denied by a case, and where events came from."""
+        self._outbox.casework.meet(requests)
+        self._outbox.incidents.meet(requests)
 
     def reload(self, found: Rulebook | InputError) -> None:
         """Between turns: take up rules that changed, or say why they cannot be used; the rules from before then count.

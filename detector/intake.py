@@ -167,7 +167,7 @@ class Intake:
         self._waiting += messages
         self._known = self._marked(self._waiting)
         if not self._drain.asked:
-            self._loader.plan(n for m in messages for n in m.notices if _mark_of(n) not in self._known)
+            self._loader.plan(n for m in messages for n in m.notices if mark_of(n) not in self._known)
         builder, taken = BatchBuilder(self.columns), Taken()
         size = 0
         self._until = self._monotonic() + SECONDS
@@ -192,7 +192,7 @@ class Intake:
 
     def _marked(self, messages: Iterable[Message]) -> set[int]:
         """Which marks of these messages the checkpoint knows."""
-        marks = [_mark_of(n) for m in messages for n in m.notices]
+        marks = [mark_of(n) for m in messages for n in m.notices]
         marks += [_poisoned(message) for message in messages if message.problem]
         asked = np.array(marks, np.uint64)
         return set(asked[self._files.contains(asked)].tolist()) if marks else set()
@@ -206,7 +206,7 @@ class Intake:
             if fresh and self._full(builder):  # what was read of it is known when its turn comes again
                 self._waiting.appendleft(message)
                 return
-            fresh += _mark_of(notice) not in self._known
+            fresh += mark_of(notice) not in self._known
             whole &= self._read_one(notice, builder, taken)
         taken.messages.append(message)
         if whole:
@@ -245,7 +245,7 @@ class Intake:
 
     def _read_one(self, notice: Notice, builder: BatchBuilder, taken: Taken) -> bool:
         """Read one log file; whether the source may forget it."""
-        mark = _mark_of(notice)
+        mark = mark_of(notice)
         if mark in self._known:
             return True
         if self._drain.asked:
@@ -326,7 +326,8 @@ class Intake:
             return {"kept": self._edges.quarantine.put(sha256(data).hexdigest(), data[:KEPT], once=True)}
 
 
-def _mark_of(notice: Notice) -> int:
+def mark_of(notice: Notice) -> int:
+    """What a checkpoint knows a file by that was counted."""
     return text_hash(f"{notice.name}\x1f{notice.version}")
 
 

@@ -281,6 +281,13 @@ class Http(Model):
     port: Annotated[int, Field(ge=0, le=65_535)] = 9464
 
 
+class OnSpark(Model):
+    """For `watch --engine spark`. path: of Spark's checkpoint, seen by all machines. shards: of every step."""
+
+    path: SomePath
+    shards: Annotated[int, Field(ge=1, le=1024)] = 8
+
+
 class Settings(Model):
     """The whole configuration."""
 
@@ -311,6 +318,7 @@ class Settings(Model):
     memory: Size = MEMORY
     limits: Bounds = Bounds()
     redact_keys: Redaction = "none"
+    spark: OnSpark | None = None
 
     @model_validator(mode="after")
     def _accepts_something(self) -> Settings:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from detector.blindness import Blindness, Limits, Look, Sign
 from detector.canary import Canaries
 from detector.core.access import AccessBatch
-from detector.core.engine import Engine
+from detector.core.engine import Books, Engine
 from detector.core.finding import Finding
 from detector.core.globs import glob
 from detector.core.watermark import NEVER
@@ -23,6 +24,23 @@ TIGHT, EASY = 0.9, 0.8
 """Share of the memory it may have from which on it is a sign, and below which it is none any more."""
 KNOWN = 10_000
 """Names of buckets that are remembered to be protected or not."""
+
+
+class Counted(NamedTuple):
+    """Of one turn: records in all, those that could not be read, and those whose bucket is not known."""
+
+    records: int
+    rejected: int
+    unresolved: int
+
+    @classmethod
+    def of(cls, books: Books) -> Counted:
+        """What books say so far."""
+        return cls(books.records, books.rejected.total(), books.unresolved_bucket)
+
+    def since(self, before: Counted) -> Counted:
+        """What came to it."""
+        return Counted(*(now - then for now, then in zip(self, before, strict=True)))
 
 
 class Sight:
@@ -56,9 +74,9 @@ class Sight:
             self.canaries.asleep(asleep)
 
     def look(
-        self, engine: Engine, batch: AccessBatch, events: AccessBatch, messages: Sequence[Message], now: int
+        self, engine: Engine, counted: Counted, events: AccessBatch, messages: Sequence[Message], now: int
     ) -> list[Finding]:
-        """One turn: the messages, the batch that was read out of them, and the access events in it.
+        """One turn: the messages, how many records were read out of them, and the access events among these.
 
         That the application tells of a bucket does not mean that AWS's logs do.
         """
@@ -77,10 +95,10 @@ class Sight:
             partitions=partitions,
             buckets=self._named(events),
             unmatched=sorted(self._unmatched),
-            records=len(batch) + len(batch.rejects),
-            rejected=len(batch.rejects),
+            records=counted.records,
+            rejected=counted.rejected,
             refused=sum(bool(message.problem) for message in messages),
-            unresolved=int(np.count_nonzero(events.unresolved)),
+            unresolved=counted.unresolved,
             failures=engine.failures,
             further=[*(canaries.signs(now) if canaries else ()), *self._of_rules(), *self._of_memory()],
         )

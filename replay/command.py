@@ -183,7 +183,7 @@ def _engine(name: str) -> Callable[..., Result]:
 
         return run
     if name == "spark":
-        from replay.spark import run as on_spark
+        from replay.spark.history import run as on_spark
 
         return on_spark
     raise InputError(f"--engine: expected local or spark, got '{name}'")

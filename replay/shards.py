@@ -40,6 +40,8 @@ from detector.watches import watches
 from replay.run import CURVES, closed_of, curves_of
 from replay.scratch import Scratch
 
+NOT_KEYED = np.uint64(1)
+"""What a level that is not keyed is dealt by: all to one shard."""
 AFTER_ALL = 1 << 40
 """A clock that no record is ahead of: epoch seconds."""
 
@@ -136,7 +138,7 @@ class Counted:
         for one in map(msgspec.msgpack.decode, packed):
             whole.books.add(Books.of(one["books"]))
             whole.logs_seen.update(map(Log, one["logs_seen"]))
-            whole.findings.extend(map(_finding, one["findings"]))
+            whole.findings.extend(map(finding_of, one["findings"]))
             whole.failures.update(one["failures"])
             whole.curves.update({name: Curve(*curve) for name, curve in one["curves"].items()})
             sessions.append(one["sessions"])
@@ -166,7 +168,7 @@ class Shards:
         """The cut for these rules. memory: bytes that one shard's engine may hold. curves, now: as in `Options`."""
         levels: dict[GroupKey, list[Rule]] = {}
         for rule in rules:
-            levels.setdefault(_cut_by(rule), []).append(rule)
+            levels.setdefault(cut_by(rule), []).append(rule)
         return cls(tuple(Level(by, tuple(some)) for by, some in levels.items()), count, memory, curves, now)
 
     @property
@@ -176,19 +178,28 @@ class Shards:
 
     def parcels(self, batch: AccessBatch) -> Iterator[tuple[int, bytes]]:
         """Numbers of shards, and what of the batch is theirs."""
-        for shard, rows in self._by_shard(batch.id, np.arange(len(batch))):
+        for shard, rows in self.dealt(batch.id, np.arange(len(batch))):
             yield shard, pack(batch.take(rows))
-        view = BatchView(batch.take(np.flatnonzero(batch.skip == Skip.no)))
-        named = _of_each_identity(view.batch)
-        for number, level in enumerate(self.levels, 1):
+        for number, shard, parcel in self.of_levels(batch.take(np.flatnonzero(batch.skip == Skip.no))):
+            yield (1 + number) * self.count + shard, parcel
+
+    def of_levels(self, events: AccessBatch) -> Iterator[tuple[int, int, bytes]]:
+        """Number of a level, shard of it, and what of the access events that shard is to look at."""
+        view, named = BatchView(events), _of_each_identity(events)
+        for number, level in enumerate(self.levels):
             rows, skip = level.chosen(view, named)
-            groups = view.groups(level.by)[0][rows] if level.by else np.ones(len(rows), np.uint64)
-            mine = replace(view.batch.take(rows), skip=skip)
-            for shard, some in self._by_shard(groups, np.flatnonzero(groups != NO_GROUP)):
-                yield number * self.count + shard, pack(mine.take(some))
+            groups = view.groups(level.by)[0][rows] if level.by else np.full(len(rows), NOT_KEYED)
+            mine = replace(events.take(rows), skip=skip)
+            for shard, some in self.dealt(groups, np.flatnonzero(groups != NO_GROUP)):
+                yield number, shard, pack(mine.take(some))
             if level.names_others and len(named):
                 names = pack(mine.take(np.arange(len(rows) - len(named), len(rows))))
-                yield from ((number * self.count + shard, names) for shard in range(self.count))
+                yield from ((number, shard, names) for shard in range(self.count))
+
+    def dealt(self, keys: U64, rows: Index) -> Iterator[tuple[int, Index]]:
+        """Shards by key, and which of these rows are theirs."""
+        for shard, mine in by_value((keys[rows] % np.uint64(self.count)).astype(np.int64)):
+            yield shard, rows[mine]
 
     def know(self, parcels: Iterable[bytes], tmp: Path | None = None) -> Known:
         """What a shard of the books knows of copies."""
@@ -218,10 +229,6 @@ class Shards:
             closed = closed_of(engine)
             return Counted(findings=closed, curves=curves_of(engine, closed, self.curves), failures=engine.failures)
 
-    def _by_shard(self, keys: U64, rows: Index) -> Iterator[tuple[int, Index]]:
-        for shard, mine in by_value((keys[rows] % np.uint64(self.count)).astype(np.int64)):
-            yield shard, rows[mine]
-
     def _engine(self, rules: Sequence[Rule], scratch: Scratch, known: dict[str, Any]) -> Engine:
         return Engine(
             rules, watches(once=True), horizon=FOREVER, best_copies=True, memory=self.memory, shelf=scratch, **known
@@ -233,12 +240,12 @@ def _take(engine: Engine, batch: AccessBatch, scratch: Scratch, now: int) -> Non
     engine.spill(scratch.save)
 
 
-def _finding(plain: dict[str, Any]) -> Finding:
+def finding_of(plain: dict[str, Any]) -> Finding:
     """A finding as it was packed: its whole numbers are whole numbers still."""
     return Finding(**(plain | {"alert_ids": tuple(plain["alert_ids"])}))
 
 
-def _cut_by(rule: Rule) -> GroupKey:
+def cut_by(rule: Rule) -> GroupKey:
     """The levels by whose group a rule's records are dealt out."""
     if not rule.keyed:
         return ()

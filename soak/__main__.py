@@ -15,7 +15,9 @@ import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from soak import kernel, laws, survivors
+from detector.errors import InputError
+from replay import java
+from soak import kernel, laws, spark, survivors
 from soak.survivors import ROOT, SURVIVED
 from tests import flood
 
@@ -23,7 +25,7 @@ CORPUS = ROOT / "tests" / "fuzz" / "corpus"
 OPEN = ROOT / "tests" / "fuzz" / "open.toml"
 PARTS = {
     "cloudtrail": 0.2, "server_access": 0.1, "access_audit": 0.05, "envelope": 0.05, "kernel": 0.1,
-    "mutants": 0.2, "laws": 0.1, "kills": 0.2,
+    "mutants": 0.2, "laws": 0.1, "kills": 0.15, "spark": 0.05,
 }  # fmt: skip
 """Part → its share of the time. The first four are targets of the fuzzer."""
 
@@ -54,6 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 problems += _laws(laws.runs(seconds, chosen.seed))
             case "kills":
                 problems += _kills(seconds, chosen)
+            case "spark":
+                problems += _spark(seconds, chosen)
             case "kernel":
                 problems += _kernel(seconds, chosen)
             case _:
@@ -154,6 +158,22 @@ def _kills(seconds: float, chosen: argparse.Namespace) -> int:
     for problem in found:
         print(f"FOUND: {problem}: {folder}")
     return len(found)
+
+
+def _spark(seconds: float, chosen: argparse.Namespace) -> int:
+    """The daemon on Spark, killed again and again; where Spark cannot run, that is said."""
+    try:
+        java.require()
+    except InputError as error:
+        print(f"left out: {error}")
+        return 0
+    folder = chosen.cache / "spark"
+    shutil.rmtree(folder, ignore_errors=True)
+    seen = spark.kill(folder.resolve(), seconds, chosen.seed)
+    print(", ".join(f"{count} kills {where}" for where, count in seen.kills.items()))
+    for problem in seen.problems:
+        print(f"FOUND: {problem}: {folder}")
+    return len(seen.problems)
 
 
 def _laws(runs: Iterable[tuple[str, str]]) -> int:

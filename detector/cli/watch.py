@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from detector.consumer import Consumer, Orders
+    from detector.core.watermark import Watermark
     from detector.drain import Drain
     from detector.errors import InputError
     from detector.metrics import Page
@@ -52,6 +54,7 @@ def watch(
     ] = None,
     *,
     close: Annotated[bool, typer.Option("--close", help="With --until-idle: close every open finding first.")] = False,
+    engine: Annotated[str, typer.Option(help="Where it is counted: local, or spark (docs/spark.md).")] = "local",
 ) -> None:
     """Run the daemon: read new logs as they arrive, alert, and plan (or apply) revocations.
 
@@ -64,6 +67,7 @@ def watch(
 
     if close and until_idle is None:
         raise InputError("--close goes with --until-idle", remedy="add --until-idle SECONDS, or leave --close out")
+    builder = _builder(engine)
     settings = read_settings(config, os.environ)
     hear_libraries()
     drain, stopping = Drain(), list[int]()
@@ -79,7 +83,7 @@ def watch(
             say("stopped", left=0)
             return
         files = rule_files_of(settings)
-        consumer = build(settings, say=say, lease=lease, files=files, drain=drain)
+        consumer = builder(settings, say=say, lease=lease, files=files, drain=drain)
         collector.rarely()
         running.append(consumer)
         consumer.start()
@@ -99,6 +103,18 @@ def watch(
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)
+
+
+def _builder(engine: str) -> Callable[..., Consumer]:
+    """What joins settings and edges with what counts. Raises InputError."""
+    from detector.errors import InputError
+
+    if engine == "local":
+        return build
+    if engine == "spark":  # a package above this one, looked up at run time
+        built: Callable[..., Consumer] = import_module("replay.spark.joined").build
+        return built
+    raise InputError(f"--engine: expected local or spark, got '{engine}'")
 
 
 def listen(drain: Drain, stopping: list[int], hung_up: list[int]) -> None:
@@ -186,26 +202,33 @@ def build(
     files: of its rules. drain: how it is told to end.
     """
     from detector.consumer import Consumer
-    from detector.core.access import Log
     from detector.core.engine import Engine
-    from detector.core.watermark import LATENESS, Watermark
     from detector.watches import watches
 
     book = (files or rule_files_of(settings)).read()
     world = edges(settings, lease)
-    lateness = LATENESS | {Log[name]: seconds for name, seconds in settings.lateness.items()}
     engine = Engine(
         book.rules,
         watches(gather=True),
-        watermark=Watermark(lateness, settings.idle_after),
+        watermark=watermark(settings),
         horizon=settings.horizon,
         memory=settings.memory,
         shelf=world.store,
     )
-    return Consumer(engine, book, world, _orders(settings), say=say, clock=clock, sight=_sight(settings), drain=drain)
+    return Consumer(engine, book, world, orders(settings), say=say, clock=clock, sight=sight(settings), drain=drain)
 
 
-def _sight(settings: Settings) -> Sight:
+def watermark(settings: Settings) -> Watermark:
+    """How late a configuration says that records come."""
+    from detector.core.access import Log
+    from detector.core.watermark import LATENESS, Watermark
+
+    lateness = LATENESS | {Log[name]: seconds for name, seconds in settings.lateness.items()}
+    return Watermark(lateness, settings.idle_after)
+
+
+def sight(settings: Settings) -> Sight:
+    """What the daemon sees of its own sight, by a configuration."""
     from detector.blindness import Limits
     from detector.canary import Canaries, place_of
     from detector.local import memory
@@ -230,7 +253,8 @@ def _sight(settings: Settings) -> Sight:
     return Sight(limits, settings.protected_buckets, canaries, S3Probe(), taken)
 
 
-def _orders(settings: Settings) -> Orders:
+def orders(settings: Settings) -> Orders:
+    """What the operator wants, by a configuration."""
     import hashlib
 
     from detector.consumer import Orders

@@ -210,14 +210,18 @@ class Engine:
         """Count a batch; the access events in it, duplicates and skipped rows left out. `now`: epoch seconds."""
         events = self._admit(batch)
         self.watermark.observe(batch, now)
+        self.count(events, now)
+        return events
+
+    def count(self, events: AccessBatch, now: int) -> None:
+        """Count access events: those of `process`, or those that another engine has let through."""
         if not len(events):
-            return events
+            return
         late = self._late(events)
         view = BatchView(events, self._groupings, now + FUTURE_SLACK)
         self.people.meet(view)
         for watch in self._watches:
             self._guard(watch, lambda watch=watch: watch.absorb(view, late), None)  # type: ignore[misc]
-        return events
 
     def lean_on_shelf(self, *state: Spilling) -> None:
         """Further state, of a later pass over the same records, that shares the memory with this one's."""

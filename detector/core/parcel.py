@@ -8,12 +8,15 @@ Rules of this file
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 import numpy as np
 
 from detector.core.access import I32, AccessBatch, Column
+from detector.core.builder import BatchBuilder
 from detector.core.principal import Principal
 from detector.core.principals import Principals
 from detector.errors import StateError
@@ -59,6 +62,15 @@ def unpack(data: bytes) -> AccessBatch:
         raise StateError(
             f"records on their way between processes were damaged: {error}", remedy="run the command again"
         ) from error
+
+
+def together(batches: Sequence[AccessBatch]) -> AccessBatch:
+    """All their rows, one batch after the other; at least one, with the same columns, without their rejects."""
+    builder = BatchBuilder(frozenset({*batches[0].text, *batches[0].number}))
+    for batch in batches:
+        codes = builder.codes_of(batch.prints.tolist(), lambda new, batch=batch: [batch.principals[one] for one in new])  # type: ignore[misc]
+        builder.extend(replace(batch, who=np.array([*codes, -1], np.int32)[batch.who]))
+    return builder.build()
 
 
 def _used(codes: I32) -> tuple[I32, list[int]]:

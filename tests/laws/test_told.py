@@ -13,7 +13,7 @@ from detector.core.admit import Admission
 from detector.core.builder import BatchBuilder
 from detector.core.engine import Engine
 from detector.logs import access_audit
-from detector.sight import Sight
+from detector.sight import Counted, Sight
 from detector.watches import watches
 from tests.streams import NOW, Event, batch, principal, rule
 
@@ -79,10 +79,10 @@ def test_a_bucket_that_only_the_application_names_is_not_heard():
     sight = Sight(Limits(), protected=["ml-voice-*"])
     engine = Engine(RULES, watches())
     one = told([{"timestamp": T0, "key": "k", "bucket": "ml-voice-raw", "purpose": "x"}])
-    sight.look(engine, one, one, [], T0)
+    sight.look(engine, Counted(1, 0, 0), one, [], T0)
     assert list(sight.blindness.heard()) == []
     seen = batch([Event(T0)])
-    sight.look(engine, seen, seen, [], T0)
+    sight.look(engine, Counted(1, 0, 0), seen, [], T0)
     assert list(sight.blindness.heard()) == ["ml-voice-raw"]
 
 

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from detector.cli import watch
+from detector.core.finding import Finding
 from detector.errors import BucketwatchError, InputError
+from detector.journal import verify
 from detector.rules import load_rules, shipped
-from replay import java, spark
+from detector.settings import read_settings
+from replay import java
 from replay.organisation import burst
 from replay.run import Options, Result, run
+from replay.spark import history, joined
+from replay.spark.live import Cluster, Driver
+from replay.spark.session import session as spark_session
 from tests.parts import need
 from tests.records import record
 from tests.replay.test_replay import T0, lines, put
@@ -37,7 +46,7 @@ def session() -> Iterator[None]:
         java.require()
     except InputError as error:
         need(False, f"Spark: {error}")
-    with spark.session(2):
+    with spark_session(2):
         yield
 
 
@@ -73,7 +82,7 @@ def test_parity_with_one_process(logs, shards, tmp_path):
     rules = [*load_rules(shipped()), *load_rules(tmp_path / "rules.yaml")]
     told, on_spark = [], []
     alone = run([str(logs)], rules, Options(rejects=told.append))
-    result = spark.run([str(logs)], rules, Options(jobs=shards, rejects=on_spark.append))
+    result = history.run([str(logs)], rules, Options(jobs=shards, rejects=on_spark.append))
     assert written(result) == written(alone)
     assert {f.rule_id for f in result.findings} >= {"bulk-object-read-session", "few"}
     assert books(result) == books(alone)
@@ -87,17 +96,101 @@ def test_files_listed_several_times_count_once(logs, tmp_path):
         for file in logs.glob("*.gz"):
             shutil.copy(file, tmp_path / f"{name}{(int(file.name[0]) * 7 + number) % 9}-{file.name}")
     rules = load_rules(shipped())
-    alone, result = run([str(logs)], rules), spark.run([str(tmp_path)], rules, Options(jobs=3))
+    alone, result = run([str(logs)], rules), history.run([str(tmp_path)], rules, Options(jobs=3))
     assert written(result) == written(alone)
     assert result.summary["access_events"] == alone.summary["access_events"]
     assert result.summary["duplicates"] >= 2 * alone.summary["access_events"]
+
+
+CONFIG = """
+source: {{kind: directory, path: {0}/in}}
+rules: {0}/rules.yaml
+state: {{kind: sqlite, path: {0}/state.db}}
+alerts: [{{kind: file, path: {0}/alerts.jsonl}}]
+journal: {{path: {0}/journal.jsonl}}
+spark: {{path: {0}/spark, shards: 2}}
+lateness: {{cloudtrail: 300d}}
+"""
+
+
+class Daemon:
+    """`watch --engine spark` in this process, on the session there is, one life after the other."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "in").mkdir()
+        (folder / "rules.yaml").write_text(RULES)
+        (folder / "config.yaml").write_text(CONFIG.format(folder))
+
+    def begin(self) -> Driver:
+        """Another life."""
+        settings = read_settings(self.folder / "config.yaml", {})
+        driver = joined.build(settings, say=lambda *_, **__: None)
+        driver.start()
+        return driver
+
+    def put(self, files: Iterable[Path], name: str = "") -> None:
+        """Deliver log files."""
+        for file in files:
+            shutil.copy(file, self.folder / "in" / (name + file.name))
+
+    def told(self) -> list[dict[str, Any]]:
+        """Bodies of the findings in the journal; no alert was sent twice."""
+        alerts = [(one["alert_id"], one["state"]) for one in lines(self.folder / "alerts.jsonl")]
+        assert len(set(alerts)) == len(alerts)
+        return [one["body"] for one in lines(self.folder / "journal.jsonl") if one["kind"] == "finding"]
+
+
+def essence(finding: dict[str, Any]) -> dict[str, Any]:
+    """What the daemon and replay agree on: all but the evidence and what goes with an alert."""
+    return {name: finding[name] for name in ("finding_id", "rule_id", "last_at", "peak_value", "group", "explanation")}
+
+
+def crash(daemon: Daemon, driver: Driver, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    """A turn that comes no further than this step of the cluster; all that is in memory is lost."""
+
+    def gone(_: Cluster) -> None:
+        raise KeyboardInterrupt(step)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Cluster, step, gone)
+        with pytest.raises(KeyboardInterrupt):
+            driver.turn(0.1)
+    driver.engine.cluster.end()
+    driver.edges.store.close()
+
+
+def test_live_it_closes_what_replay_closes(logs, tmp_path, monkeypatch):
+    """Over a crash after the daemon's checkpoint and before Spark's, which runs the batch again, and a file twice."""
+    daemon, files = Daemon(tmp_path), sorted(logs.iterdir())
+    alone = run([str(logs)], load_rules(tmp_path / "rules.yaml"))
+    driver = daemon.begin()
+    daemon.put(files[:6])
+    crash(daemon, driver, monkeypatch, "saved")
+    driver = daemon.begin()
+    daemon.put(files[6:])
+    daemon.put(files[:1], "again-")
+    watch.run(driver, 0.5, [])
+    driver.close_all()
+    books = driver.engine.books
+    assert driver.stop() == 0
+    closed = [one for one in daemon.told() if one["state"] == "closed"]
+    assert sorted(map(essence, closed), key=str) == sorted(map(essence, map(Finding.to_json, alone.findings)), key=str)
+    assert {one["rule_id"] for one in closed} == {"few", "networks"}
+    twice = len(json.loads(gzip.decompress(files[0].read_bytes()))["Records"])
+    assert books.records == alone.summary["records"] + twice
+    assert books.duplicates == alone.summary["duplicates"] + twice
+    assert books.access_events == alone.summary["access_events"]
+    assert dict(books.rejected) == alone.summary["rejected"]["by_reason"]
+    assert books.balance()
+    assert list(verify(tmp_path / "journal.jsonl")) == []
 
 
 def test_a_task_that_fails_is_an_error_that_says_so(logs, tmp_path, monkeypatch):
     """Never a result with something missing."""
     unwritable = tmp_path / "no" / "such" / "folder"
     with pytest.raises(BucketwatchError, match="on Spark"):
-        spark.run([str(logs)], load_rules(shipped()), Options(memory=1, tmp=unwritable))
+        history.run([str(logs)], load_rules(shipped()), Options(memory=1, tmp=unwritable))
 
 
 def test_the_command_writes_what_replay_writes(logs, tmp_path):

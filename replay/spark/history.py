@@ -1,4 +1,4 @@
-"""Replay on Apache Spark: the same engine, a shard a task. The only module that imports pyspark.
+"""Replay on Apache Spark: the same engine, a shard a task.
 
     manifest of files → read, parse, cut (a task for some chunks of files) → one shuffle by shard → books → rules
                       → evidence, from the files concerned
@@ -14,9 +14,7 @@ Rules of this file
 from __future__ import annotations
 
 import os
-import sys
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple
@@ -36,7 +34,6 @@ from detector.core.kinds.baseline import BaselineRule
 from detector.core.parcel import pack, unpack
 from detector.core.rule import Rule
 from detector.core.watermark import FOREVER
-from detector.errors import BucketwatchError
 from detector.watches import watches
 from replay import java
 from replay.dated import Period
@@ -46,6 +43,7 @@ from replay.remote import path_of
 from replay.run import COVERED, Options, Result, Totals, columns_of, result, with_evidence
 from replay.scratch import Scratch
 from replay.shards import Counted, Known, Shards
+from replay.spark.session import session
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -56,20 +54,6 @@ DRIVER = -1
 PARCELS = "shard int, chunk long, parcel binary"
 """Columns of all that travels."""
 CHUNKS_A_TASK = 4
-SETTINGS: dict[str, bool | float | int | str | None] = {
-    "spark.sql.execution.arrow.maxRecordsPerBatch": "8",  # parcels are large
-    "spark.sql.adaptive.enabled": "false",  # it would put shards together that are to be counted side by side
-    "spark.executorEnv.PYTHONWARNINGS": "ignore::FutureWarning",
-}
-"""Of a session that replay starts."""
-OF_THIS_MACHINE: dict[str, bool | float | int | str | None] = {
-    "spark.ui.enabled": "false",
-    "spark.ui.showConsoleProgress": "false",
-    "spark.driver.bindAddress": "127.0.0.1",
-    "spark.driver.host": "127.0.0.1",
-}
-"""Further ones of a session on this machine alone."""
-
 Parcel = tuple[int, int, bytes]
 """A row of `PARCELS`."""
 Step = Callable[[Iterator[Parcel]], Iterator[Parcel]]
@@ -103,42 +87,6 @@ def run(paths: Sequence[str], rules: Sequence[Rule], options: Options | None = N
         findings, told = with_evidence(counted.findings, chosen, engine, files, reads, options, scratch, again)
     totals = Totals(counted.books, counted.logs_seen, counted.principals, counted.failures, counted.curves, told)
     return result(findings, totals, rules, options, reads, began)
-
-
-@contextmanager
-def session(cores: int) -> Iterator[SparkSession]:
-    """The session there is (spark-submit or a notebook has made one), or one on this machine's cores for a while.
-
-    What fails in a task becomes a BucketwatchError.
-    """
-    from pyspark.errors import PySparkException
-    from pyspark.sql import SparkSession
-
-    there = SparkSession.getActiveSession()
-    try:
-        yield there or _started(cores)
-    except PySparkException as error:
-        told = str(error).strip().splitlines()
-        raise BucketwatchError(
-            f"a task on Spark failed: {told[-1] if told else type(error).__name__}",
-            remedy="Spark's own log has the whole of it; without --engine spark the same replay runs in one process",
-        ) from error
-    finally:
-        if there is None and (mine := SparkSession.getActiveSession()) is not None:
-            mine.stop()
-
-
-def _started(cores: int) -> SparkSession:
-    from pyspark.sql import SparkSession
-
-    warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)  # none is used here
-    builder = SparkSession.builder.appName("bucketwatch replay").config(map=SETTINGS)
-    if "PYSPARK_GATEWAY_PORT" not in os.environ:  # else spark-submit has started Java and says where to run
-        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-        builder = builder.config(map=OF_THIS_MACHINE).master(f"local[{cores}]")
-    spark = builder.getOrCreate()
-    spark.sparkContext.setLogLevel("ERROR")
-    return spark
 
 
 def _manifest(spark: SparkSession, files: Files) -> DataFrame:

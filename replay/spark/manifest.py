@@ -1,0 +1,141 @@
+"""What a batch on Spark is made of, as a file: which log files it reads, and how far event time has come. Numbered.
+
+Rules of this file
+- The manifest is written, whole and durable, before Spark sees its number, and is all that a batch depends on beside
+  the log files: a batch that runs again after a crash finds what it found.
+- There is one writer, the daemon that has the lease, and one manifest that waits: the next is written when the state
+  of the last is in Spark's checkpoint.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from detector.core.access import Log
+from detector.errors import StateError
+from detector.source import Notice
+
+FILES, BYTES = 64, 16 << 20
+"""Log files, and bytes as far as announced, that one task reads."""
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """One batch. now: the daemon's clock. reached: watermarks by kind of log, before this batch.
+
+    rules: texts by file, where other rules count from now on. finish: the data ends here. columns: what is read of
+    records. files: name, key, version and size of each, in their order.
+    """
+
+    number: int
+    now: int
+    reached: list[tuple[int, int]] = []
+    rules: dict[str, str] | None = None
+    finish: bool = False
+    columns: list[str] = []
+    files: list[tuple[bytes, bytes, str, int]] = []
+
+    @property
+    def order(self) -> Order:
+        """What all shards are told."""
+        return Order(self.number, self.now, dict(self.reached), self.rules, self.finish)
+
+    def chunks(self) -> list[list[tuple[bytes, bytes, str, int]]]:
+        """The files, some for each task."""
+        out: list[list[tuple[bytes, bytes, str, int]]] = []
+        size = BYTES
+        for file in self.files:
+            if size >= BYTES or len(out[-1]) == FILES:
+                out.append([])
+                size = 0
+            out[-1].append(file)
+            size += file[3]
+        return out
+
+
+class Order(msgspec.Struct, frozen=True):
+    """What a batch tells every shard: see `Manifest`."""
+
+    number: int
+    now: int
+    reached: dict[int, int]
+    rules: dict[str, str] | None = None
+    finish: bool = False
+
+    def levels(self) -> dict[Log, int]:
+        """Watermarks by kind of log."""
+        return {Log(log): at for log, at in self.reached.items()}
+
+
+def named(notice: Notice) -> tuple[bytes, bytes, str, int]:
+    """A log file as a manifest has it: names may be any bytes."""
+    return os.fsencode(notice.name), os.fsencode(notice.key), notice.version, notice.size
+
+
+def noticed(file: Sequence[Any]) -> Notice:
+    """The notice that a manifest names."""
+    name, key, version, size = file
+    return Notice(os.fsdecode(name), key=os.fsdecode(key), version=version, size=size)
+
+
+class Manifests:
+    """The folder of them."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+
+    def last(self) -> int:
+        """Number of the newest; 0 if there is none."""
+        return max(self._numbers(), default=0)
+
+    def read(self, number: int) -> Manifest:
+        """One of them. Raises StateError."""
+        file = self.folder / str(number)
+        try:
+            return msgspec.msgpack.decode(file.read_bytes(), type=Manifest)
+        except (OSError, msgspec.MsgspecError) as error:
+            raise StateError(
+                f"a batch's manifest cannot be read: {error}",
+                where=str(file),
+                remedy="restore the folder spark.path from a copy, or start anew with a new one and a new state",
+            ) from error
+
+    def write(self, manifest: Manifest) -> None:
+        """Make it durable; what Spark will not ask for any more goes. Raises StateError."""
+        new = self.folder / f".{manifest.number}"
+        try:
+            with new.open("wb") as file:
+                file.write(msgspec.msgpack.encode(manifest))
+                file.flush()
+                os.fsync(file.fileno())
+            new.replace(self.folder / str(manifest.number))
+            _sync(self.folder)
+            for number in self._numbers():
+                if number < manifest.number - 1:
+                    (self.folder / str(number)).unlink()
+        except OSError as error:
+            raise StateError(
+                f"a batch's manifest cannot be written: {error.strerror}",
+                where=str(new),
+                remedy="make room on the disk and check spark.path and its permissions: nothing is lost",
+            ) from error
+
+    def _numbers(self) -> list[int]:
+        return [int(file.name) for file in self.folder.iterdir() if file.name.isdigit()]
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def reached_of(levels: Mapping[Log, int]) -> list[tuple[int, int]]:
+    """Watermarks as a manifest has them."""
+    return sorted((int(log), at) for log, at in levels.items())
