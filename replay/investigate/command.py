@@ -61,10 +61,9 @@ def investigate(
     Follows sessions that began each other, copies and who read them, and addresses that hardly anybody else used.
 
     \b
-    Examples:
-      bucketwatch investigate arn:aws:sts::111122223333:assumed-role/Reader/x logs
-      bucketwatch investigate 198.51.100.0/24 logs --owner '{contractor}/**'
-      bucketwatch investigate 4f1c09a2b7d3e865 logs --findings out/findings.jsonl
+    Example: bucketwatch investigate arn:aws:sts::111122223333:assumed-role/Reader/x logs
+    Example: bucketwatch investigate 198.51.100.0/24 logs --owner '{contractor}/**'
+    Example: bucketwatch investigate 4f1c09a2b7d3e865 logs --findings out/findings.jsonl
     """  # noqa: D301  a backspace keeps the lines of the examples
     import json as js
     import time
