@@ -30,7 +30,7 @@ from replay.reader import FileRead
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ROWS = 1 << 19
+ROWS = 1 << 17
 """Records of a part."""
 GROUP = 1 << 16
 """Records of a row group."""
