@@ -120,6 +120,10 @@ def replay(
     from replay.run import Options
 
     run = _engine(engine)
+    if engine == "spark" and (cache or cross_check or learn):
+        raise InputError(
+            "--cache, --cross-check and --learn are for --engine local", remedy="leave one or the other out"
+        )
     if digest_keys and not verify_digests:
         raise InputError("--digest-keys is for --verify-digests", remedy="give both, or neither")
     if redact_keys not in ("none", "prefix", "hash"):
