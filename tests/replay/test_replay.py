@@ -112,6 +112,24 @@ def test_any_order_split_and_repetition_of_the_logs_gives_the_same_bytes(tmp_pat
     assert len(answers) == 1
 
 
+def test_five_thousand_small_files_are_what_fifty_large_ones_are(tmp_path):
+    """Also read by two processes; and every file is counted."""
+    records = burst("contractor-42", 12_500, 240, T0)
+    random.Random(3).shuffle(records)
+    found = []
+    for name, count, jobs in (("small", 5000, 2), ("large", 50, 1)):
+        (tmp_path / name).mkdir()
+        for i in range(count):
+            put(tmp_path / name / f"{i}.json.gz", records[i::count])
+        out = tmp_path / f"{name}-out"
+        run("replay", tmp_path / name, "--out", out, "--jobs", jobs, "--no-report", "--quiet")
+        assert summary(out)["files"] == count
+        assert summary(out)["records"] == len(records)
+        assert balanced(summary(out))
+        found.append((out / "findings.jsonl").read_bytes())
+    assert found[0] == found[1] != b""
+
+
 def test_memory_makes_no_difference_to_what_is_written(tmp_path):
     """With next to no memory, and files in --tmp instead: the same output, byte for byte. No file is left."""
     logs, tmp = tmp_path / "logs", tmp_path / "tmp"
