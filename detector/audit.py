@@ -91,7 +91,7 @@ class _File:
         self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o640)
         self._written = self._synced = 0
         self._whole = True
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
 
     def append(self, data: bytes) -> int:
         """The number of bytes that have to be synced for this line to be durable."""
@@ -116,10 +116,11 @@ class _File:
         self.sync(self._written)
         os.close(self._fd)
         self._path.rename(self._path.with_suffix(DONE))
-        _sync_folder(self._path.parent)
+        sync_folder(self._path.parent)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder as durable as the files are."""
     fd = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(fd)

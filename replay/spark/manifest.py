@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from detector.audit import sync_folder
 from detector.core.access import Log
 from detector.errors import StateError
 from detector.source import Notice
@@ -113,7 +114,7 @@ class Manifests:
                 file.flush()
                 os.fsync(file.fileno())
             new.replace(self.folder / str(manifest.number))
-            _sync(self.folder)
+            sync_folder(self.folder)
             for number in self._numbers():
                 if number < manifest.number - 1:
                     (self.folder / str(number)).unlink()
@@ -126,14 +127,6 @@ class Manifests:
 
     def _numbers(self) -> list[int]:
         return [int(file.name) for file in self.folder.iterdir() if file.name.isdigit()]
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def reached_of(levels: Mapping[Log, int]) -> list[tuple[int, int]]:
