@@ -143,7 +143,7 @@ def _expand(text: str, period: Period) -> Iterator[LogPath]:
     path = Path(text)
     try:
         if path.is_dir():
-            yield from _some(text, _inside(path, period))
+            yield from _some(text, _inside(path, period), period)
         elif path.exists():
             yield LogPath(path, path.stat().st_size, outright=True)
         else:
@@ -153,12 +153,13 @@ def _expand(text: str, period: Period) -> Iterator[LogPath]:
         raise UnreadablePathError(f"cannot be read: {error.strerror}", where=where, remedy="check its mode") from error
 
 
-def _some(where: str, files: Iterator[LogPath]) -> Iterator[LogPath]:
+def _some(where: str, files: Iterator[LogPath], period: Period) -> Iterator[LogPath]:
     """These files, and a mistake of the user's if there are none."""
     first = next(files, None)
     if first is None:
-        what, remedy = "no log files in it, of this period", "name another with logs in it, or another period"
-        raise InputError(what, where=where, remedy=remedy)
+        if period == ALWAYS:
+            raise InputError("an empty folder: no log files in it", where=where, remedy="name one with logs in it")
+        raise InputError("no log files of this period in it", where=where, remedy="name another, or another period")
     yield first
     yield from files
 
@@ -175,7 +176,7 @@ def _in_bucket(text: str, period: Period) -> Iterator[LogPath]:
         for leaf in leaves
     )
     try:
-        yield from _some(text, files)
+        yield from _some(text, files, period)
     except EdgeError as error:
         if error.retryable:
             raise

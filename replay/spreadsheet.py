@@ -39,4 +39,5 @@ def cell(value: Any) -> Any:
     if isinstance(value, list | tuple):
         value = " ".join(map(str, value))
     text = printable(value, LONGEST)
-    return f"'{text}" if text.lstrip()[:1] in FORMULA and text.strip() else text
+    begins = str(value).lstrip()[:1]
+    return f"'{text}" if begins and begins in FORMULA else text

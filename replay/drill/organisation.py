@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from detector.errors import InputError
+from replay.calls import Partition, Role
 from replay.drill import habits
 from replay.drill.habits import Company, Day, Member
 from replay.drill.people import (
@@ -29,7 +30,6 @@ from replay.drill.people import (
     user,
 )  # fmt: skip
 from replay.drill.traffic import Asked, Place, Who
-from replay.records import Partition, Role
 
 START = 1_777_852_800
 """2026-05-04T00:00:00Z, a Monday."""

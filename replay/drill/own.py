@@ -21,12 +21,12 @@ from detector.core.peers import peer_group
 from detector.core.principal import Principal
 from detector.core.times import iso
 from detector.errors import InputError
+from replay.calls import Actor, Partition, token
 from replay.drill.decoys import Decoys
 from replay.drill.thefts import DAY, Scene, Victim
 from replay.drill.traffic import S3, Arrival, Place, Who
 from replay.files import Files, LogPath, find
 from replay.reader import FileRead, batches, records
-from replay.records import Actor, Partition, token
 
 MOST_PLACES, MOST_KEYS, MOST_VICTIMS = 2_000, 200, 2_000
 """Of prefixes, of keys known in each, and of identities: what is remembered of large logs."""

@@ -11,13 +11,13 @@ from typing import Any, Protocol
 from detector.core.projection import columns
 from detector.core.rule import Rule
 from detector.core.times import iso
+from replay.calls import Partition
 from replay.drill.decoys import Decoys
 from replay.drill.organisation import Organisation, Shape
 from replay.drill.people import DAY
 from replay.drill.thefts import Scene, Theft, plant
 from replay.drill.traffic import Arrival, Asked, Batches
 from replay.drill.trial import DELIVERIES, Caught, Page, caught, pages, scene
-from replay.records import Partition
 
 DAYS, ROLES = 10, 40
 """Of the generated organisation: enough for a model to learn from, a minute to judge."""

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from detector.core.times import iso
+from replay.calls import SLOT, Delivery, LogFile, write
 from replay.drill.run import Generated, Stage, by_day, planted
 from replay.drill.traffic import Asked
-from replay.records import SLOT, Delivery, LogFile, write
 
 DAY = 86_400
 

@@ -9,8 +9,8 @@ import pytest
 
 from detector.core.times import iso
 from detector.journal import verify
+from replay.calls import Role
 from replay.organisation import burst
-from replay.records import Role
 from tests.e2e.test_daemon_directory import SECONDS, books, daemon, lines_of, packed, said
 
 ACCOUNT = "123456789012"

@@ -297,7 +297,9 @@ def test_a_denial_that_does_not_hold_is_critical_and_one_that_was_changed_too(sc
     assert scene.can_read() == (True, True)
     scene.reads("after", "contractor-42", -200, count=60)
     scene.watch()
-    told = {alert["rule_id"]: alert for alert in scene.alerts() if alert["rule_id"].startswith("bucketwatch.")}
+    told = {
+        alert["rule_id"]: alert for alert in scene.alerts() if alert["rule_id"].startswith("bucketwatch.revocation")
+    }
     assert set(told) == {"bucketwatch.revocation_not_holding", "bucketwatch.revocation_changed"}
     assert {alert["severity"] for alert in told.values()} == {"critical"}
     alert_id = next(alert["alert_id"] for alert in scene.alerts() if alert.get("plan"))

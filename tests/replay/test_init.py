@@ -8,10 +8,10 @@ import pytest
 from detector.cli import main
 from detector.rules import load_rules
 from detector.settings import read_settings
+from replay.calls import DATA_ACCOUNT, Role
 from replay.history import history
 from replay.organisation import burst
 from replay.propose import FAR, LEAST, MARGIN, MOST, SMALL, level, lower_median
-from replay.records import DATA_ACCOUNT, Role
 from tests.e2e.test_daemon_directory import packed
 
 DAY, MONDAY = 86_400, 1_777_852_800

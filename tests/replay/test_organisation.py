@@ -11,8 +11,8 @@ from itertools import chain, islice
 import pytest
 
 from detector.errors import InputError
+from replay.calls import BUCKETS, iso
 from replay.organisation import Organisation, burst, smash_and_grab, write
-from replay.records import BUCKETS, iso
 
 DAY = date(2026, 5, 1)
 MIDNIGHT = int(datetime(2026, 5, 1, tzinfo=UTC).timestamp())

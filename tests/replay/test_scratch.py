@@ -56,7 +56,7 @@ import sys, time
 import detector.watches
 from replay import command, run
 
-def waiting(files, counts, options, step):
+def waiting(files, counts, *_):
     counts[0]._scratch.save({"a": b"1"})
     print("saved", flush=True)
     time.sleep(60)

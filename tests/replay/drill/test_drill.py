@@ -14,13 +14,13 @@ from detector.decoy.registry import Decoy, Plan, encode
 from detector.errors import InputError
 from detector.logs.identity import named
 from detector.rules import load_rules, shipped
+from replay.calls import LogFile, write
 from replay.drill.decoys import planned, standing
 from replay.drill.organisation import Shape
 from replay.drill.own import OwnLogs, identity_of
 from replay.drill.run import Generated, drill
 from replay.drill.thefts import KINDS, kind
 from replay.organisation import Organisation, burst, smash_and_grab
-from replay.records import LogFile, write
 from replay.run import run
 from tests.real_logs import REAL_LOGS, needs_real_logs
 

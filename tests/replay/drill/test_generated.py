@@ -15,12 +15,12 @@ from detector.core.peers import peer_group
 from detector.errors import InputError
 from detector.logs.identity import named
 from detector.logs.read import read
+from replay.calls import Delivery
 from replay.drill.organisation import Organisation, Shape
 from replay.drill.people import DAY
 from replay.drill.thefts import KINDS, Theft, plant
 from replay.drill.traffic import Batches
 from replay.drill.trial import arrivals, planted, scene
-from replay.records import Delivery
 
 SMALL = Shape(roles=40, days=9)
 
