@@ -63,9 +63,13 @@ class Ids(Segments):
         if self._filter.full and len(self._filter) < self._largest:
             self._refill()
 
+    def hide_before(self, hour: int) -> None:
+        """What was put in for earlier hours is not found any more."""
+        self._forgotten = hour
+
     def forget_before(self, hour: int) -> None:
         """Let go of what was put in for earlier hours. It is not found any more, and leaves memory by and by."""
-        self._forgotten = hour
+        self.hide_before(hour)
         self.rewrite(NEW, self._kept)
         for partition in range(self._turn, PARTITIONS, CYCLE):
             runs = [part.whole() for part in self.parts(partition, partition)]

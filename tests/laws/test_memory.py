@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from detector.core import ids, part, runs, sighting
@@ -123,7 +123,15 @@ def counted(parts: dict[str, bytes]) -> dict[str, list[object]]:
 LATE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 
 
+FORGOTTEN = [
+    [Event(time=T0, who="a", key="k0", id=str(i)) for i in range(8)] + [Event(T0 + 11_400, "a", "k0", id="9")],
+    [Event(time=T0, who="a", key="k0", id="0")],
+]
+"""The id that comes again is of before the horizon: it is new, also after a restart."""
+
+
 @LATE
+@example(polls=FORGOTTEN, horizon=2 * HOUR, restarts={0})
 @given(polls=polls_, horizon=st.sampled_from([2 * HOUR, 48 * HOUR]), restarts=st.sets(st.integers(0, 7)))
 def test_a_daemon_without_memory_tells_the_same(polls, horizon, restarts):
     """Late, repeated, forgotten records and restarts: every finding with its alert ids, and the books, are the same."""
