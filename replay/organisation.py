@@ -22,7 +22,7 @@ import numpy as np
 
 from detector.core.access import I64
 from detector.errors import InputError
-from replay.calls import (
+from replay.drill.calls import (
     DATA_ACCOUNT,
     PARTNER_ACCOUNT,
     SLOT,

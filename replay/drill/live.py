@@ -21,7 +21,7 @@ from detector.core.principal import DRILL_ACCOUNT
 from detector.core.times import epoch
 from detector.errors import InputError
 from detector.settings import Directory, File, Settings, Sqs, read_settings
-from replay.calls import Actor, Calls, LogFile, Partition, Record, Role, file_name, records, write
+from replay.drill.calls import Actor, Calls, LogFile, Partition, Record, Role, file_name, records, write
 
 OBJECTS, SECONDS = 10_500, 240
 """What the drill reads: enough for the rule of 10,000 objects in five minutes."""

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from detector.errors import InputError
-from replay.calls import Partition, Role
 from replay.drill import habits
+from replay.drill.calls import Partition, Role
 from replay.drill.habits import Company, Day, Member
 from replay.drill.people import (
     AGENTS,

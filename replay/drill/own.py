@@ -21,7 +21,7 @@ from detector.core.peers import peer_group
 from detector.core.principal import Principal
 from detector.core.times import iso
 from detector.errors import InputError
-from replay.calls import Actor, Partition, token
+from replay.drill.calls import Actor, Partition, token
 from replay.drill.decoys import Decoys
 from replay.drill.thefts import DAY, Scene, Victim
 from replay.drill.traffic import S3, Arrival, Place, Who

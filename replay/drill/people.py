@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from replay.calls import Actor, Record, Role, token
+from replay.drill.calls import Actor, Record, Role, token
 
 DAY = 86_400
 Names = Literal["named", "random"]

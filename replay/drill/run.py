@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from detector.core.projection import columns
 from detector.core.rule import Rule
 from detector.core.times import iso
-from replay.calls import Partition
+from replay.drill.calls import Partition
 from replay.drill.decoys import Decoys
 from replay.drill.organisation import Organisation, Shape
 from replay.drill.people import DAY

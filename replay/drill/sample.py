@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from detector.core.times import iso
-from replay.calls import SLOT, Delivery, LogFile, write
+from replay.drill.calls import SLOT, Delivery, LogFile, write
 from replay.drill.run import Generated, Stage, by_day, planted
 from replay.drill.traffic import Asked
 

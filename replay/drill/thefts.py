@@ -23,7 +23,7 @@ from detector.core.net import net_of_ip
 from detector.core.view import IDENTITY, SHOWN
 from detector.errors import InputError
 from detector.logs.identity import named
-from replay.calls import Actor, Identity, Record, Role
+from replay.drill.calls import Actor, Identity, Record, Role
 from replay.drill.traffic import Asked, Place, Who, turns
 
 HOUR, DAY = 3600, 86_400

@@ -25,7 +25,16 @@ from detector.core.principal import Principal, print_of
 from detector.core.principals import Principals
 from detector.logs.cloudtrail import outcome
 from detector.logs.identity import named
-from replay.calls import APIS, DUPLICATE_SHARE, ERROR_BODY_BYTES, Actor, Calls, Partition, object_bytes, object_sizes
+from replay.drill.calls import (
+    APIS,
+    DUPLICATE_SHARE,
+    ERROR_BODY_BYTES,
+    Actor,
+    Calls,
+    Partition,
+    object_bytes,
+    object_sizes,
+)
 
 VARIANTS = 16
 NUMBERS = 40

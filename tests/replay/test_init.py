@@ -8,7 +8,7 @@ import pytest
 from detector.cli import main
 from detector.rules import load_rules
 from detector.settings import read_settings
-from replay.calls import DATA_ACCOUNT, Role
+from replay.drill.calls import DATA_ACCOUNT, Role
 from replay.history import history
 from replay.organisation import burst
 from replay.propose import FAR, LEAST, MARGIN, MOST, SMALL, level, lower_median

@@ -11,7 +11,7 @@ from itertools import chain, islice
 import pytest
 
 from detector.errors import InputError
-from replay.calls import BUCKETS, iso
+from replay.drill.calls import BUCKETS, iso
 from replay.organisation import Organisation, burst, smash_and_grab, write
 
 DAY = date(2026, 5, 1)

@@ -14,7 +14,7 @@ from detector.decoy.registry import Decoy, Plan, encode
 from detector.errors import InputError
 from detector.logs.identity import named
 from detector.rules import load_rules, shipped
-from replay.calls import LogFile, write
+from replay.drill.calls import LogFile, write
 from replay.drill.decoys import planned, standing
 from replay.drill.organisation import Shape
 from replay.drill.own import OwnLogs, identity_of

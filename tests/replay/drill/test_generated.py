@@ -15,7 +15,7 @@ from detector.core.peers import peer_group
 from detector.errors import InputError
 from detector.logs.identity import named
 from detector.logs.read import read
-from replay.calls import Delivery
+from replay.drill.calls import Delivery
 from replay.drill.organisation import Organisation, Shape
 from replay.drill.people import DAY
 from replay.drill.thefts import KINDS, Theft, plant
