@@ -67,7 +67,7 @@ def records(
     cache: as in `replay`. Raises detector.errors.InputError for what the caller should mend.
     """
     from detector.errors import InputError
-    from replay.cache import kept
+    from replay.cache.kept import kept
     from replay.command import admission
     from replay.run import Options
 
@@ -144,7 +144,7 @@ def access_review(
     keeps what was read. Raises detector.errors.InputError for what the caller should mend.
     """
     from detector.core.owner import owners
-    from replay.cache import kept
+    from replay.cache.kept import kept
     from replay.review.existing import existing
     from replay.review.run import Asked, review, table
     from replay.review.scope import Scopes, scope_of

@@ -35,8 +35,7 @@ from detector.core.ways import BEGAN, Chains
 from detector.learnt import Learnt
 from detector.logs.limits import LIMITS, Limits
 from detector.watches import watches
-from replay import cache
-from replay.cache import Kept
+from replay.cache.kept import Kept, kept, pieces
 from replay.covered import covered
 from replay.crosscheck import CrossCheck
 from replay.dated import Period
@@ -61,7 +60,7 @@ class Options:
     learn: give what baselines have learned at the end. cross_check: hold what they found against an IsolationForest.
     curves: of how many findings, the worst first, it is worked out how their value went.
     waiting: as in `Rulebook`, for the summary. now: epoch seconds; records from after it do not move the data's end.
-    learn: give what baselines have learned at the end. cache: folder for parsed records (`replay.cache`).
+    cache: folder for parsed records (`replay.cache`).
     tell: is given what a person should know on the way.
     owners: says from keys whose objects are; None: nobody asks.
     rejects: is given the rejected records of each batch, in the order of files; None when all comes once more.
@@ -248,8 +247,8 @@ def _source(paths: Sequence[str], options: Options) -> Iterator[_Source]:
     if options.cache is None:
         yield _Source(find(paths, Period.of(options.admission)))
         return
-    with cache.kept(paths, options.cache, options, options.tell) as kept:
-        yield _Source(kept.pieces(), cache.pieces, kept)
+    with kept(paths, options.cache, options, options.tell) as found:
+        yield _Source(found.pieces(), pieces, found)
 
 
 @dataclass(frozen=True, slots=True)

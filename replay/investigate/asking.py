@@ -14,7 +14,7 @@ from replay.covered import covered, line
 from replay.investigate.who import KINDS, Who, of_finding, who
 
 if TYPE_CHECKING:
-    from replay.cache import Kept
+    from replay.cache.kept import Kept
 
 HOLES = 100
 """Holes in what the logs cover that are told; more are counted."""

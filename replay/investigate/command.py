@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from replay.cache import Kept
+    from replay.cache.kept import Kept
     from replay.investigate.scope import Question
     from replay.run import Options
 
@@ -156,6 +156,6 @@ def _options(
 
 def _kept(paths: list[str], cache: Path | None, options: Options) -> Any:
     from detector.response.plain import printable
-    from replay.cache import kept
+    from replay.cache.kept import kept
 
     return kept(paths, cache, options, lambda text: typer.echo(printable(text), err=True))

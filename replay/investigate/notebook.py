@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from replay.cache import kept
+from replay.cache.kept import kept
 from replay.investigate.asking import logs_of, owners_of, who_of
 from replay.investigate.scope import Question, scope
 from replay.investigate.written import PERSON, Folder

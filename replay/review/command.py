@@ -61,7 +61,7 @@ def review(
     """
     from detector.errors import InputError
     from replay import output
-    from replay.cache import kept
+    from replay.cache.kept import kept
     from replay.command import admission, complain, progress_bar
     from replay.review.existing import existing
     from replay.review.run import Asked, text, write

@@ -22,7 +22,7 @@ from replay.spreadsheet import sheet
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from replay.cache import Kept
+    from replay.cache.kept import Kept
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@
 Rules of this file
 - A cache is kept for one question about what there is: the paths, the period, the preferred logs, the limits. Each has
   a folder of its own below the user's, named by a hash of it.
-- `manifest.json` says which parts there are (`parts.py`). It is replaced as a whole after every part, so that who is
+- `manifest.json` says which parts there are (`parts`). It is replaced as a whole after every part, so that who is
   interrupted goes on after the last one, and whatever else lies there counts for nothing.
 - It is for the very files there are: if one was changed or is gone, or the manifest is of another version, or anything
   is damaged, all is made anew, and that is said. New files are read and added.
@@ -35,14 +35,14 @@ from detector.core.principal import fingerprint
 from detector.errors import EdgeError
 from detector.logs.limits import Limits
 from detector.logs.read import PARQUET
-from replay import partfiles
+from replay.cache import partfiles
+from replay.cache.parts import Gathered, Input, Part
+from replay.cache.settle import Known, settle
 from replay.dated import Period
 from replay.files import Files, LogPath, find
-from replay.parts import Gathered, Input, Part
 from replay.reader import FileRead, Reads, batches, records
 from replay.remote import SCHEME, S3Path
 from replay.scratch import Scratch
-from replay.settle import Known, settle
 
 if TYPE_CHECKING:
     from pyarrow import dataset

@@ -24,8 +24,8 @@ from detector.core.parcel import pack, unpack
 from detector.core.watermark import FOREVER
 from detector.logs.parquet import to_table
 from detector.watches import watches
-from replay import partfiles
-from replay.parts import Content, Ids, Part, joined, reasons
+from replay.cache import partfiles
+from replay.cache.parts import Content, Ids, Part, joined, reasons
 from replay.scratch import Scratch
 
 Pairs = Counter[tuple[int, int]]

@@ -7,7 +7,7 @@ Rules of this file
   files, what came of each, and the rejected records.
 - Records lie in the order of `ORDER`, in row groups of `GROUP`: those of a role or a session lie together, so a reader
   that asks for one passes over nearly all others by their statistics.
-- Every file has a digest in the manifest (`cache.py`): what is damaged is never read as if it were whole.
+- Every file has a digest in the manifest (`kept`): what is damaged is never read as if it were whole.
 """
 
 from __future__ import annotations

@@ -16,9 +16,10 @@ import pytest
 from detector.core.access import COLUMNS
 from detector.errors import InputError
 from detector.rules import load_rules
-from replay import RECORD, parts, reader, records, replay
+from replay import RECORD, reader, records, replay
 from replay import run as replay_run
-from replay.cache import MANIFEST, kept
+from replay.cache import parts
+from replay.cache.kept import MANIFEST, kept
 from replay.command import admission
 from replay.run import Options, run
 from tests.real_logs import REAL_LOGS, needs_real_logs
@@ -214,16 +215,17 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from detector.rules import load_rules
-from replay import cache, parts, reader
+from replay import reader
+from replay.cache import kept, parts
 from replay.run import Options, run
 parts.ROWS, reader.CHUNK_FILES = 60, 2
-wrote, save = [], cache._Making._save
+wrote, save = [], kept._Making._save
 def saving(making):
     save(making)
     wrote.append(1)
     if len(wrote) == 3:
         os.kill(os.getpid(), signal.SIGKILL)
-cache._Making._save = saving
+kept._Making._save = saving
 run([sys.argv[1]], load_rules(Path(sys.argv[2])), Options(cache=Path(sys.argv[3])))
 """
 

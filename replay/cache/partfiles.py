@@ -18,8 +18,8 @@ from detector.core.builder import BatchBuilder
 from detector.core.coverage import Coverage
 from detector.core.parcel import unpack
 from detector.logs.parquet import add_rows, asked_of, to_table
+from replay.cache.parts import GROUP, ORDER, Content, Gathered, Group, Ids, Input, Part, Written
 from replay.files import LogPath
-from replay.parts import GROUP, ORDER, Content, Gathered, Group, Ids, Input, Part, Written
 from replay.reader import FileRead
 from replay.remote import path_of
 
