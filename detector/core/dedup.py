@@ -100,10 +100,6 @@ class Seen:
         """Let go of ids of records older than this (whole hours of event time)."""
         self._ids.forget_before(second // HOUR)
 
-    def hide_before(self, second: int) -> None:
-        """Know nothing of ids of records older than this: so it was when the checkpoint was written."""
-        self._ids.hide_before(second // HOUR)
-
     def spilling(self) -> list[Spilling]:
         """What of its state may leave memory."""
         return [self._ids, self.contested, *([] if self._preferred is None else [self._preferred])]

@@ -365,9 +365,6 @@ class Engine:
         self._forgotten = state["forgotten"]
         for holder in self._holders():
             holder.restore(parts)
-        if self._forgotten > 0:
-            for seen in (self._seen, self._copies, self._internal):
-                seen.hide_before(self._forgotten * 3600)
         known = {name for watch in self._watches for name in watch.names()}
         self._left = {name for name in parts if name.partition("/")[0] in OF_WATCHES and name not in known}
 

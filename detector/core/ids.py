@@ -2,7 +2,8 @@
 
 Nearly every id that is asked for is new, and the filter says so. The others are looked up in the runs. New runs go
 into one segment; what has grown large there is cut by the highest bits of the ids, so that no merge is ever of more
-than one such partition, however many ids there are.
+than one such partition, however many ids there are. What was forgotten leaves by and by; the hour before which that
+is so goes into the checkpoint, so that a restart brings nothing back.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
+import msgspec
 import numpy as np
 
 from detector.core.access import I64, U64, Index, Mask
@@ -40,7 +42,8 @@ class Ids(Segments):
         self._once = once
         self._filter = Bloom(SMALLEST)
         self._largest = LARGEST
-        self._forgotten = 0
+        self._forgotten = self._saved = 0
+        self._mark = f"{name}-forgotten"
         self._turn = 0
 
     def look_up(self, ids: U64) -> tuple[Mask, U64]:
@@ -63,13 +66,9 @@ class Ids(Segments):
         if self._filter.full and len(self._filter) < self._largest:
             self._refill()
 
-    def hide_before(self, hour: int) -> None:
-        """What was put in for earlier hours is not found any more."""
-        self._forgotten = hour
-
     def forget_before(self, hour: int) -> None:
         """Let go of what was put in for earlier hours. It is not found any more, and leaves memory by and by."""
-        self.hide_before(hour)
+        self._forgotten = hour
         self.rewrite(NEW, self._kept)
         for partition in range(self._turn, PARTITIONS, CYCLE):
             runs = [part.whole() for part in self.parts(partition, partition)]
@@ -81,9 +80,19 @@ class Ids(Segments):
                 self._filter.add(part.span(first, last)[0])
         self._turn = (self._turn + 1) % CYCLE
 
+    def changes(self) -> dict[str, bytes | None]:
+        """Parts that came (bytes) and went (None) since the last call, and the hour before which all is forgotten."""
+        parts = super().changes()
+        if self._forgotten != self._saved:
+            self._saved = self._forgotten
+            parts[self._mark] = msgspec.msgpack.encode(self._forgotten)
+        return parts
+
     def restore(self, parts: Mapping[str, bytes], each: Callable[[Run], object] = lambda _: None) -> None:
         """Take in the parts of a checkpoint that are ours and show each; what is too much stays on the shelf."""
         super().restore(parts, each)
+        if self._mark in parts:
+            self._forgotten = self._saved = msgspec.msgpack.decode(parts[self._mark], type=int)
         self._refill()
 
     def lean_on(self, shelf: Shelf, room: int) -> None:
