@@ -43,7 +43,8 @@ SHOWN: dict[str, Callable[[Principal], str]] = IDENTITY | {
 """Level → what a person is shown of a principal at that level."""
 
 
-_group_of = lru_cache(maxsize=1 << 15)(fingerprint)
+group_print = lru_cache(maxsize=1 << 15)(fingerprint)
+"""Fingerprint of a group's key; the same few come again and again."""
 
 
 class Groupings:
@@ -202,7 +203,7 @@ class BatchView:
             first, combined = distinct(combined * (many + 1) + codes + 1, count * (many + 1))
             count = len(first)
         keys = [tuple(key(int(codes[row])) if codes[row] >= 0 else "" for codes, _, key in coded) for row in first]
-        prints = np.fromiter(map(_group_of, keys), np.uint64, len(keys))
+        prints = np.fromiter(map(group_print, keys), np.uint64, len(keys))
         groups = prints[combined] if keys else np.zeros(0, np.uint64)
         groups[nowhere] = NO_GROUP
         return groups, dict(zip(prints.tolist(), keys, strict=True))

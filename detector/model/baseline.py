@@ -13,7 +13,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
 import msgspec
@@ -23,7 +22,7 @@ from detector.core.access import I64, U64, Index, text_hashes
 from detector.core.finding import LIST_LIMIT
 from detector.core.part import Spilling
 from detector.core.principal import fingerprint
-from detector.core.view import GroupKey
+from detector.core.view import GroupKey, group_print
 from detector.core.window import F64, longest_episode
 from detector.model.calibration import Line, LineState
 from detector.model.channels import COUNTERS, DAY, PANE, SLID, SUB_PANE, SUB_PANES, WINDOWS, Counter
@@ -33,7 +32,7 @@ from detector.model.judgement import Judgement, Reason, reasons
 from detector.model.levels import Levels
 from detector.model.novelty import Novelty, Rows, Who
 from detector.model.own import AT, Own
-from detector.model.pane import Pane, added, beyond, filling, fresh, scales
+from detector.model.pane import Pane, Past, added, filling, fresh, scales
 from detector.model.pools import YOUNG, DayOf, Learned, Pools
 from detector.model.roles import NEVER, Identity, Pieces, Role, Row
 from detector.model.score import WIDTH, Rarity, judge
@@ -245,20 +244,18 @@ class Baseline:
                 role.opened = role.above = NEVER
         counted = self._count(rows, prints, roles, pane)
         self.history.move_to(pane // PANE)
-        before, sums = self._before(pane, counted.slots), self.history.sums(counted.slots)
-        usual = self.levels.usual(counted.slots)
+        past = self._past(pane, counted.slots, self.history.sums(counted.slots))
+        seen = counted.seen(past)
         told = _Told(rows, counted.counted.new_rows)
-        found = self._judged(roles, counted, before, sums, usual, pane, told, today=True)
+        found = self._judged(roles, counted, past, seen, pane, told, today=True)
         by_print = dict(zip(prints.tolist(), roles, strict=True))
         for judgement in found:
             by_print[judgement.role].alerted = True
             self._note(by_print[judgement.role], judgement.crossings)
-        values = beyond(counted.seen(before, sums), *usual)
         settled = np.array([role.first // DAY < pane // DAY for role in roles], np.bool_)
         if not self.frozen:
-            mean, scale = usual
-            self.levels.learn(counted.slots[settled], values[settled], mean[settled], scale[settled])
-        news = fresh(values, counted.totals)[settled] if self.own or self.observe else values
+            self.levels.learn(counted.slots[settled], seen[settled], past.mean[settled], past.scale[settled])
+        news = fresh(seen, counted.totals)[settled] if self.own or self.observe else seen
         if self.observe:
             keys = [role.who.key for role, old in zip(roles, settled, strict=True) if old]
             self.observe(pane, prints[settled], keys, news)
@@ -295,7 +292,7 @@ class Baseline:
         roles = [self._known(one, first, who) for one in prints.tolist()]
         panes = (int(rows.second.max()) - first) // PANE + 1
         every = self._count(rows, prints, roles, first, panes)
-        before, usual = self._before(first, every.slots), self.levels.usual(every.slots)
+        past = self._past(first, every.slots, self.history.sums(every.slots))
         totals = every.cells.reshape(len(roles), panes, SUB_PANES, COUNTERS).sum(axis=2)
         found: list[Judgement] = []
         told = _Told(rows, every.counted.new_rows)
@@ -305,15 +302,16 @@ class Baseline:
             held = self.history.sums_at(every.slots, start // PANE)
             for which, window in enumerate(WINDOWS):
                 held[:, which] += totals[:, max(0, number + 1 - window // PANE) : number].sum(axis=1)
-            found += self._judged(roles, one, before, held, usual, start, told)
-            before = one.cells[:, :, SLID]
+            past = past._replace(sums=held)
+            found += self._judged(roles, one, past, one.seen(past), start, told)
+            past = past._replace(before=one.cells[:, :, SLID])
         return found
 
     # --- a pane's counts ---------------------------------------------------------------------------------------------
 
     def _count(self, rows: Rows, prints: U64, roles: Sequence[Role], start: int, panes: int = 1) -> Pane:
         slots = np.array([role.slot for role in roles], np.intp)
-        groups = np.array([_group_print(role.who.group) for role in roles], np.uint64)
+        groups = np.array([group_print(("peer_group", role.who.group)) for role in roles], np.uint64)
         counted = self.novelty.count(rows, Who(prints, slots, groups), start)
         subs = panes * SUB_PANES
         cells = np.zeros((len(roles), subs, COUNTERS), np.int64)
@@ -322,6 +320,9 @@ class Baseline:
                 counts = added(event.role * subs + event.sub, event.weight, len(roles) * subs)
                 cells[:, :, counter] = counts.reshape(len(roles), subs)
         return Pane(slots, cells, counted)
+
+    def _past(self, pane: int, slots: Index, sums: I64) -> Past:
+        return Past(self._before(pane, slots), sums, *self.levels.usual(slots))
 
     def _before(self, pane: int, slots: Index) -> I64:
         """The sub-panes of the pane before this one, of these roles: (roles, sub-panes, slid counters)."""
@@ -339,33 +340,31 @@ class Baseline:
         self,
         roles: Sequence[Role],
         pane: Pane,
-        before: I64,
-        sums: I64,
-        usual: tuple[F64, F64],
+        past: Past,
+        seen: F64,
         start: int,
         told: _Told,
         *,
         today: bool = False,
     ) -> list[Judgement]:
         """Judge a pane's roles. today: note the day's largest z and score."""
-        x = beyond(fresh(pane.seen(before, sums), pane.totals), *usual)
+        x = fresh(seen, pane.totals)
         groups = [role.who.group for role in roles]
-        z = self.own.scales(groups, x, today=today) if self.own else scales(x, *usual)
+        z = self.own.scales(groups, x, today=today) if self.own else scales(x, past)
         if today:
             self.levels.maxima[pane.slots] = np.maximum(self.levels.maxima[pane.slots], z)
         if not self.pools.known:
             return []
         found = []
         for at in np.flatnonzero(z.max(axis=1) >= CALM).tolist():
-            role, mean = roles[at], usual[0][at].tolist()
+            role, mean = roles[at], past.mean[at].tolist()
             rarity = self.pools.rarity(role.who.group, role.who.kind, start - role.first)
             values = x[at].tolist()
             judged = judge(values, z[at].tolist(), mean, rarity)
             if today and not self.learning:
                 role.score = max(role.score, judged.score)
             if not self.learning and judged.score >= self.line:
-                mine = usual[0][at], usual[1][at]
-                crossings = self._crossings(role, rarity, pane.cells[at], before[at], sums[at], mine, start)
+                crossings = self._crossings(role, rarity, pane.cells[at], past.of(at), start)
                 why = reasons(judged.channels, judged.decades, values, [max(0.0, one) for one in mean])
                 if self.own:
                     why = (Reason("detector", "score_5m", z[at, AT].item(), 0.0, max(judged.decades)),)
@@ -378,13 +377,12 @@ class Baseline:
         return found
 
     def _crossings(
-        self, role: Role, rarity: Rarity, cells: I64, before: I64, sums: I64, usual: tuple[F64, F64], start: int
+        self, role: Role, rarity: Rarity, cells: I64, past: Past, start: int
     ) -> tuple[tuple[int, float], ...]:
         """The first and the last second of the pane at which the score is at or above the line."""
-        totals = np.cumsum(cells, axis=0)
-        x = beyond(fresh(filling(cells, before, sums), totals), *usual)
+        x = filling(cells, past)
         filled = np.flatnonzero(cells.any(axis=1))
-        z, mean = scales(x, *usual), usual[0].tolist()
+        z, mean = scales(x, past), past.mean.tolist()
         if self.own:
             z[filled] = self.own.scales([role.who.group] * len(filled), x[filled])
         scored: list[tuple[int, float]] = []
@@ -494,8 +492,3 @@ def _most(hashes: U64) -> tuple[tuple[int, int], ...]:
     unique, counts = np.unique(hashes[hashes != 0], return_counts=True)
     order = np.argsort(-counts, kind="stable")[:LIST_LIMIT]
     return tuple(zip(unique[order].tolist(), counts[order].tolist(), strict=True))
-
-
-@lru_cache(maxsize=1 << 14)
-def _group_print(group: str) -> int:
-    return fingerprint(("peer_group", group))

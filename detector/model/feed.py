@@ -14,11 +14,11 @@ from detector.core.access import I64, U64, Column, Index, Operation, Outcome
 from detector.core.evidence import TEXT_LIMIT
 from detector.core.part import Run
 from detector.core.peers import acting, peer_group
-from detector.core.principal import Principal, fingerprint, is_identity_center_role
+from detector.core.principal import Principal, is_identity_center_role
 from detector.core.rule import Peers
 from detector.core.runs import Segments, concat
 from detector.core.sighting import Texts
-from detector.core.view import BatchView
+from detector.core.view import BatchView, group_print
 from detector.core.window import by_value, starts_of_runs
 from detector.model.channels import HOUR, PANE
 from detector.model.keys import Keys
@@ -26,7 +26,6 @@ from detector.model.novelty import COPY, ERROR, READ, Rows
 from detector.model.roles import Identity
 
 NOT_MODIFIED = 304
-_print = lru_cache(maxsize=1 << 15)(fingerprint)
 _ENCODE = msgspec.json.encode
 _DECODE = msgspec.json.Decoder(tuple[tuple[str, ...], str, str]).decode
 
@@ -174,7 +173,7 @@ class Feed:
         batch = view.batch
         prints = np.zeros(len(batch.principals), np.uint64)
         for code in np.unique(batch.who[rows]).tolist():
-            prints[code] = _print(acting(batch.principals[code], self._shared))
+            prints[code] = group_print(acting(batch.principals[code], self._shared))
         return prints[batch.who[rows]]
 
     def _prefixes(self, view: BatchView, rows: Index) -> U64:

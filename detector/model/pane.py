@@ -1,8 +1,4 @@
-"""What the roles of a pane counted, as values of the channels. Pure arithmetic over all roles at once.
-
-before: the sub-panes of the pane before, (roles, sub-panes, slid counters). sums: what the hour, the day and the three
-days before held, (roles, windows, counters). x: log(1 + value). mean, scale: what is usual of x, by channel.
-"""
+"""What the roles of a pane counted, as values of the channels: x is log(1 + value). Pure arithmetic over all roles."""
 
 from __future__ import annotations
 
@@ -25,6 +21,23 @@ _NEW = [CHANNELS.index(CHANNELS[at]._replace(counter=Counter.new, family="amount
 _IS_SLID = np.array([c.window == PANE for c in CHANNELS])
 
 
+class Past(NamedTuple):
+    """What was before a pane, of its roles."""
+
+    before: I64
+    """the sub-panes of the pane before: (roles, sub-panes, slid counters)"""
+    sums: I64
+    """what the hour, the day and the three days before held: (roles, windows, counters)"""
+    mean: F64
+    """what is usual of x: (roles, channels)"""
+    scale: F64
+    """how far from it x usually is: (roles, channels)"""
+
+    def of(self, role: int) -> Past:
+        """Of one role: without the axis of roles."""
+        return Past(*(column[role] for column in self))
+
+
 class Pane(NamedTuple):
     """What a pane (or the open panes so far) counted: by role, in the order of their keys."""
 
@@ -39,15 +52,17 @@ class Pane(NamedTuple):
         totals: I64 = self.cells.sum(axis=1)
         return totals
 
-    def seen(self, before: I64, sums: I64) -> F64:
-        """X of every channel at the end of the pane: (roles, channels)."""
-        return _values(_slid(self.cells, before).max(axis=1), sums + self.totals[:, None, :])
+    def seen(self, past: Past) -> F64:
+        """Every channel's x at the end of the pane: (roles, channels)."""
+        x = _values(_slid(self.cells, past.before).max(axis=1), past.sums + self.totals[:, None, :])
+        return _beyond(x, past)
 
 
-def filling(cells: I64, before: I64, sums: I64) -> F64:
-    """X of every channel of one role at the end of every sub-pane: (sub-panes, channels)."""
-    peaks = np.maximum.accumulate(_slid(cells[None], before[None])[0], axis=0)
-    return _values(peaks, sums + np.cumsum(cells, axis=0)[:, None, :])
+def filling(cells: I64, past: Past) -> F64:
+    """Every channel's x of one role at the end of every sub-pane, where it is fresh: (sub-panes, channels)."""
+    totals = np.cumsum(cells, axis=0)
+    peaks = np.maximum.accumulate(_slid(cells[None], past.before[None])[0], axis=0)
+    return fresh(_beyond(_values(peaks, past.sums + totals[:, None, :]), past), totals)
 
 
 def fresh(x: F64, totals: I64) -> F64:
@@ -55,17 +70,9 @@ def fresh(x: F64, totals: I64) -> F64:
     return np.where(totals[:, _CHANNEL_COUNTER] > 0, x, 0.0)
 
 
-def beyond(x: F64, mean: F64, scale: F64) -> F64:
-    """From a strange network only what is more than the role's usual new keys says anything: else it just moved."""
-    x = x.copy()
-    usual = np.expm1(mean[..., _NEW] + scale[..., _NEW])
-    x[:, _STRANGE] = np.log1p(np.maximum(0.0, np.expm1(x[:, _STRANGE]) - usual))
-    return x
-
-
-def scales(x: F64, mean: F64, scale: F64) -> F64:
+def scales(x: F64, past: Past) -> F64:
     """How many scales above what is usual; 0 where it is not."""
-    return np.where((x > mean) & (x > 0.0), (x - mean) / scale, 0.0)
+    return np.where((x > past.mean) & (x > 0.0), (x - past.mean) / past.scale, 0.0)
 
 
 def added(at: Index | I64, weight: I64 | None, size: int) -> I64:
@@ -73,6 +80,13 @@ def added(at: Index | I64, weight: I64 | None, size: int) -> I64:
     if weight is None:
         return np.bincount(at, minlength=size).astype(np.int64)
     return np.bincount(at, weight.astype(np.float64), minlength=size).astype(np.int64)
+
+
+def _beyond(x: F64, past: Past) -> F64:
+    """From a strange network only what is more than the role's usual new keys says anything: else it just moved."""
+    usual = np.expm1(past.mean[..., _NEW] + past.scale[..., _NEW])
+    x[:, _STRANGE] = np.log1p(np.maximum(0.0, np.expm1(x[:, _STRANGE]) - usual))
+    return x
 
 
 def _slid(cells: I64, before: I64) -> I64:
@@ -83,6 +97,6 @@ def _slid(cells: I64, before: I64) -> I64:
 
 
 def _values(peaks: I64, held: I64) -> F64:
-    """X of every channel. peaks: (n, slid counters); held: (n, windows, counters)."""
+    """Every channel's x. peaks: (n, slid counters); held: (n, windows, counters)."""
     values = np.where(_IS_SLID, peaks[:, np.maximum(_CHANNEL_SLID, 0)], held[:, _CHANNEL_WINDOW, _CHANNEL_COUNTER])
     return np.log1p(values)
