@@ -20,6 +20,7 @@ from detector.core.globs import glob
 from detector.core.rule import Rule
 from detector.core.times import iso
 from detector.core.watermark import FOREVER, NEVER
+from replay.amounts import counted
 from replay.holes import Hole, judge
 
 LISTED = 1000
@@ -79,16 +80,16 @@ def line(coverage: Mapping[str, Any]) -> str:
     """The same as one line, for a terminal; texts are not escaped."""
     if coverage["from"] is None:
         return "covers nothing: no record with a time"
-    counts = f"{_number(coverage['accounts_count'], 'account')}, {_number(coverage['regions_count'], 'region')}"
+    counts = f"{counted(coverage['accounts_count'], 'account')}, {counted(coverage['regions_count'], 'region')}"
     told = [f"covers {coverage['from']} to {coverage['until']}, {counts}"]
     if coverage["holes_count"]:
         worst = max(coverage["holes"], key=lambda hole: (hole["sure"] == "likely", hole["minutes"]))
-        told.append(f"{_number(coverage['holes_count'], 'hole')}: {hole_line(worst)}")
+        told.append(f"{counted(coverage['holes_count'], 'hole')}: {hole_line(worst)}")
     else:
         told.append("no hole seen")
     blind = [one["bucket"] for one in coverage["buckets"] or () if "blind" in one]
     if blind:
-        told.append(f"{_number(len(blind), 'bucket')} whose reads seem not to be logged: {blind[0]}")
+        told.append(f"{counted(len(blind), 'bucket')} whose reads seem not to be logged: {blind[0]}")
     return "; ".join(told)
 
 
@@ -96,10 +97,6 @@ def hole_line(hole: Mapping[str, Any]) -> str:
     """Where and when a hole is, for people."""
     place = "/".join(filter(None, (hole["account"], hole["region"])))
     return f"{hole['log']} {place} {hole['from']} to {hole['until']} ({hole['sure']})"
-
-
-def _number(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def _period(admission: Admission) -> tuple[int | None, int | None]:

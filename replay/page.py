@@ -20,6 +20,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 
 from detector.response.plain import printable
+from replay.amounts import counted, number, size
 
 TEXT_LIMIT = 2000
 """Characters of one text; what is longer is cut."""
@@ -69,21 +70,6 @@ def inert(value: Any) -> str:
     return json.dumps(value, separators=(",", ":")).translate(INERT)
 
 
-def number(value: Any) -> str:
-    """A number for people."""
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.1f}" if isinstance(value, float) else str(value)
-
-
-def size(count: int) -> str:
-    """An amount of bytes for people, in units of 1,000."""
-    amount, unit = float(count), "B"
-    for unit in ("B", "kB", "MB", "GB", "TB", "PB"):  # noqa: B007  the last one is used
-        if abs(amount) < 1000:
-            break
-        amount /= 1000
-    return f"{amount:,.0f} {unit}" if unit == "B" or amount >= 100 else f"{amount:,.1f} {unit}"
-
-
 def _environment(loader: PackageLoader) -> Environment:
     environment = Environment(
         loader=loader,
@@ -92,7 +78,12 @@ def _environment(loader: PackageLoader) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "size": size, "words": lambda text: str(text).replace("_", " ")}
+    environment.filters |= {
+        "counted": counted,
+        "number": number,
+        "size": size,
+        "words": lambda text: str(text).replace("_", " "),
+    }
     return environment
 
 

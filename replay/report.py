@@ -10,6 +10,7 @@ from detector.core.curve import Curve, halved
 from detector.core.finding import SEVERITIES, Finding
 from detector.core.incident import LEVELS, Incident
 from detector.core.times import duration, iso
+from replay.amounts import counted
 from replay.covered import line
 from replay.digests import lines
 from replay.page import render as page
@@ -74,12 +75,8 @@ def _headline(result: Result) -> str:
     events = f"{result.summary['access_events']:,} access events"
     if not result.findings:
         return f"No findings in {events}"
-    told = [_counted(len(some), what) for some, what in ((result.incidents, "incident"), (result.findings, "finding"))]
+    told = [counted(len(some), what) for some, what in ((result.incidents, "incident"), (result.findings, "finding"))]
     return f"{', '.join(told if result.incidents else told[1:])} in {events}"
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _incident(incident: Incident, shown: Container[str]) -> Json:
@@ -104,7 +101,7 @@ def _by_severity(findings: Sequence[Finding]) -> list[tuple[str, int]]:
 
 def _caveats(summary: Json) -> Iterator[tuple[str, str]]:
     """What the findings do not rest on, and where the page tells more."""
-    counted = [
+    told = [
         (summary["rejected"]["count"], "Records that could not be read", "books"),
         (summary["files_damaged_count"], "Damaged files, read up to the damage", "files"),
         (summary["files_ignored_count"], "Files passed over, since they are no known logs", "files"),
@@ -127,7 +124,7 @@ def _caveats(summary: Json) -> Iterator[tuple[str, str]]:
             "rules",
         ),
     ]
-    return ((f"{text}: {count:,}.", anchor) for count, text, anchor in counted if count)
+    return ((f"{text}: {count:,}.", anchor) for count, text, anchor in told if count)
 
 
 def _books(summary: Json) -> list[tuple[str, int]]:

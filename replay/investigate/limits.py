@@ -5,11 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-
-def counted(count: int, what: str) -> str:
-    """`1 object`, `2 objects`."""
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
-
+from replay.amounts import counted
 
 OF_OBJECTS = (
     ("decrypts_only", "how much was read of {}: known by decryption only, the read itself is in none of these logs"),

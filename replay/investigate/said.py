@@ -15,8 +15,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from detector.response.plain import printable
-from replay.investigate.limits import counted
-from replay.page import size
+from replay.amounts import counted, size
 
 Json = dict[str, Any]
 LISTED = 50

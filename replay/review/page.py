@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from replay.amounts import counted
 from replay.page import render
 from replay.review.judged import Json
 
@@ -30,11 +31,10 @@ def page(told: Json) -> str:
 def headline(told: Json) -> str:
     """What it comes to, in a line."""
     used = sum(1 for one in told["roles"] if one["used"])
-    things = len(told["tighten"])
-    return f"{used:,} identities used {_buckets(told)} buckets; {things:,} thing{'' if things == 1 else 's'} to tighten"
+    return f"{used:,} identities used {_buckets(told)}; {counted(len(told['tighten']), 'thing')} to tighten"
 
 
 def _buckets(told: Json) -> str:
     every = {bucket for one in told["roles"] for bucket in one["buckets"]}
     more = any(one["buckets_count"] > len(one["buckets"]) for one in told["roles"])
-    return f"{'at least ' if more else ''}{len(every):,}"
+    return f"{'at least ' if more else ''}{counted(len(every), 'bucket')}"

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from detector.response.plain import printable
-from replay.page import size
+from replay.amounts import size
 from replay.review.judged import Json
 from replay.review.page import headline
 
