@@ -65,13 +65,12 @@ class UnauditedWatch(CountingWatch[Unaudited]):
         """Count these rows, each of one group."""
         self._audited.buckets.update(np.unique(view.text_hashes("bucket")[rows]).tolist())
         super().count(view, rows, group, keys, late)
-        bucket = np.unique(view.time[rows] // self.rule.window)
-        self.consider(np.full(len(bucket), LOG_GROUP, np.uint64), bucket)
+        self._consider_log(view.time[rows] // self.rule.window)
 
     def consider(self, group: U64, bucket: I64) -> None:
         """A value of these groups may be at or above the threshold in these buckets and in those after them."""
         super().consider(group, bucket)
-        self._waiting = min(self._waiting, int(bucket.min(initial=FOREVER)))
+        self._consider_log(bucket)
 
     def judge(self) -> list[Finding]:
         """Nothing: only time tells what has no record."""
@@ -192,9 +191,14 @@ class UnauditedWatch(CountingWatch[Unaudited]):
             group, bucket = group[inside], second[inside] // self.rule.window
             starts = starts_of_runs(group, bucket)
             self.consider(group[starts], bucket[starts])
-            self.consider(np.full(len(starts), LOG_GROUP, np.uint64), bucket[starts])
             groups.append(np.unique(group))
         return np.unique(np.concatenate(groups))
+
+    def _consider_log(self, bucket: I64) -> None:
+        """What anybody does counts for the log's own group, too."""
+        bucket = np.unique(bucket)
+        super().consider(np.full(len(bucket), LOG_GROUP, np.uint64), bucket)
+        self._waiting = min(self._waiting, int(bucket.min(initial=FOREVER)))
 
     def _all(self, first: int, last: int) -> tuple[I64, U64, U64]:
         """What was counted of all groups while the log was silent, by second."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
 
 import pytest
 from hypothesis import given, settings
@@ -156,6 +157,16 @@ def test_a_log_that_stops_is_one_finding_and_the_log_that_comes_late_takes_it_ba
     assert poll(engine, *reads, Fact(T0 + 900, bucket="w")) == [("opened", "access_audit"), ("closed", "access_audit")]
     records = [Fact(r.time, op="audit", bucket="v1", key=r.key) for r in reads if r.name != "s7"]
     assert poll(engine, *records, *beat(60, 900)) == [("opened", "s7"), ("withdrawn", "access_audit"), ("closed", "s7")]
+
+
+def test_without_its_exception_a_log_that_was_silent_is_looked_at_again():
+    """What was judged while everybody was allowed so much is a finding once nobody is any more."""
+    allowed = {"session": "*", "allow_up_to": 100, "owner": "o", "reason": "r", "until": date(2027, 1, 1)}
+    engine = live(rule(threshold=1, exceptions=(allowed,)))
+    reads = [Fact(T0 + at, f"s{at}", bucket="v1", key=f"{at}") for at in range(50)]
+    assert poll(engine, *reads, Fact(T0 + 900, bucket="w")) == []
+    assert engine.adopt([rule(threshold=1)]) == []
+    assert poll(engine, Fact(T0 + 901, bucket="w")) == [("opened", "access_audit"), ("closed", "access_audit")]
 
 
 def test_a_silent_log_says_who_read():
