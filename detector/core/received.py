@@ -132,21 +132,10 @@ class ReceivedWatch(CountingWatch[Received]):
             since = second[bucket == one]
             known = self._arrived(one)
             if not self.once and (not len(known) or self.rule.reviewed or since[0] < known[0]):
-                self._look_within(one, int(since[0]), late=late)
+                again = self.consider_span(int(since[0]), FOREVER, self._groups_of(one))
+                self._late.update(again.tolist() if late else ())
         self._arrivals.append(ALL, (bucket, second))
         self._near, self.changed = None, True
-
-    def _look_within(self, bucket: int, first: int, *, late: bool) -> None:
-        """Look again at what was counted in a bucket from this second on."""
-        mine = self._groups_of(bucket)
-        for part in self._tallies.parts(first // SEGMENT, FOREVER // SEGMENT) if len(mine) else ():
-            group, second, *_ = part.whole()
-            inside = (second >= first) & np.isin(group, mine)
-            group, time = group[inside], second[inside] // self.rule.window
-            starts = starts_of_runs(group, time)
-            self.consider(group[starts], time[starts])
-            if late:
-                self._late.update(np.unique(group).tolist())
 
     def _watched(self, bucket: str, seconds: I64) -> Mask:
         """In which of these seconds a bucket was watched: it had received something since it was last reviewed."""

@@ -21,10 +21,11 @@ from detector.core.part import Run, Spilling
 from detector.core.people import People
 from detector.core.rule import DISTINCT_CAP, DecoyRule, FirstSeen, Match, Received, Scope, Threshold, Unaudited
 from detector.core.screen import Screen
-from detector.core.tally import Tallies
+from detector.core.tally import SEGMENT, Tallies
 from detector.core.times import duration, iso
 from detector.core.view import NO_GROUP, BatchView, GroupKey
 from detector.core.watch import Stored
+from detector.core.watermark import FOREVER, NEVER
 from detector.core.window import F64, distinct_at, starts_of_runs, sums_at, unique_sorted
 
 WARM = 4
@@ -119,10 +120,21 @@ class CountingWatch(CrossingWatch[W]):
 
     def reconsider(self) -> None:
         """Look at everything that was counted again."""
-        for part in self._tallies.all_parts():
-            run = part.whole()
-            starts = starts_of_runs(run[0], run[1] // self.rule.window)
-            self.consider(run[0][starts], run[1][starts] // self.rule.window)
+        self.consider_span(NEVER, FOREVER)
+
+    def consider_span(self, first: int, last: int, among: U64 | None = None) -> U64:
+        """Look again at what was counted from second `first` to `last`, of these groups or of all; the groups."""
+        groups = [np.zeros(0, np.uint64)]
+        for part in self._tallies.parts(first // SEGMENT, last // SEGMENT) if among is None or len(among) else ():
+            group, second, *_ = part.whole()
+            inside = (second >= first) & (second <= last)
+            if among is not None:
+                inside &= np.isin(group, among)
+            group, bucket = group[inside], second[inside] // self.rule.window
+            starts = starts_of_runs(group, bucket)
+            self.consider(group[starts], bucket[starts])
+            groups.append(group[starts])
+        return np.unique(np.concatenate(groups))
 
     def explain(self, group: int, shown: Mapping[str, str], tracked: Tracked) -> dict[str, Any]:
         """The window, the peak as a whole number, evidence so far, and what happened in a sentence."""

@@ -23,12 +23,10 @@ from detector.core.principal import fingerprint
 from detector.core.rule import Unaudited
 from detector.core.runs import concat
 from detector.core.table import SPREAD
-from detector.core.tally import SEGMENT
 from detector.core.threshold import CountingWatch, counted, who
 from detector.core.times import duration, iso
 from detector.core.view import BatchView, GroupKey
 from detector.core.watermark import FOREVER, NEVER
-from detector.core.window import starts_of_runs
 
 THE_LOG: GroupKey = ("access_audit",)
 LOG_GROUP = fingerprint(THE_LOG)
@@ -118,7 +116,7 @@ class UnauditedWatch(CountingWatch[Unaudited]):
         super().resume(parts, state)
         self._passed, self._late = state["passed"], set(state["late"])
         if state["waiting"] < FOREVER:
-            self._consider_within((state["waiting"] - 1) * self.rule.window, FOREVER)
+            self.consider_span((state["waiting"] - 1) * self.rule.window, FOREVER)
 
     def key(self, group: int) -> GroupKey:
         """One text a level."""
@@ -180,19 +178,7 @@ class UnauditedWatch(CountingWatch[Unaudited]):
 
     def _judge_again(self, first: int, last: int) -> None:
         """Late records of the audit log change what is true of these seconds."""
-        self._late.update(self._consider_within(first, last).tolist(), [LOG_GROUP])
-
-    def _consider_within(self, first: int, last: int) -> U64:
-        """Look again at what was counted from second `first` to `last`; the groups."""
-        groups = [np.zeros(0, np.uint64)]
-        for part in self._tallies.parts(first // SEGMENT, last // SEGMENT):
-            group, second, *_ = part.whole()
-            inside = (second >= first) & (second <= last)
-            group, bucket = group[inside], second[inside] // self.rule.window
-            starts = starts_of_runs(group, bucket)
-            self.consider(group[starts], bucket[starts])
-            groups.append(np.unique(group))
-        return np.unique(np.concatenate(groups))
+        self._late.update(self.consider_span(first, last).tolist(), [LOG_GROUP])
 
     def _consider_log(self, bucket: I64) -> None:
         """What anybody does counts for the log's own group, too."""
