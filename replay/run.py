@@ -29,7 +29,7 @@ from detector.core.owner import Owners
 from detector.core.projection import columns
 from detector.core.redaction import Redaction
 from detector.core.rule import BaselineRule, Rule
-from detector.core.times import iso
+from detector.core.times import iso_or_none
 from detector.core.watermark import FOREVER
 from detector.core.ways import BEGAN, Chains
 from detector.learnt import Learnt
@@ -367,8 +367,8 @@ def _summary(
         "rejected": {"count": books.rejected.total(), "by_reason": dict(sorted(books.rejected.items()))},
         "late": books.late,
         "unresolved_bucket": books.unresolved_bucket,
-        "first_event_time": None if books.first_event_time is None else iso(books.first_event_time),
-        "last_event_time": None if books.last_event_time is None else iso(books.last_event_time),
+        "first_event_time": iso_or_none(books.first_event_time),
+        "last_event_time": iso_or_none(books.last_event_time),
         "principals": totals.principals,
         "coverage": covered(reads.coverage, rules, options.admission),
         "findings": len(findings),

@@ -23,7 +23,7 @@ def redacted(evidence: Mapping[str, Any], redact: Redaction) -> dict[str, Any]:
         out["sample_keys"] = sorted({prefix_of(key) for key in out.get("sample_keys", ())})
     if redact == "hash":
         for name in ("sample_keys", "prefixes"):
-            out[name] = sorted(map(_hashed, out.get(name, ())))
+            out[name] = sorted(map(hashed, out.get(name, ())))
     return out
 
 
@@ -56,19 +56,20 @@ def leaving_finding(finding: Finding, redact: Redaction) -> Finding:
 
 def leaving_owner(owner: str, redact: Redaction) -> str:
     """An owner's name, which is a part of keys, as it may leave."""
-    return _hashed(owner) if redact == "hash" else owner
+    return hashed(owner) if redact == "hash" else owner
 
 
 def _folder(text: str) -> str:
     """`bucket/prefix`, its prefix hashed as in evidence."""
     bucket, slash, prefix = text.partition("/")
-    return f"{bucket}/{_hashed(prefix)}" if slash else text
+    return f"{bucket}/{hashed(prefix)}" if slash else text
 
 
 def folder_redacted(prefix: str) -> str:
     """A folder, hashed as in evidence; the bucket's root stays."""
-    return _hashed(prefix) if prefix else prefix
+    return hashed(prefix) if prefix else prefix
 
 
-def _hashed(text: str) -> str:
+def hashed(text: str) -> str:
+    """What stands for a key, a folder or an owner where keys are hashed."""
     return f"xxh64:{text_hash(text):016x}"

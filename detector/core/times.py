@@ -11,6 +11,11 @@ def iso(second: int) -> str:
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def iso_or_none(second: int | None) -> str | None:
+    """The same, where there may be no time."""
+    return None if second is None else iso(second)
+
+
 def duration(seconds: int) -> str:
     """Seconds as a person writes them in a rule file: 300 → 5m."""
     for unit, size in (("d", 86_400), ("h", 3600), ("m", 60)):

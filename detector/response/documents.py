@@ -20,7 +20,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from detector.core.addresses import Networks as Ranges
-from detector.core.times import epoch, iso
+from detector.core.times import epoch, iso, iso_or_none
 
 VERSION = "2012-10-17"
 VPC = re.compile(r"vpc-[0-9a-f]{8,17}", re.ASCII)
@@ -68,7 +68,7 @@ class Denial(NamedTuple):
         """As it stands in a plan."""
         return {
             "user_ids": list(self.user_ids),
-            "issued_until": None if self.until is None else iso(self.until),
+            "issued_until": iso_or_none(self.until),
             "outside": {name: list(values) for name, values in self.outside._asdict().items()},
             "presigned_after": self.presigned_after,
             "source_identity": self.source_identity,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from detector.cli.planned import finding_in, lines_of
 from detector.core.owner import Owners, owners
-from detector.core.times import iso
+from detector.core.times import iso_or_none
 from detector.errors import InputError
 from replay.covered import covered, line
 from replay.investigate.who import KINDS, Who, of_finding, who
@@ -51,8 +51,8 @@ def logs_of(records: Kept) -> dict[str, Any]:
         "access_events": books.access_events,
         "rejected": books.rejected.total(),
         "unresolved_bucket": books.unresolved_bucket,
-        "first_event_time": None if books.first_event_time is None else iso(books.first_event_time),
-        "last_event_time": None if books.last_event_time is None else iso(books.last_event_time),
+        "first_event_time": iso_or_none(books.first_event_time),
+        "last_event_time": iso_or_none(books.last_event_time),
         "covers": line(coverage),
         "holes": coverage["holes"][:HOLES],
         "holes_count": coverage["holes_count"],

@@ -65,17 +65,20 @@ class Tally:
             self._held = self._tables[0].num_rows // 2
 
     def rows(self) -> list[dict[str, Any]]:
-        """All that was added, in the order of the columns."""
-        return self.table().to_pylist() if self._tables else []
-
-    def table(self) -> pa.Table:
-        """The same as a table."""
-        return self._whole().sort_by([(name, "ascending") for name in self._keys])
+        """All that was added, in the order of the columns; times as text."""
+        if not self._tables:
+            return []
+        return [*map(timed, self._whole().sort_by([(name, "ascending") for name in self._keys]).to_pylist())]
 
     def _whole(self) -> pa.Table:
         import pyarrow as pa
 
         return added(pa.concat_tables(self._tables), self._keys, self._sums)
+
+
+def timed(row: dict[str, Any]) -> dict[str, Any]:
+    """A row with its times as they are told."""
+    return row | {name: f"{row[name]:%Y-%m-%dT%H:%M:%SZ}" for name in ("first", "last")}
 
 
 class Part(NamedTuple):
@@ -95,11 +98,10 @@ class Strands:
         self._rows = 0
 
     def take(self, table: pa.Table) -> None:
-        """Add records, as `prepared` makes them."""
-        rows = np.flatnonzero(_numbers(table, "strand"))
-        if not len(rows) and self._held[0]:
+        """Add records that are strands, as `prepared` makes them. Of none at all there is one empty part."""
+        if not table.num_rows and self._held[0]:
             return
-        some = added(table.take(rows), OF_STRAND, SUMS)
+        some = added(table, OF_STRAND, SUMS)
         for part, of_part in self._cut(some):
             self._held[part].append(of_part)
         self._rows += some.num_rows

@@ -5,19 +5,19 @@ What cannot be known is said (`limits`): a page that tells a loss has to tell it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from detector.core.access import I8, text_hash
+from detector.core.access import I8
 from detector.core.finding import prefix_of
 from detector.core.net import net_of_ip
 from detector.core.owner import Owners
-from detector.core.redaction import Redaction
-from detector.core.times import iso
+from detector.core.redaction import Redaction, hashed
+from detector.core.times import iso, iso_or_none
 from detector.errors import InputError
 from replay.columns import Piece, together
 from replay.investigate.follow import ABOUT, FEW, Followed
@@ -83,8 +83,7 @@ def scope(files: Sequence[Path], asked: Question, out: Out) -> Json:
     for table in events(files, reach, copies):
         sums.take(table)
         out.events(redacted(table, asked.redact))
-    sums.finish(out)
-    summary = sums.told() | {
+    summary = sums.told(sums.finish(out)) | {
         "followed": _followed(followed),
         "copied_to": told(copies),
     }
@@ -111,13 +110,14 @@ class _Sums:
     def take(self, table: pa.Table) -> None:
         """Add records."""
         some = prepared(table)
-        self._strands.take(some)
+        strands = where(some, "strand")
+        self._strands.take(strands)
         for tally in (self._people, self._acts, self._sources):
             tally.take(some)
         self._denied.take(where(some, "refused"))
-        self._how.take(where(some, "strand"))
+        self._how.take(strands)
         self._credentials(Piece(table))
-        for bucket, log in together([Piece(where(some, "strand")).text(name) for name in ("bucket", "log")])[1]:
+        for bucket, log in together([Piece(strands).text(name) for name in ("bucket", "log")])[1]:
             self._logs.setdefault(bucket, set()).add(log)
 
     def _credentials(self, piece: Piece) -> None:
@@ -126,8 +126,8 @@ class _Sums:
             if key is not None:
                 self._keys.setdefault((session, because), set()).add(key)
 
-    def finish(self, out: Out) -> None:
-        """Add up the objects and hand them over, then the people."""
+    def finish(self, out: Out) -> list[Json]:
+        """Add up the objects and hand them over, then the people: these."""
         import pyarrow as pa
 
         for part in self._strands.finish():
@@ -146,27 +146,28 @@ class _Sums:
             )
             self._by_why += np.bincount(strongest, minlength=len(Why))
             out.objects(redacted(table, self._asked.redact))
-        out.people(self._everybody())
+        people = self._everybody()
+        out.people(people)
+        return people
 
     def _everybody(self) -> list[Json]:
         rows = []
         for row in self._people.rows():
             pair = (row["session"], row["because"])
             keys = sorted(self._keys.get(pair, ()))
-            rows.append(row | {"objects": self._objects.get(pair, 0), "access_keys": keys} | _times(row))
+            rows.append(row | {"objects": self._objects.get(pair, 0), "access_keys": keys})
         order = {why.name: -why for why in Why}
         return sorted(rows, key=lambda row: (order[row["because"]], -row["objects"], row["session"] or ""))
 
-    def told(self) -> Json:
+    def told(self, people: list[Json]) -> Json:
         """The sums, for summary.json."""
         total = {name: sum(one[name] for one in self._said) for name in _SUMMED}
-        people = self._everybody()
         buckets, owners = _by_objects(self._of_bucket.rows()), self._of_owner.rows()
         owned = _by_objects([row for row in owners if row["owner"] is not None])
         return {
             "schema": SCHEMA,
             "who": _asked(self._asked),
-            "period": {"since": _iso(self._asked.since), "until": _iso(self._asked.until)},
+            "period": {"since": iso_or_none(self._asked.since), "until": iso_or_none(self._asked.until)},
             **_span(self._acts.rows()),
             **total,
             "bytes_at_least": total["copies"] > 0 or total["decrypts_only"] > 0,
@@ -181,13 +182,13 @@ class _Sums:
                 "objects_without": sum(row["objects"] for row in owners if row["owner"] is None),
                 "shown": owned[:SHOWN],
             },
-            "people": [_plain(row) for row in people[:SHOWN]],
+            "people": people[:SHOWN],
             "people_count": len({row["session"] for row in people}),
             "by_reason": self._by_reason(people),
             **_sources(self._sources.rows()),
-            "how": [_plain(row) for row in sorted(self._how.rows(), key=lambda row: -row["requests"])],
-            "acts": [_plain(row | _times(row)) for row in self._acts.rows()][:SHOWN],
-            "denied": [_plain(row | _times(row)) for row in sorted(self._denied.rows(), key=_most)][:SHOWN],
+            "how": sorted(self._how.rows(), key=lambda row: -row["requests"]),
+            "acts": self._acts.rows()[:SHOWN],
+            "denied": sorted(self._denied.rows(), key=_most)[:SHOWN],
         }
 
     def _by_reason(self, people: list[Json]) -> list[Json]:
@@ -240,17 +241,13 @@ def redacted(table: pa.Table, redact: Redaction) -> pa.Table:
     """The same, with of keys only what may leave."""
     import pyarrow as pa
 
-    change: Callable[[str], str] = prefix_of if redact == "prefix" else _hashed
+    change: Callable[[str], str] = prefix_of if redact == "prefix" else hashed
     names = ["key", "destination_key", *(["prefix"] if redact == "hash" else [])] if redact != "none" else []
     for name in names:
         if name in table.column_names:
             texts = [None if text is None else change(text) for text in table[name].to_pylist()]
             table = table.set_column(table.column_names.index(name), name, pa.array(texts, pa.string()))
     return table
-
-
-def _hashed(text: str) -> str:
-    return f"xxh64:{text_hash(text):016x}"
 
 
 def _nobody(files: Sequence[Path], asked: Question) -> InputError:
@@ -301,51 +298,31 @@ def _sources(rows: list[Json]) -> Json:
     rows = sorted(rows, key=_most)
     return {
         "sources": [
-            _plain(row | _times(row) | {"network": net_of_ip(row["source_ip"]) if row["source_ip"] else None})
-            for row in rows[:SHOWN]
+            row | {"network": net_of_ip(row["source_ip"]) if row["source_ip"] else None} for row in rows[:SHOWN]
         ],
         "sources_count": len({(row["source_ip"], row["vpc_endpoint"]) for row in rows}),
     }
 
 
 def _prefixes(rows: list[Json], redact: Redaction) -> Json:
-    shown = [_plain(row) for row in _by_objects(rows)[:SHOWN]]
-    hide = {"prefix": _hashed} if redact == "hash" else {}
+    shown = _by_objects(rows)[:SHOWN]
     return {
-        "prefixes": [row | {name: change(row[name]) for name, change in hide.items()} for row in shown],
+        "prefixes": [row | {"prefix": hashed(row["prefix"])} for row in shown] if redact == "hash" else shown,
         "prefixes_count": len(rows),
     }
 
 
 def _by_objects(rows: list[Json]) -> list[Json]:
-    order = sorted(rows, key=lambda row: (-row["objects"], -row["bytes"], str([*row.values()][:2])))
-    return [_plain(row | _times(row)) for row in order]
+    return sorted(rows, key=lambda row: (-row["objects"], -row["bytes"], str([*row.values()][:2])))
 
 
 def _most(row: Json) -> tuple[int, str]:
     return -row["requests"], str([*row.values()][:3])
 
 
-def _plain(row: Json) -> Json:
-    return row | _times(row)
-
-
-def _times(row: Json) -> Json:
-    return {name: row[name] if isinstance(row[name], str | None) else _stamp(row[name]) for name in ("first", "last")}
-
-
-def _stamp(moment: Any) -> str:
-    return iso(int(moment.timestamp()))
-
-
-def _iso(second: int | None) -> str | None:
-    return None if second is None else iso(second)
-
-
-def _span(rows: Iterable[Json]) -> Json:
+def _span(rows: Sequence[Json]) -> Json:
     """The first and the last time of all."""
-    times = [_times(row) for row in rows]
     return {
-        "first": min((one["first"] for one in times), default=None),
-        "last": max((one["last"] for one in times), default=None),
+        "first": min((row["first"] for row in rows), default=None),
+        "last": max((row["last"] for row in rows), default=None),
     }

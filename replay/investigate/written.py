@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
-from replay.investigate.loss import Shelf
+from replay.investigate.loss import Shelf, timed
 from replay.spreadsheet import sheet
 
 if TYPE_CHECKING:
@@ -107,9 +107,7 @@ class Folder:
 
 
 def _append(file: TextIO, rows: Sequence[Json]) -> None:
-    times = ("first", "last")
-    shown = (row | {name: f"{row[name]:%Y-%m-%dT%H:%M:%SZ}" for name in times} for row in rows)
-    file.write(sheet(OBJECT, shown).partition("\n")[2])
+    file.write(sheet(OBJECT, map(timed, rows)).partition("\n")[2])
 
 
 class _Parquet:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from detector.core.access import Operation
 from detector.core.principal import ANONYMOUS, is_identity_center_role, role_of_assumed_arn
-from detector.core.times import epoch, iso
+from detector.core.times import epoch, iso, iso_or_none
 from detector.response.identity import role_of
 from replay.review.existing import Existing
 from replay.review.usage import Usage, Who
@@ -149,7 +149,11 @@ def unused(listed: Sequence[Existing], used: Sequence[Json], period: Period) -> 
         if one.id in keys or _name(one.role.arn) in names or one.role.path.startswith(AWS_PATHS):
             continue
         young = one.created is not None and period.first is not None and one.created > period.first
-        told = {"role": one.role.arn, "created": _iso(one.created), "last_used_anywhere": _iso(one.last_used)}
+        told = {
+            "role": one.role.arn,
+            "created": iso_or_none(one.created),
+            "last_used_anywhere": iso_or_none(one.last_used),
+        }
         out.append(told | {"made_during_the_period": young})
     return out
 
@@ -307,7 +311,3 @@ def _of_roles(found: Json) -> Iterator[Advice]:
 
 def _who(one: Json) -> str:
     return f"{one['role']} {one['session_name'] or ''}".strip()
-
-
-def _iso(second: int | None) -> str | None:
-    return None if second is None else iso(second)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from detector.core.redaction import Redaction, folder_redacted
-from detector.core.times import iso
+from detector.core.times import iso_or_none
 from replay.output import write_file
 from replay.review import judged
 from replay.review.existing import Existing
@@ -62,7 +62,7 @@ def review(kept: Kept, asked: Asked) -> Review:
     }
     head = {
         "schema": "bucketwatch.review.v1",
-        "period": {"first": _iso(period.first), "last": _iso(period.last), "days": period.days},
+        "period": {"first": iso_or_none(period.first), "last": iso_or_none(period.last), "days": period.days},
         "access_events": kept.books.access_events,
         "records": kept.books.records,
         "roles_listed": len(asked.roles),
@@ -75,10 +75,6 @@ def review(kept: Kept, asked: Asked) -> Review:
 
 def _order(row: Json) -> tuple[str, ...]:
     return tuple(row[name] or "" for name in ("role", "session_name", "bucket", "prefix"))
-
-
-def _iso(second: int | None) -> str | None:
-    return None if second is None else iso(second)
 
 
 def _remarks(kept: Kept, asked: Asked, made: Suggested) -> Iterator[str]:

@@ -170,7 +170,7 @@ def test_strands_of_one_object_are_in_one_part(tmp_path):
     strands, out = Strands(5, shelf), Held()
     scope(files_of(tmp_path, [row("thief", at, f"k{at % 7}") for at in range(50)]), Question(who(THIEF), THIEF), out)
     for table in out.event_tables:
-        strands.take(loss.prepared(table))
+        strands.take(loss.where(loss.prepared(table), "strand"))
     keys = [part.objects["key"].to_pylist() for part in strands.finish()]
     assert len(keys) > 1
     assert sorted(key for part in keys for key in part) == [f"k{number}" for number in range(7)]
