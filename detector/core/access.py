@@ -15,7 +15,7 @@ Rules of this file
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from itertools import count
@@ -119,7 +119,11 @@ class Column:
 
     def are(self, text: str) -> Mask:
         """The rows that hold this text."""
-        return np.array([*(value == text for value in self.values), False], np.bool_)[self.codes]
+        return self.fit(text.__eq__)
+
+    def fit(self, test: Callable[[str], bool]) -> Mask:
+        """The rows whose text passes, which is looked at once for each value; null does not."""
+        return np.array([*map(test, self.values), False], np.bool_)[self.codes]
 
     def hashes(self) -> U64:
         """xxh64 of every row's text; 0 for null."""

@@ -194,8 +194,7 @@ def _problems(cells: Cells) -> npt.NDArray[np.bool_]:
     wrong |= {f"bad_{name}": _coded(name, cells.text(name)) < -1 for name in _CLASSES}
     size = cells.whole("bytes", 0)
     wrong["bad_bytes"] = (size < 0) | (size >= MAX_BYTES)
-    auth = cells.text("auth")
-    wrong["bad_auth"] = np.array([*(text not in _AUTHS for text in auth.values), False], np.bool_)[auth.codes]
+    wrong["bad_auth"] = cells.text("auth").fit(lambda text: text not in _AUTHS)
     return np.array([wrong[reason] for reason in REASONS])
 
 
@@ -233,7 +232,7 @@ def _piece(cells: Cells, rows: Index, into: BatchBuilder) -> AccessBatch:
 def _has_arn(cells: Cells) -> Mask:
     """Whether the record named the caller's ARN; where the file does not say, whether an ARN is shown."""
     session, flag = cells.text("session"), cells.flag("has_arn")
-    shown = np.array([*(text.startswith("arn:") for text in session.values), False], np.bool_)[session.codes]
+    shown = session.fit(lambda text: text.startswith("arn:"))
     return np.where(flag < 0, shown, flag == 1)
 
 

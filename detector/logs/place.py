@@ -115,7 +115,7 @@ def _owners(members: Members) -> Column:
 
 
 def _buckets(types: Column) -> Mask:
-    return np.array([*(text in BUCKET_RESOURCES for text in types.values), False], np.bool_)[types.codes]
+    return types.fit(BUCKET_RESOURCES.__contains__)
 
 
 def _addressed(resources: Iterable[Resource], parameters: Any) -> Place:

@@ -170,10 +170,10 @@ def backward(edges: Piece, uses: Uses, reach: Reach, found: Followed) -> bool:
 def _beginning(edges: Piece, keys: set[str], sessions: set[str], found: Followed) -> list[int]:
     """Rows of the calls that began these sessions; what followed ones began is told as their chain."""
     named = edges.text("began_key")
-    of_key = np.array([*(value in keys for value in named.values), False], np.bool_)[named.codes]
+    of_key = named.fit(keys.__contains__)
     began = edges.text("began")
-    of_name = np.array([*(value in sessions for value in began.values), False], np.bool_)[began.codes]
-    return [row for row in np.flatnonzero(of_key | (of_name & (named.codes < 0))).tolist() if row not in found.begun]
+    of_name = began.fit(sessions.__contains__) & (named.codes < 0)
+    return [row for row in np.flatnonzero(of_key | of_name).tolist() if row not in found.begun]
 
 
 def _by_caller(edges: Piece, rows: Iterable[int]) -> dict[str, list[int]]:

@@ -87,16 +87,17 @@ def access_rows(usage: Usage) -> Iterator[Json]:
 _COUNTED = ("read", "list", "write", "delete", "restore", "decrypt", "head", "assume")
 
 
-def roles(usage: Usage, period: Period) -> list[Json]:
-    """Every role, user or other identity: how much it did, from where, for how long; most bytes first."""
+def roles(usage: Usage, access: Sequence[Json], period: Period) -> list[Json]:
+    """Every role, user or other identity: how much it did, from where, for how long; most bytes first.
+
+    access: the table of access, in the order of the cells.
+    """
     by_role: dict[str, Json] = {}
     for who in usage.who:
         one = by_role.setdefault(who.role_key, _nothing(who))
         one["session_names"] += who.session_name is not None
         one["machines"] += who.of_machine
-    for row, ((by, where, _), *_), operations in zip(
-        access_rows(usage), usage.cells.items(), usage.by_operation.tolist(), strict=True
-    ):
+    for row, (by, where, _), operations in zip(access, usage.cells.keys, usage.by_operation.tolist(), strict=True):
         one = by_role[usage.who[by].role_key]
         for name in ("requests", "objects", "bytes", "denied"):
             one[name] += row[name]

@@ -51,7 +51,8 @@ def review(kept: Kept, asked: Asked) -> Review:
         used.places = [(bucket, folder_redacted(prefix)) for bucket, prefix in used.places]
     period = Period(kept.books.first_event_time, kept.books.last_event_time)
     made = suggested(used) if asked.redact != "hash" else Suggested([], {}, 0)
-    found: Json = {"roles": judged.roles(used, period)}
+    access = [*judged.access_rows(used)]
+    found: Json = {"roles": judged.roles(used, access, period)}
     found |= {
         "unused": judged.unused(asked.roles, found["roles"], period),
         "only_assumed": judged.only_assumed(used, found["roles"]),
@@ -69,8 +70,7 @@ def review(kept: Kept, asked: Asked) -> Review:
         "remarks": list(_remarks(kept, asked, made)),
     }
     told = head | {"tighten": judged.advice(found)} | found | {"policies": made.told, "policies_left_away": made.more}
-    access = sorted(judged.access_rows(used), key=_order)
-    return Review(told, access, made.files)
+    return Review(told, sorted(access, key=_order), made.files)
 
 
 def _order(row: Json) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -19,13 +19,13 @@ from detector.core.principals import Principals
 from detector.core.select import Selector
 from detector.errors import InputError
 from replay.columns import Piece, pair, together
-
-if TYPE_CHECKING:
-    from replay.review.usage import Side
+from replay.review.sums import Side, side
 
 KNOWN = frozenset({"bucket", "key", "role", "account", "session_name", "principal_type", "operation", "outcome", "log"})
 """What a scope may look at here."""
 OPTION = "session_name=contractor-{id} key={id}/**"
+LEAVES = np.isin(np.arange(len(Operation)), (Operation.read, Operation.copy))
+"""By class of operation: whether content leaves."""
 FIELDS = {"session_name": "session_name", "role": "role", "key": "allowed_key"}
 
 
@@ -68,17 +68,13 @@ class Scopes:
         return outside[row]
 
     def _owners(self, piece: Piece, texts: dict[str, Column], key: Column, who: I32, operation: I8) -> dict[str, Side]:
-        from replay.review.usage import LEAVES, Sums
-
         if self.owners is None:
             return {}
         owners = Column.of(self.owners.of_each(key.values))
         owner = Column(np.append(owners.codes, np.int32(-1))[key.codes], owners.values)
         rows = np.flatnonzero((owner.codes >= 0) & LEAVES[operation] & texts["outcome"].are("success"))
-        codes, pairs = pair(who[rows], owner.codes[rows], len(owner.values))
-        keys = [(one // len(owner.values), owner.values[one % len(owner.values)]) for one in pairs.tolist()]
-        sums = Sums.by(codes, len(keys), piece.seconds("time")[rows], piece.number("bytes")[rows])
-        return {"owners": (keys, sums)}
+        time, size = piece.seconds("time")[rows], piece.number("bytes")[rows]
+        return {"owners": side(who[rows], owner.codes[rows], owner.values, time, size)}
 
 
 def _asked(rule: Scope) -> set[str]:

@@ -12,10 +12,10 @@ Rules of this file
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,25 +24,22 @@ from detector.core.finding import shown
 from detector.core.net import net_of
 from detector.response.identity import INSTANCE, TASK
 from replay.columns import Piece, over, pair, together
-from replay.review.scope import Scopes
+from replay.review.scope import LEAVES, Scopes
+from replay.review.sums import Side, Sums, Table, side
 
-K = TypeVar("K", bound=Hashable)
 OF_WHO = ("role_key", "role", "session_name", "principal_type", "account")
 OF_SOURCE = ("vpc_endpoint", "source_ip", "invoked_by")
 TEXTS = (
     *OF_WHO, *OF_SOURCE, "session_key", "access_key", "bucket", "prefix", "operation", "outcome", "log", "api", "auth",
-    "purpose", "kms_key", "access_point", "destination", "began", "began_arn",
+    "purpose", "kms_key", "access_point", "began", "began_arn",
 )  # fmt: skip
-COLUMNS = (*TEXTS, "time", "bytes", "object", "issued_at", "signed_for")
+COLUMNS = (*TEXTS, "time", "bytes", "object", "issued_at")
 HELD = 1 << 24
 """Reads that are held before copies among them are let go."""
 MIX = np.uint64(0x9E37_79B9_7F4A_7C15)
-LATEST = np.iinfo(np.int64).max
 LONG_LIVED_TYPES = ("IAMUser", "Root")
 LONG_LIVED_KEYS = "AKIA"
 """How the ids of access keys begin that do not expire. Source: IAM user guide, "IAM identifiers"."""
-LEAVES = np.isin(np.arange(len(Operation)), (Operation.read, Operation.copy))
-"""By class of operation: whether content leaves."""
 Rows = Any
 """Rows of a piece: their numbers, or a slice that is all."""
 
@@ -67,79 +64,6 @@ class Who(NamedTuple):
         """Of the texts of `OF_WHO`."""
         key, role, name, type_, account = texts
         return cls(key or role or "", role or key or "", name, type_ or "unknown", account or "")
-
-
-@dataclass(slots=True)
-class Sums:
-    """By row of a table: requests, bytes, the first and the last event time."""
-
-    requests: I64
-    bytes: I64
-    first: I64
-    last: I64
-
-    @classmethod
-    def by(cls, codes: I32, count: int, time: I64, size: I64 | None = None) -> Sums:
-        """Of rows with these codes."""
-        made = cls.none(count)
-        made.requests += np.bincount(codes, minlength=count)
-        if size is not None:
-            np.add.at(made.bytes, codes, size)
-        np.minimum.at(made.first, codes, time)
-        np.maximum.at(made.last, codes, time)
-        return made
-
-    @classmethod
-    def none(cls, count: int) -> Sums:
-        """Of nothing."""
-        return cls(*(np.full(count, value, np.int64) for value in (0, 0, LATEST, -1)))
-
-    def add(self, rows: list[int], other: Sums) -> None:
-        """Add another's rows to these."""
-        np.add.at(self.requests, rows, other.requests)
-        np.add.at(self.bytes, rows, other.bytes)
-        np.minimum.at(self.first, rows, other.first)
-        np.maximum.at(self.last, rows, other.last)
-
-
-class Table(Generic[K]):
-    """Keys, and the sums of each."""
-
-    def __init__(self) -> None:
-        self.keys: list[K] = []
-        self._at: dict[K, int] = {}
-        self._parts: list[tuple[list[int], Sums]] = []
-
-    def add(self, keys: Iterable[K], sums: Sums) -> list[int]:
-        """Add the sums of these keys; their rows."""
-        rows = self.rows(keys)
-        self._parts.append((rows, sums))
-        return rows
-
-    def rows(self, keys: Iterable[K]) -> list[int]:
-        """The rows of these keys, new ones among them."""
-        at = self._at
-        rows = [at.setdefault(key, len(at)) for key in keys]
-        self.keys += list(at)[len(self.keys) :] if len(at) > len(self.keys) else []
-        return rows
-
-    def sums(self) -> Sums:
-        """Of every row."""
-        whole = Sums.none(len(self.keys))
-        for rows, sums in self._parts:
-            whole.add(rows, sums)
-        self._parts = [([*range(len(self.keys))], whole)]
-        return whole
-
-    def items(self) -> Iterator[tuple[K, int, int, int, int]]:
-        """Key, requests, bytes, first, last."""
-        sums = self.sums()
-        columns = (sums.requests, sums.bytes, sums.first, sums.last)
-        yield from zip(self.keys, *(column.tolist() for column in columns), strict=True)
-
-
-Side = tuple[list[Any], Sums]
-"""Keys of a table within a piece, local identity first, and their sums."""
 
 
 @dataclass(slots=True)
@@ -226,7 +150,7 @@ def _count(piece: Piece, depth: int, scopes: Scopes) -> Counted:
     done = np.bincount(cell[ok[rows]].astype(np.int64) * kinds + operation[rows][ok[rows]], minlength=count * kinds)
     objects = piece.hashes("object")[rows]
     read = left & (objects != 0)
-    side = _Sides(who, time, np.where(ok, size, 0), texts)
+    sides = _Sides(who, time, np.where(ok, size, 0), texts)
     return Counted(
         [Who.of(one) for one in people],
         [(bucket or "", prefix or "") for bucket, prefix in places],
@@ -239,7 +163,7 @@ def _count(piece: Piece, depth: int, scopes: Scopes) -> Counted:
         cell[read],
         objects[read],
         _longest(who, len(people), time, piece.seconds("issued_at")),
-        side.all(rows, ok, operation, people, piece.number("signed_for")) | crossed,
+        sides.all(rows, ok, operation, people) | crossed,
     )
 
 
@@ -268,7 +192,7 @@ class _Sides:
     def __init__(self, who: I32, time: I64, size: I64, texts: dict[str, Column]) -> None:
         self._who, self._time, self._size, self._texts = who, time, size, texts
 
-    def all(self, rows: Any, ok: Mask, operation: I8, people: Sequence[Any], signed_for: I64) -> dict[str, Side]:
+    def all(self, rows: Any, ok: Mask, operation: I8, people: Sequence[Any]) -> dict[str, Side]:
         """Those over what AWS logged (rows), and purposes, which only the application tells."""
         texts = self._texts
         numbers = np.arange(len(ok))[rows]
@@ -276,7 +200,7 @@ class _Sides:
         reads = done[LEAVES[operation[done]]]
         lasting = np.array([one[3] in LONG_LIVED_TYPES for one in people], np.bool_)[self._who]
         key = texts["access_key"]
-        lasting |= np.array([*(k.startswith(LONG_LIVED_KEYS) for k in key.values), False], np.bool_)[key.codes]
+        lasting |= key.fit(lambda one: one.startswith(LONG_LIVED_KEYS))
         lasting = numbers[lasting[rows]]
         begun = done[texts["began"].codes[done] >= 0]
         signed = numbers[texts["auth"].are("query")[rows]]
@@ -286,8 +210,7 @@ class _Sides:
             "keys": self.by(lasting, key.take(lasting)),
             "kms_keys": self._some(reads, texts["kms_key"]),
             "access_points": self._some(numbers, texts["access_point"]),
-            "destinations": self._some(reads, texts["destination"]),
-            "signed": self.by(signed, _whole(signed_for[signed])),
+            "signed": self.by(signed, texts["auth"].take(signed)),
             "sessions": self._sessions(rows),
             "began": self._began(begun),
             "purposes": self._purposes(),
@@ -300,10 +223,7 @@ class _Sides:
 
     def by(self, rows: Rows, column: Column) -> Side:
         """By identity and the text of these rows."""
-        texts = [None, *column.values]
-        codes, pairs = pair(self._who[rows], column.codes + np.int32(1), len(texts))
-        keys = [(one // len(texts), texts[one % len(texts)]) for one in pairs.tolist()]
-        return keys, Sums.by(codes, len(keys), self._time[rows], self._size[rows])
+        return side(self._who[rows], column.codes, column.values, self._time[rows], self._size[rows])
 
     def _sources(self, rows: Any) -> Column:
         """VPC endpoint, else service, else network."""
@@ -313,10 +233,7 @@ class _Sides:
 
     def _sessions(self, rows: Any) -> Side:
         session = self._texts["session_key"].take(rows)
-        hashes = [0, *text_hashes(session.values).tolist()]
-        codes, pairs = pair(self._who[rows], session.codes + np.int32(1), len(hashes))
-        keys = [(one // len(hashes), hashes[one % len(hashes)]) for one in pairs.tolist()]
-        return keys, Sums.by(codes, len(keys), self._time[rows])
+        return side(self._who[rows], session.codes, text_hashes(session.values).tolist(), self._time[rows])
 
     def _began(self, rows: Any) -> Side:
         codes, met = together([self._texts[name].take(rows) for name in ("began", "began_arn")])
@@ -327,15 +244,8 @@ class _Sides:
     def _purposes(self) -> Side:
         rows = np.flatnonzero(_codes(self._texts["log"], Log) == Log.access_audit)
         codes, met = together([self._texts[name].take(rows) for name in ("purpose", "bucket")])
-        whole, pairs = pair(self._who[rows], codes, max(len(met), 1))
-        keys = [(one // len(met), *met[one % len(met)]) for one in pairs.tolist()]
-        return keys, Sums.by(whole, len(keys), self._time[rows], self._size[rows])
-
-
-def _whole(numbers: I64) -> Column:
-    """Numbers as texts, null where negative."""
-    values, codes = np.unique(numbers, return_inverse=True)
-    return Column(np.where(numbers < 0, -1, codes).astype(np.int32), [str(value) for value in values.tolist()])
+        keys, sums = side(self._who[rows], codes, met, self._time[rows], self._size[rows])
+        return [(by, *what) for by, what in keys], sums
 
 
 class _Gathering:
