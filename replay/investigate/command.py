@@ -124,7 +124,8 @@ def _show(summary: dict[str, Any], out: Path) -> None:
     from replay.investigate.said import show
 
     show(summary, Console(soft_wrap=True))
-    typer.echo(f"{out / 'report.html'}, objects.csv, objects.parquet, events.parquet, people.csv, notification.md")
+    files = "report.html, notification.md, objects.csv, objects.parquet, events.parquet, people.csv, summary.json"
+    typer.echo(f"\nin {out}: {files}")
 
 
 def _period(since: str, until: str) -> tuple[int | None, int | None]:

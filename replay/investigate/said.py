@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table as Grid
+from rich.table import Table
 from rich.text import Text
 
 from detector.response.plain import printable
 from replay.amounts import counted, size
+from replay.grid import cell, grid, put, short
 
 Json = dict[str, Any]
 LISTED = 50
@@ -122,55 +123,39 @@ def show(loss: Json, console: Console) -> None:
     console.print(
         Text(f"{headline(loss)}, {loss['loss']['first'] or '-'} to {loss['loss']['last'] or '-'}", style="bold")
     )
-    console.print(_people(loss["people"][:ROWS]))
-    if len(loss["people"]) > ROWS:
-        console.print(f"  and {len(loss['people']) - ROWS:,} more in people.csv")
-    if loss["owners"]["shown"]:
-        console.print(_table("owner", loss["owners"]["shown"][:ROWS], loss["owners"]["count"]))
-    console.print(_table("bucket", loss["buckets"][:ROWS], loss["buckets_count"]))
-    for one in loss["copied_to"][:ROWS]:
-        console.print(Text(_copies(one).removeprefix("- ")))
+    put(_people(loss["people"][:ROWS]), len(loss["people"]), console)
+    put(_table("owner", loss["owners"]["shown"][:ROWS]), loss["owners"]["count"] or 0, console)
+    put(_table("bucket", loss["buckets"][:ROWS]), loss["buckets_count"], console)
+    if told := [*_beside(loss)]:
+        console.print("", *map(Text, told), sep="\n")
+    console.print("\nWhat these logs cannot show:")
+    for text in loss["cannot_show"]:
+        console.print(Text(f"- {printable(text, 500)}", style="dim"))
+
+
+def _beside(loss: Json) -> Iterator[str]:
+    """Copies, and who was met beside whom it is about."""
+    yield from (_copies(one).removeprefix("- ") for one in loss["copied_to"][:ROWS])
     for one in loss["followed"]["callers"][:ROWS]:
         told = "followed" if one["followed"] else "not followed"
-        console.print(
-            Text(f"begun by {printable(one['caller'], 200)} ({told}; it began {one['others_begun']:,} others then)")
-        )
+        yield f"begun by {printable(one['caller'], 200)} ({told}; it began {one['others_begun']:,} others then)"
     for one in loss["followed"]["addresses"][:ROWS]:
         if one["others"]:
             told = "followed" if one["followed"] else "not followed"
-            console.print(Text(f"{one['others']:,} others at {printable(one['address'], 60)} then: {told}"))
-    for text in loss["cannot_show"]:
-        console.print(Text(f"not shown by these logs: {printable(text, 500)}", style="dim"))
+            yield f"{one['others']:,} others at {printable(one['address'], 60)} then: {told}"
 
 
-def _short(name: str) -> str:
-    """An ARN without what all have in common; the files have it whole."""
-    return printable(name.split(":", 5)[-1] if name.startswith("arn:") else name, 120)
-
-
-def _people(rows: list[Json]) -> Grid:
-    grid = Grid(box=None, pad_edge=False)
-    for name in ("because", "session"):
-        grid.add_column(name, overflow="fold")
-    for name in ("objects", "bytes", "refused"):
-        grid.add_column(name, justify="right", no_wrap=True)
-    grid.add_column("last", no_wrap=True)
+def _people(rows: list[Json]) -> Table:
+    table = grid("because", "session", ">objects", ">bytes", ">refused", ">last")
     for row in rows:
         figures = (f"{row['objects']:,}", size(row["bytes"]), f"{row['refused']:,}", row["last"])
-        grid.add_row(row["because"], Text(_short(row["session"] or "-")), *figures)
-    return grid
+        table.add_row(row["because"], cell(short(row["session"] or "-")), *figures)
+    return table
 
 
-def _table(name: str, rows: list[Json], count: int) -> Grid:
-    grid = Grid(
-        box=None, pad_edge=False, caption=f"{count:,} in all" if count > len(rows) else None, caption_justify="left"
-    )
-    grid.add_column(name, overflow="fold")
-    for column in ("objects", "bytes"):
-        grid.add_column(column, justify="right", no_wrap=True)
-    for column in ("first", "last"):
-        grid.add_column(column, no_wrap=True)
+def _table(name: str, rows: list[Json]) -> Table:
+    table = grid(name, ">objects", ">bytes", ">first", ">last")
     for row in rows:
         figures = (f"{row['objects']:,}", size(row["bytes"]), row["first"], row["last"])
-        grid.add_row(Text(printable(row[name] if row[name] is not None else "-", 200)), *figures)
-    return grid
+        table.add_row(cell("-" if row[name] is None else row[name]), *figures)
+    return table
