@@ -3,6 +3,7 @@
 Rules of this file
 - A text is looked at once for each distinct value of a piece, never once a row; rows are only ever codes.
 - A column in which nothing is, or that a file lacks, is not read: it is null.
+- A column is made codes, or seconds, once: who asks again, for each of some rows even, has the same.
 - Pieces are read and counted on several threads, and come in the order of the files.
 """
 
@@ -33,12 +34,19 @@ class Piece:
 
     def __init__(self, table: pa.Table) -> None:
         self.table = table
+        self._texts: dict[str, Column] = {}
+        self._seconds: dict[str, I64] = {}
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
 
     def text(self, name: str) -> Column:
         """A column of text."""
+        if name not in self._texts:
+            self._texts[name] = self._coded(name)
+        return self._texts[name]
+
+    def _coded(self, name: str) -> Column:
         column = self._column(name)
         if column is None:
             return Column.null(len(self))
@@ -56,6 +64,11 @@ class Piece:
 
     def seconds(self, name: str) -> I64:
         """A column of times, in epoch seconds; -1 where it is null."""
+        if name not in self._seconds:
+            self._seconds[name] = self._timed(name)
+        return self._seconds[name]
+
+    def _timed(self, name: str) -> I64:
         import pyarrow as pa
 
         column = self._column(name)
@@ -100,9 +113,10 @@ def _counted(file: Path, columns: Sequence[str], count: Callable[[Piece], T]) ->
     from pyarrow import parquet
 
     with parquet.ParquetFile(file) as opened:
-        wanted = [name for name in columns if _holds(opened.metadata, name)]
+        metadata = opened.metadata
+        wanted = [name for name in columns if _holds(metadata, name)]
         texts = [name for name in wanted if opened.schema_arrow.field(name).type in _texts()]
-    with parquet.ParquetFile(file, read_dictionary=texts) as opened:
+    with parquet.ParquetFile(file, metadata=metadata, read_dictionary=texts) as opened:
         return count(Piece(opened.read(wanted, use_threads=False)))
 
 

@@ -27,7 +27,7 @@ class Group(Piece):
 
     def __init__(self, file: parquet.ParquetFile, number: int, places: Mapping[str, int]) -> None:
         self._file, self._number, self._places = file, number, places
-        self._columns: dict[str, Any] = {}
+        self._texts, self._seconds = {}, {}
 
     def __len__(self) -> int:
         return int(self._file.metadata.row_group(self._number).num_rows)
@@ -51,9 +51,7 @@ class Group(Piece):
     def _column(self, name: str) -> Any:
         if name not in self._places:
             return None
-        if name not in self._columns:
-            self._columns[name] = self._file.read_row_group(self._number, [name], use_threads=False)[name]
-        return self._columns[name]
+        return self._file.read_row_group(self._number, [name], use_threads=False)[name]
 
 
 def over_groups(files: Sequence[Path], look: Callable[[Group], T]) -> Iterator[list[T]]:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 
 from detector.core.access import Log, Outcome
-from tests.replay.investigate.archive import T0, assume, investigated, row, session
+from replay.columns import Piece
+from replay.investigate.scope import Question, scope
+from replay.investigate.who import who
+from tests.replay.investigate.archive import T0, Held, assume, files_of, investigated, row, session
 
 THIEF = session("thief")
 HOUR = 3600
@@ -40,6 +43,24 @@ def test_an_access_log_that_names_no_key_is_followed_by_name_within_the_life_of_
     rows = [assume("thief", "B/b", 0), row("B/b", 60, "soon", **names), row("B/b", 13 * HOUR, "late", **names)]
     _, out = investigated(tmp_path, rows, THIEF)
     assert {key for _, key in out.lost} == {"soon"}
+
+
+def test_the_columns_of_calls_that_began_sessions_are_made_codes_once(tmp_path, monkeypatch):
+    """Not once for each session: a login service begins a hundred thousand."""
+    made = Piece._coded
+
+    def counted(number):
+        names = []
+        monkeypatch.setattr(Piece, "_coded", lambda piece, name: names.append(name) or made(piece, name))
+        rows = [row("thief", 0), *(assume("Login/l", f"Reader/{n}", n) for n in range(number))]
+        rows.append(assume("Login/l", "Reader/thief", 1))
+        (tmp_path / str(number)).mkdir()
+        files, out = files_of(tmp_path / str(number), rows, parts=1, group=1000), Held()
+        [caller] = scope(files, Question(who(THIEF), THIEF), out)["followed"]["callers"]
+        assert caller["others_begun"] == number
+        return len(names)
+
+    assert counted(5) == counted(50)
 
 
 @pytest.mark.parametrize(("others", "followed"), [(1, True), (2, False), (30, False)])
