@@ -38,14 +38,14 @@ def replay(
 
     from detector.errors import UnreadablePathError
     from detector.rules import load_rules, shipped
-    from replay.command import admission
+    from replay.arguments import admission
     from replay.run import Options, run
 
     chosen = load_rules(Path(rules) if rules else shipped())
-    options = Options(admission(since, until, []), model=model, cache=Path(cache) if cache else None)
+    options = Options(admission(since, until), model=model, cache=Path(cache) if cache else None)
     result = run(_texts(paths), chosen, options)
-    if result.unknown:
-        raise UnreadablePathError(result.unknown[0].reason, where=result.unknown[0].file.name)
+    if unknown := result.reads.unknown:
+        raise UnreadablePathError(unknown[0].reason, where=unknown[0].file.name)
     frame = pd.DataFrame([finding.to_json() for finding in result.findings])
     for column in ("opened_at", "last_at", "peak_at"):
         if column in frame:
@@ -67,11 +67,11 @@ def records(
     cache: as in `replay`. Raises detector.errors.InputError for what the caller should mend.
     """
     from detector.errors import InputError
+    from replay.arguments import admission
     from replay.cache.kept import kept
-    from replay.command import admission
     from replay.run import Options
 
-    options = Options(admission(since, until, []))
+    options = Options(admission(since, until))
     with kept(_texts(paths), Path(cache) if cache else None, options) as found:
         logs = found.dataset()
         unknown = [name for name in columns if name not in logs.schema.names]
@@ -143,7 +143,7 @@ def access_review(
     roles: files that list the roles there are. scope, owner: patterns as the command takes them. cache: a folder that
     keeps what was read. Raises detector.errors.InputError for what the caller should mend.
     """
-    from detector.core.owner import owners
+    from replay.arguments import owners_of
     from replay.cache.kept import kept
     from replay.review.existing import existing
     from replay.review.run import Asked, review, table
@@ -151,8 +151,7 @@ def access_review(
     from replay.run import Options
 
     scopes, patterns = ([one] if isinstance(one, str) else list(one) for one in (scope, owner))
-    whose = owners(patterns) if patterns else None
-    asked = Asked(depth, Scopes(tuple(map(scope_of, scopes)), whose), existing(map(Path, _texts(roles))))
+    asked = Asked(depth, Scopes(tuple(map(scope_of, scopes)), owners_of(patterns)), existing(map(Path, _texts(roles))))
     with kept(_texts(paths), Path(cache) if cache else None, Options()) as found:
         done = review(found, asked)
     return Reviewed(table(done.access).to_pandas(), done.told, done.policies)

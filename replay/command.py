@@ -1,109 +1,103 @@
-"""`bucketwatch replay`: for the analyst. Only arguments, progress and exit codes; the work is in `replay.run`."""
+"""`bucketwatch replay`: for the analyst. Only arguments, messages and exit codes; the work is in `replay.run`."""
 
 from __future__ import annotations
 
 import json
-import signal
-import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+from replay.arguments import (
+    Cache,
+    Decoys,
+    Jobs,
+    Logs,
+    Model,
+    Owner,
+    Prefer,
+    Quiet,
+    RedactKeys,
+    Rules,
+    Since,
+    Tmp,
+    Until,
+    admission,
+    begin,
+    owners_of,
+    redaction,
+)
 
-    from detector.core.admit import Admission
-    from detector.core.owner import Owners
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from detector.logs.limits import Limits
-    from replay.reader import FileRead
     from replay.run import Options, Result
+
+Out = Annotated[
+    Path, typer.Option(help="Folder for findings.jsonl, summary.json, rejected.jsonl, inputs.jsonl, report.html.")
+]
+Memory = Annotated[str, typer.Option(help="What counting may hold in memory, such as 256M; the rest goes to files.")]
+Limit = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="NAME=SIZE: how large a file (inflated), a record or a line may be; inflated, record or line. "
+        "nesting=LEVELS: how deep a record may be nested."
+    ),
+]
+Learn = Annotated[
+    Path | None,
+    typer.Option(help="Write what baselines have learned; the daemon's `learnt` takes it up.", show_default="nothing"),
+]
+Engine = Annotated[
+    str, typer.Option(help="local, or spark: on Apache Spark, which needs pip install 'bucketwatch[spark]'.")
+]
+DigestKeys = Annotated[
+    Path | None,
+    typer.Option(
+        help="CloudTrail's public keys for --verify-digests: a file or a folder (PEM, DER, or the JSON of "
+        "list-public-keys).",
+        show_default="asked of CloudTrail",
+    ),
+]
+VerifyDigests = Annotated[
+    bool,
+    typer.Option(
+        "--verify-digests",
+        help="Check the log files against CloudTrail's signed digests; exit with status 3 if something is wrong.",
+    ),
+]
+CrossCheck = Annotated[
+    bool, typer.Option("--cross-check", help="Hold baseline findings against an IsolationForest, in summary.json.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print what summary.json holds, for scripts, and nothing else.")]
 
 
 def replay(
-    paths: Annotated[
-        list[str],
-        typer.Argument(help="Log files, folders, globs or s3://bucket/prefix. Kinds are told apart by content."),
-    ],
-    rules: Annotated[
-        Path | None, typer.Option(help="A rule file or a folder of them.", show_default="the shipped rules")
-    ] = None,
-    out: Annotated[
-        Path, typer.Option(help="Folder for findings.jsonl, summary.json, rejected.jsonl, inputs.jsonl, report.html.")
-    ] = Path("out"),
-    since: Annotated[str, typer.Option(help="Only records from this time on (ISO 8601, UTC).")] = "",
-    until: Annotated[str, typer.Option(help="Only records before this time (ISO 8601, UTC).")] = "",
-    prefer: Annotated[
-        list[str] | None, typer.Option(help="GLOB=cloudtrail or GLOB=server_access: the log that counts for a bucket.")
-    ] = None,
-    jobs: Annotated[int, typer.Option(min=1, max=64, help="Processes that read and parse.")] = 1,
-    redact_keys: Annotated[str, typer.Option(help="Object keys in the output: none, prefix or hash.")] = "none",
-    memory: Annotated[
-        str, typer.Option(help="What counting may hold in memory, such as 256M; the rest goes to files.")
-    ] = "256M",
-    limit: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="NAME=SIZE: how large a file (inflated), a record or a line may be; inflated, record or line. "
-            "nesting=LEVELS: how deep a record may be nested."
-        ),
-    ] = None,
-    tmp: Annotated[
-        Path | None,
-        typer.Option(help="Folder for what --memory has no room for.", show_default="the system's temporary folder"),
-    ] = None,
-    cache: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder in which parsed records are kept as Parquet: the next replay of these logs reads them there, "
-            "and one that was interrupted goes on where it stopped.",
-            show_default="none: an interrupted replay begins anew",
-        ),
-    ] = None,
-    learn: Annotated[
-        Path | None,
-        typer.Option(
-            help="Write what baselines have learned; the daemon's `learnt` takes it up.", show_default="nothing"
-        ),
-    ] = None,
-    owner: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Whose an object is, as its key says: a pattern such as {contractor}/**. The first that fits."
-        ),
-    ] = None,
-    decoys: Annotated[
-        str, typer.Option(help="The registry of decoys: a folder or s3://bucket/prefix.", show_default="none")
-    ] = "",
-    engine: Annotated[
-        str, typer.Option(help="local, or spark: on Apache Spark, which needs pip install 'bucketwatch[spark]'.")
-    ] = "local",
-    digest_keys: Annotated[
-        Path | None,
-        typer.Option(
-            help="CloudTrail's public keys for --verify-digests: a file or a folder (PEM, DER, or the JSON of "
-            "list-public-keys).",
-            show_default="asked of CloudTrail",
-        ),
-    ] = None,
+    paths: Logs,
+    rules: Rules = None,
+    out: Out = Path("out"),
+    since: Since = "",
+    until: Until = "",
+    prefer: Prefer = None,
+    jobs: Jobs = 1,
+    redact_keys: RedactKeys = "none",
+    memory: Memory = "256M",
+    limit: Limit = None,
+    tmp: Tmp = None,
+    cache: Cache = None,
+    learn: Learn = None,
+    owner: Owner = None,
+    decoys: Decoys = "",
+    engine: Engine = "local",
+    digest_keys: DigestKeys = None,
     *,
-    verify_digests: Annotated[
-        bool,
-        typer.Option(
-            "--verify-digests",
-            help="Check the log files against CloudTrail's signed digests; exit with status 3 if something is wrong.",
-        ),
-    ] = False,
-    model: Annotated[bool, typer.Option("--model/--no-model", help="Judge baseline rules (the online model).")] = True,
-    cross_check: Annotated[
-        bool, typer.Option("--cross-check", help="Hold baseline findings against an IsolationForest, in summary.json.")
-    ] = False,
+    verify_digests: VerifyDigests = False,
+    model: Model = True,
+    cross_check: CrossCheck = False,
     report: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html.")] = True,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print what summary.json holds, for scripts, and nothing else.")
-    ] = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
     fail_on_finding: Annotated[bool, typer.Option(help="Exit with status 3 if anything was found.")] = False,
 ) -> None:
     """Run historical logs through the engine: what would have been found, exactly, whatever the order of the files.
@@ -112,12 +106,12 @@ def replay(
 
     Example: bucketwatch replay s3://org-logs/AWSLogs/ --since 2026-05-01 --until 2026-05-08 --cache cache --out out
     """
-    from detector.cli import collector
     from detector.cli.joined import place
     from detector.errors import InputError
     from detector.rules import load_book, shipped
     from replay import output
     from replay.run import Options
+    from replay.terminal import progress_bar
 
     run = _engine(engine)
     if engine == "spark" and (cache or cross_check or learn):
@@ -126,15 +120,12 @@ def replay(
         )
     if digest_keys and not verify_digests:
         raise InputError("--digest-keys is for --verify-digests", remedy="give both, or neither")
-    if redact_keys not in ("none", "prefix", "hash"):
-        raise InputError(f"--redact-keys: expected none, prefix or hash, got '{redact_keys}'")
+    hidden = redaction(redact_keys)
     book = load_book(rules or shipped(), place(decoys) if decoys else None)
-    admitted = admission(since, until, prefer or [])
-    collector.rarely()
-    output.prepare(out)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what lies in --tmp is removed
+    admitted = admission(since, until, prefer)
+    begin(out)
     with (
-        output.rejected(out, hide=redact_keys != "none") as rejected,
+        output.rejected(out, hide=hidden != "none") as rejected,
         output.inputs(out) as inputs,
         progress_bar(quiet=quiet) as progress,
     ):
@@ -142,7 +133,7 @@ def replay(
             admitted,
             jobs,
             model,
-            redact_keys,  # type: ignore[arg-type]
+            hidden,
             progress,
             _size("--memory", memory),
             _limits(limit or []),
@@ -154,7 +145,7 @@ def replay(
             inputs=inputs.take,
             cache=cache,
             tell=lambda told: None if quiet else typer.echo(told, err=True),
-            owners=_owners(owner or []),
+            owners=owners_of(owner),
         )
         verified = _verify(paths, digest_keys, options) if verify_digests else {}
         result = run(paths, book.rules, options)
@@ -193,45 +184,6 @@ def _engine(name: str) -> Callable[..., Result]:
     raise InputError(f"--engine: expected local or spark, got '{name}'")
 
 
-def admission(since: str, until: str, prefer: list[str]) -> Admission:
-    """What counts at all. Raises InputError."""
-    from detector.core.admit import Admission
-    from detector.errors import InputError
-
-    preferred = {}
-    for text in prefer:
-        bucket, _, log = text.rpartition("=")
-        if not bucket or log not in ("cloudtrail", "server_access"):
-            raise InputError(f"--prefer: expected GLOB=cloudtrail or GLOB=server_access, got '{text}'")
-        preferred[bucket] = log
-    first, end = _time("--since", since), _time("--until", until)
-    if first is not None and end is not None and first >= end:
-        raise InputError(f"--since {since} is not before --until {until}: no record could count")
-    return Admission.of(first, end, preferred)
-
-
-def _time(option: str, text: str) -> int | None:
-    from detector.core.times import epoch
-    from detector.errors import InputError
-
-    if not text:
-        return None
-    second = epoch(text)
-    if second is None:
-        raise InputError(f"{option}: expected a time such as 2026-05-01T09:00:00Z or 2026-05-01, got '{text}'")
-    return second
-
-
-def _owners(patterns: list[str]) -> Owners | None:
-    from detector.core.owner import owners
-    from detector.errors import InputError
-
-    try:
-        return owners(patterns) if patterns else None
-    except ValueError as error:
-        raise InputError(f"--owner: {error}") from error
-
-
 OF_FILES = ("inflated", "record", "nesting", "line")
 """Limits of what replay reads; it reads no messages."""
 
@@ -267,44 +219,6 @@ def _size(option: str, text: str) -> int:
         raise InputError(f"{option}: {error}") from error
 
 
-def progress_bar(*, quiet: bool) -> _Bar:
-    """To be entered; gives what `Options.progress` is."""
-    return _Bar(shown=not quiet and sys.stderr.isatty())
-
-
-class _Bar:
-    """A progress bar on a terminal; nothing elsewhere."""
-
-    def __init__(self, *, shown: bool) -> None:
-        self._shown = shown
-
-    def __enter__(self) -> Callable[[int, int, int, str], None]:
-        if not self._shown:
-            return lambda *_: None
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self._bar = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("files"),
-            TextColumn("{task.fields[rate]}"), TimeRemainingColumn(),
-            console=Console(stderr=True), transient=True,
-        )  # fmt: skip
-        self._bar.start()
-        task = self._bar.add_task("reading", total=None, rate="")
-        began: dict[str, float] = {}
-
-        def show(done: int, total: int, size: int, step: str) -> None:
-            seconds = time.monotonic() - began.setdefault(step, time.monotonic())
-            rate = f"{size / seconds / 1e6:,.1f} MB/s" if size and seconds > 1 else ""
-            self._bar.update(task, completed=done, total=total or None, description=step, rate=rate)
-
-        return show
-
-    def __exit__(self, *_: object) -> None:
-        if self._shown:
-            self._bar.stop()
-
-
 def _say(result: Result, out: Path) -> None:
     from detector.response.plain import printable
     from replay.covered import line
@@ -330,27 +244,8 @@ def _say(result: Result, out: Path) -> None:
 
 
 def _leave(result: Result, *, fail_on_finding: bool) -> None:
-    complain(result.failures, result.unknown, result.damaged, result.summary["files_damaged_count"])
+    from replay.terminal import complain
+
+    complain(result.reads, result.failures)
     if (fail_on_finding and result.findings) or not result.summary.get("digests", {"ok": True})["ok"]:
         raise typer.Exit(3)
-
-
-def complain(failures: Mapping[str, str], unknown: list[FileRead], damaged: list[FileRead], count: int) -> None:
-    """What went wrong on the way is said last and decides the exit status; the output is complete all the same."""
-    from detector.errors import BucketwatchError, InputError, UnreadablePathError
-
-    if failures:
-        raise BucketwatchError(
-            "; ".join(f"rule {rule} failed: {why}" for rule, why in sorted(failures.items())),
-            remedy="its findings are incomplete; please report this",
-        )
-    if unknown:
-        raise UnreadablePathError(
-            unknown[0].reason, where=unknown[0].file.name, remedy="name CloudTrail, S3 access or audit logs"
-        )
-    if damaged:
-        listed = "\n".join(f"{read.file.name}: {read.damage}" for read in damaged[:20])
-        raise InputError(
-            f"{count} damaged files, read as far as possible:\n{listed}",
-            remedy="fetch them again; what could be read has been counted, the rest has not",
-        )

@@ -91,15 +91,14 @@ class Options:
 class Result:
     """What came of a replay.
 
-    damaged: files read in part, the first of them. unknown: files that the user named and that are no known log.
+    reads: what came of the files; those that the user named and that are no known log are `unknown`.
     failures: rule id → why it failed (a failed rule is never "no match"). learnt: what baselines know, if asked for.
     curves: finding id → how its value went. incidents: findings that belong together, the worst first.
     """
 
     findings: list[Finding]
     summary: dict[str, Any]
-    damaged: list[FileRead]
-    unknown: list[FileRead]
+    reads: Reads
     failures: Mapping[str, str]
     learnt: Learnt | None = None
     curves: Mapping[str, Curve] = field(default_factory=dict)
@@ -276,8 +275,7 @@ def result(
     findings.sort(key=lambda f: (f.opened_at, f.finding_id))
     summary = _summary(totals, rules, options, reads, findings)
     summary |= {"wall_seconds": round(time.monotonic() - began, 3)}
-    told = (reads.damaged, reads.unknown, totals.failures, learnt, totals.curves, totals.incidents)
-    return Result(findings, summary, *told)
+    return Result(findings, summary, reads, totals.failures, learnt, totals.curves, totals.incidents)
 
 
 def _learnt(engine: Engine, rules: Sequence[Rule], scratch: Scratch) -> Learnt:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from replay.arguments import AsJson, Decoys, Rules
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -20,9 +22,7 @@ def drill(
         list[str] | None,
         typer.Argument(help="Log files, folders or globs to plant thefts in (a copy). None: a generated organisation."),
     ] = None,
-    rules: Annotated[
-        Path | None, typer.Option(help="A rule file or a folder of them.", show_default="the shipped rules")
-    ] = None,
+    rules: Rules = None,
     kind: Annotated[list[str] | None, typer.Option(help="Only these kinds of theft.", show_default="all")] = None,
     seed: Annotated[int, typer.Option(help="Other thefts, and another organisation, for every number.")] = 1,
     roles: Annotated[int, typer.Option(min=12, max=2_000, help="Size of the generated organisation.")] = 40,
@@ -31,9 +31,7 @@ def drill(
     write: Annotated[
         Path | None, typer.Option(help="Write log files with the thefts and their labels here, and run nothing.")
     ] = None,
-    decoys: Annotated[
-        str, typer.Option(help="The registry of decoys: a folder or s3://bucket/prefix.", show_default="none")
-    ] = "",
+    decoys: Decoys = "",
     config: Annotated[Path | None, typer.Option(help="With --live: the daemon's configuration file.")] = None,
     wait: Annotated[int, typer.Option(min=1, max=7_200, help="With --live: seconds to wait for the alert.")] = 900,
     *,
@@ -41,7 +39,7 @@ def drill(
         bool, typer.Option("--live", help="Send a marked drill through the daemon's own queue or directory.")
     ] = False,
     scorecard: Annotated[bool, typer.Option("--scorecard", help="Which rule caught which kind, and when.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
     list_kinds: Annotated[bool, typer.Option("--list", help="List the kinds of theft.")] = False,
 ) -> None:
     """Plant labelled thefts and see what catches them, how fast, and what is lost until then.

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from detector.cli.planned import finding_in, lines_of
-from detector.core.owner import Owners, owners
 from detector.core.times import iso_or_none
 from detector.errors import InputError
 from replay.covered import covered, line
@@ -29,14 +27,6 @@ def who_of(text: str, kind: str, findings: Path) -> Who:
     if found.kind != "finding":
         return found
     return of_finding(finding_in(lines_of(findings, "--findings"), text, str(findings), "--findings"))
-
-
-def owners_of(patterns: Sequence[str]) -> Owners | None:
-    """Owners by these patterns; None if there is none. Raises InputError."""
-    try:
-        return owners(patterns) if patterns else None
-    except ValueError as error:
-        raise InputError(str(error), where="--owner", remedy="write a pattern such as '{contractor}/**'") from error
 
 
 def logs_of(records: Kept) -> dict[str, Any]:

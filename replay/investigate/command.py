@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-import signal
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from replay.arguments import (
+    Cache,
+    Jobs,
+    Logs,
+    Owner,
+    Prefer,
+    Quiet,
+    RedactKeys,
+    Since,
+    Tmp,
+    Until,
+    admission,
+    begin,
+    owners_of,
+    redaction,
+)
 
 if TYPE_CHECKING:
     from replay.cache.kept import Kept
@@ -26,35 +41,25 @@ def investigate(
             "endpoint, or a finding (finding_id or alert_id)."
         ),
     ],
-    paths: Annotated[list[str], typer.Argument(help="Log files, folders or globs. Kinds are told apart by content.")],
+    paths: Logs,
     out: Annotated[Path, typer.Option(help="Folder for what is found.")] = Path("loss"),
     as_: Annotated[
         str, typer.Option("--as", help="What WHO is, where its shape does not tell.", show_default="told by its shape")
     ] = "",
-    since: Annotated[str, typer.Option(help="Only records from this time on (ISO 8601, UTC).")] = "",
-    until: Annotated[str, typer.Option(help="Only records before this time (ISO 8601, UTC).")] = "",
-    owner: Annotated[
-        list[str] | None,
-        typer.Option(help="Whose an object is, by its key: a pattern such as '{contractor}/**'. May be repeated."),
-    ] = None,
+    since: Since = "",
+    until: Until = "",
+    owner: Owner = None,
     findings: Annotated[
         Path, typer.Option(help="Where a finding is looked up: findings.jsonl, a file of alerts, or a journal.")
     ] = FINDINGS,
-    cache: Annotated[
-        Path | None,
-        typer.Option(help="Folder that keeps what was read: the next question takes seconds.", show_default="none"),
-    ] = None,
-    prefer: Annotated[
-        list[str] | None, typer.Option(help="GLOB=cloudtrail or GLOB=server_access: the log that counts for a bucket.")
-    ] = None,
-    jobs: Annotated[int, typer.Option(min=1, max=64, help="Processes that read and parse.")] = 1,
-    redact_keys: Annotated[str, typer.Option(help="Object keys in the output: none, prefix or hash.")] = "none",
-    tmp: Annotated[
-        Path | None, typer.Option(help="Folder for temporary files.", show_default="the system's temporary folder")
-    ] = None,
+    cache: Cache = None,
+    prefer: Prefer = None,
+    jobs: Jobs = 1,
+    redact_keys: RedactKeys = "none",
+    tmp: Tmp = None,
     *,
     json: Annotated[bool, typer.Option("--json", help="Print summary.json.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Scope of loss: which objects somebody took, whose they are, from where, and what else belongs to it.
 
@@ -68,20 +73,14 @@ def investigate(
     import json as js
     import time
 
-    from detector.cli import collector
     from detector.errors import InputError
-    from replay import output
-    from replay.command import complain, progress_bar
-    from replay.investigate.asking import owners_of, who_of
+    from replay.investigate.asking import who_of
     from replay.investigate.scope import Question
+    from replay.terminal import complain, progress_bar
 
     began = time.monotonic()
-    asked = Question(
-        who_of(who, as_, findings), who, owners_of(owner or []), *_period(since, until), _redaction(redact_keys)
-    )
-    collector.rarely()
-    output.prepare(out)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what lies in --tmp is removed
+    asked = Question(who_of(who, as_, findings), who, owners_of(owner), *_period(since, until), redaction(redact_keys))
+    begin(out)
     with ExitStack() as stack:
         with progress_bar(quiet=quiet or json) as progress:
             options = _options(since, until, prefer, jobs, tmp, progress, cache)
@@ -90,13 +89,13 @@ def investigate(
         try:
             summary = _answer(records, asked, out, tmp, began)
         except InputError:
-            complain({}, reads.unknown, reads.damaged, reads.damaged_count)  # a better reason why nobody was found
+            complain(reads)  # a better reason why nobody was found
             raise
     if json:
         typer.echo(js.dumps(summary, indent=2))
     elif not quiet:
         _show(summary, out)
-    complain({}, reads.unknown, reads.damaged, reads.damaged_count)
+    complain(reads)
 
 
 def _answer(records: Kept, asked: Question, out: Path, tmp: Path | None, began: float) -> dict[str, Any]:
@@ -130,29 +129,19 @@ def _show(summary: dict[str, Any], out: Path) -> None:
 
 def _period(since: str, until: str) -> tuple[int | None, int | None]:
     from detector.core.times import epoch
-    from replay.command import admission
 
-    admission(since, until, [])  # says what is wrong
+    admission(since, until)  # says what is wrong
     return epoch(since) if since else None, epoch(until) if until else None
-
-
-def _redaction(text: str) -> Any:
-    from detector.errors import InputError
-
-    if text not in ("none", "prefix", "hash"):
-        raise InputError(f"expected none, prefix or hash, got '{ascii(text)[1:-1]}'", where="--redact-keys")
-    return text
 
 
 def _options(
     since: str, until: str, prefer: list[str] | None, jobs: int, tmp: Path | None, progress: Any, cache: Path | None
 ) -> Options:
     """How records are kept. A cache holds the whole period, for the next question."""
-    from replay.command import admission
     from replay.run import Options
 
-    whole = admission("", "", prefer or [])
-    return Options(whole if cache else admission(since, until, prefer or []), jobs, tmp=tmp, progress=progress)
+    whole = admission(prefer=prefer)
+    return Options(whole if cache else admission(since, until, prefer), jobs, tmp=tmp, progress=progress)
 
 
 def _kept(paths: list[str], cache: Path | None, options: Options) -> Any:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from replay.arguments import owners_of
 from replay.cache.kept import kept
-from replay.investigate.asking import logs_of, owners_of, who_of
+from replay.investigate.asking import logs_of, who_of
 from replay.investigate.scope import Question, scope
 from replay.investigate.written import PERSON, Folder
 from replay.run import Options

@@ -7,13 +7,29 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from replay.arguments import (
+    Cache,
+    Jobs,
+    Logs,
+    Owner,
+    Prefer,
+    Quiet,
+    Since,
+    Tmp,
+    Until,
+    admission,
+    begin,
+    owners_of,
+    redaction,
+)
+
 if TYPE_CHECKING:
     from detector.core.kinds.scope import Scope
     from replay.review.scope import Scopes
 
 
 def review(
-    paths: Annotated[list[str], typer.Argument(help="Log files, folders or globs. Kinds are told apart by content.")],
+    paths: Logs,
     out: Annotated[
         Path, typer.Option(help="Folder for access.csv, access.parquet, review.json, review.html and policies/.")
     ] = Path("review"),
@@ -28,30 +44,18 @@ def review(
     rules: Annotated[
         Path | None, typer.Option(help="Rules of kind scope in this file or folder hold too.", show_default="none")
     ] = None,
-    owner: Annotated[
-        list[str] | None,
-        typer.Option(help="Whose an object is, by its key: '{contractor}/**'.", show_default="nobody's"),
-    ] = None,
+    owner: Owner = None,
     depth: Annotated[int, typer.Option(min=0, max=20, help="How many folders of a key are told apart.")] = 2,
-    since: Annotated[str, typer.Option(help="Only records from this time on (ISO 8601, UTC).")] = "",
-    until: Annotated[str, typer.Option(help="Only records before this time (ISO 8601, UTC).")] = "",
-    prefer: Annotated[
-        list[str] | None, typer.Option(help="GLOB=cloudtrail or GLOB=server_access: the log that counts for a bucket.")
-    ] = None,
-    jobs: Annotated[int, typer.Option(min=1, max=64, help="Processes that read and parse.")] = 1,
-    cache: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder in which parsed records are kept: the next question takes seconds.", show_default="none"
-        ),
-    ] = None,
-    tmp: Annotated[
-        Path | None, typer.Option(help="Folder for temporary files.", show_default="the system's temporary folder")
-    ] = None,
+    since: Since = "",
+    until: Until = "",
+    prefer: Prefer = None,
+    jobs: Jobs = 1,
+    cache: Cache = None,
+    tmp: Tmp = None,
     redact_keys: Annotated[str, typer.Option(help="Folders in the output: none, prefix or hash.")] = "none",
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print review.json.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Who used which bucket and folder, how much, from where, when last; what nobody used; what could be tightened.
 
@@ -59,20 +63,17 @@ def review(
 
     Example: bucketwatch review ./AWSLogs --cache cache --roles roles.json --out review
     """
-    from detector.errors import InputError
-    from replay import output
     from replay.cache.kept import kept
-    from replay.command import admission, complain, progress_bar
     from replay.review.existing import existing
     from replay.review.run import Asked, text, write
     from replay.review.run import review as reviewed
     from replay.run import Options
+    from replay.terminal import complain, progress_bar
 
-    if redact_keys not in ("none", "prefix", "hash"):
-        raise InputError(f"--redact-keys: expected none, prefix or hash, got '{redact_keys}'")
-    asked = Asked(depth, _scopes(scope or [], rules, owner or []), existing(roles or []), redact_keys)  # type: ignore[arg-type]
-    admitted = admission(since, until, prefer or [])
-    output.prepare(out)
+    scopes = _scopes(scope or [], rules, owner)
+    asked = Asked(depth, scopes, existing(roles or []), redaction(redact_keys))
+    admitted = admission(since, until, prefer)
+    begin(out)
     silent = quiet or as_json
     with progress_bar(quiet=silent) as progress:
         options = Options(admission=admitted, jobs=jobs, progress=progress, tmp=tmp)
@@ -84,11 +85,10 @@ def review(
         typer.echo(text(done.told), nl=False)
     elif not quiet:
         _say(done.told, out)
-    complain({}, reads.unknown, reads.damaged, reads.damaged_count)
+    complain(reads)
 
 
-def _scopes(options: list[str], rules: Path | None, owner: list[str]) -> Scopes:
-    from detector.core.owner import owners
+def _scopes(options: list[str], rules: Path | None, owner: list[str] | None) -> Scopes:
     from detector.errors import InputError
     from replay.review.scope import Scopes, scope_of, scopes_in
 
@@ -99,11 +99,7 @@ def _scopes(options: list[str], rules: Path | None, owner: list[str]) -> Scopes:
         of_rules = tuple(scopes_in(load_rules(rules)))
         if not of_rules:
             raise InputError("no rule of kind scope in here", where=str(rules), remedy="say it with --scope")
-    try:
-        whose = owners(owner) if owner else None
-    except ValueError as error:
-        raise InputError(f"--owner: {error}") from error
-    return Scopes((*map(scope_of, options), *of_rules), whose)
+    return Scopes((*map(scope_of, options), *of_rules), owners_of(owner))
 
 
 def _say(told: dict[str, Any], out: Path) -> None:

@@ -9,25 +9,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from replay.arguments import AsJson, Jobs, Logs, Model, Rules, Since, Until, admission
+
 if TYPE_CHECKING:
     from detector.core.rule import Threshold
     from replay.reader import Reads
     from replay.whatif.summary import Summary
 
-Logs = Annotated[list[str], typer.Argument(help="Log files, folders or globs: the history.")]
-Since = Annotated[str, typer.Option(help="Only records from this time on (ISO 8601, UTC).")]
-Until = Annotated[str, typer.Option(help="Only records before this time (ISO 8601, UTC).")]
-Jobs = Annotated[int, typer.Option(min=1, max=64, help="Processes that read and parse.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
 
 
 def tune(
     rule: Annotated[str, typer.Argument(help="Id of a threshold rule, or a rule file that has one.")],
     logs: Logs,
-    rules: Annotated[
-        Path | None, typer.Option(help="A rule file or a folder of them.", show_default="the shipped rules")
-    ] = None,
+    rules: Rules = None,
     window: Annotated[
         list[str] | None,
         typer.Option(help="A window to look at, such as 15m; may be repeated.", show_default="its own and neighbours"),
@@ -49,6 +44,7 @@ def tune(
 
     Example: bucketwatch rules tune bulk-object-read-session ./AWSLogs --pages-per-day 0.5
     """
+    from replay.terminal import complain
     from replay.whatif import chart
     from replay.whatif.labels import read_labels
     from replay.whatif.shown import Tuning, show, to_json
@@ -75,7 +71,8 @@ def tune(
         show(tuning, Console(highlight=False, markup=False), every=bool(window))
     if out:
         chart.write(tuning, out)
-    _complain(reads, failures)
+    if reads is not None:
+        complain(reads, failures)
 
 
 def diff(
@@ -86,7 +83,7 @@ def diff(
     until: Until = "",
     jobs: Jobs = 1,
     *,
-    model: Annotated[bool, typer.Option("--model/--no-model", help="Judge baseline rules (the online model).")] = True,
+    model: Model = True,
     as_json: AsJson = False,
     quiet: Quiet = False,
     fail_on_change: Annotated[
@@ -99,8 +96,8 @@ def diff(
     """
     from detector.core.rule import BaselineRule
     from detector.rules import load_rules
-    from replay.command import admission, complain, progress_bar
     from replay.run import Options
+    from replay.terminal import complain, progress_bar
     from replay.whatif.diff import difference
     from replay.whatif.diff_shown import show, to_json
 
@@ -108,15 +105,14 @@ def diff(
         [rule for rule in load_rules(path) if model or not isinstance(rule, BaselineRule)] for path in (old, new)
     )
     with progress_bar(quiet=quiet or as_json) as progress:
-        found = difference(logs, before, after, Options(admission(since, until, []), jobs, progress=progress))
+        found = difference(logs, before, after, Options(admission(since, until), jobs, progress=progress))
     if as_json:
         typer.echo(json.dumps(to_json(found), indent=1))
     else:
         from rich.console import Console
 
         show(found, Console(highlight=False, markup=False))
-    failures = {**found.old.failures, **found.new.failures}
-    complain(failures, found.reads.unknown, found.reads.damaged, found.reads.damaged_count)
+    complain(found.reads, {**found.old.failures, **found.new.failures})
     if fail_on_change and found.changes:
         raise typer.Exit(3)
 
@@ -176,15 +172,15 @@ def _history(
     logs: list[str], rule: Threshold, cache: Path | None, since: str, until: str, jobs: int, *, quiet: bool
 ) -> tuple[Summary, bool, Reads | None, dict[str, str]]:
     """The summary of history; whether it was in the cache; what came of the files, if they were read."""
-    from replay.command import admission, progress_bar
     from replay.files import find
     from replay.run import Options
+    from replay.terminal import progress_bar
     from replay.whatif import shelf
     from replay.whatif.summary import summarise
 
     files = find(logs)
     kept = shelf.Shelf(cache) if cache else None
-    options = Options(admission(since, until, []), jobs)
+    options = Options(admission(since, until), jobs)
     before = shelf.stamps_of(files) if kept else None
     digests = shelf.digests_of(files) if kept else None
     name = shelf.name_of(digests, rule, options) if digests is not None else ""
@@ -196,10 +192,3 @@ def _history(
     if kept and name and whole and before is not None and before == shelf.stamps_of(files):
         kept.put(name, summary)
     return summary, False, reads, dict(failures)
-
-
-def _complain(reads: Reads | None, failures: dict[str, str]) -> None:
-    from replay.command import complain
-
-    if reads is not None:
-        complain(failures, reads.unknown, reads.damaged, reads.damaged_count)

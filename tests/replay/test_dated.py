@@ -4,7 +4,7 @@ import pytest
 
 from detector.core.times import epoch
 from detector.source import Leaf
-from replay.command import admission
+from replay.arguments import admission
 from replay.dated import ALWAYS, Period
 from replay.files import walk
 

@@ -7,7 +7,7 @@ import pytest
 
 from detector.errors import EdgeError, InputError, UnreadablePathError
 from detector.rules import load_rules
-from replay.command import admission
+from replay.arguments import admission
 from replay.files import find
 from replay.remote import S3Path
 from replay.run import Options, run

@@ -87,7 +87,7 @@ def test_parity_with_one_process(logs, shards, tmp_path):
     assert {f.rule_id for f in result.findings} >= {"bulk-object-read-session", "few"}
     assert books(result) == books(alone)
     assert [r for some in on_spark for r in some] == [r for some in told for r in some]
-    assert [read.file for read in result.damaged] == [read.file for read in alone.damaged]
+    assert [read.file for read in result.reads.damaged] == [read.file for read in alone.reads.damaged]
 
 
 def test_files_listed_several_times_count_once(logs, tmp_path):

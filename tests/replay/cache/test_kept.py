@@ -18,9 +18,9 @@ from detector.errors import InputError
 from detector.rules import load_rules
 from replay import RECORD, reader, records, replay
 from replay import run as replay_run
+from replay.arguments import admission
 from replay.cache import parts
 from replay.cache.kept import MANIFEST, kept
-from replay.command import admission
 from replay.run import Options, run
 from tests.real_logs import REAL_LOGS, needs_real_logs
 from tests.records import record
