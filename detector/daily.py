@@ -97,9 +97,8 @@ class Daily:
                 one.groups[group] = one.groups.get(group, 0) + 1
             else:
                 one.others += 1
-        excess = finding.peak_value / finding.threshold if finding.threshold > 0 else float(finding.peak_value)
-        if excess > one.excess:
-            one.excess, one.worst = excess, _named(finding)
+        if finding.excess > one.excess:
+            one.excess, one.worst = finding.excess, _named(finding)
 
     def _suppressed(self, suppression: Suppression, finding: Finding, now: int) -> None:
         """Take note of an alert that is not sent."""

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from detector import incidents as module
 from detector.core.finding import Finding
+from detector.core.incident import incident_id
 from detector.incidents import Incidents
 
 NOW = 1_777_626_000
@@ -126,7 +127,7 @@ def test_an_incident_is_forgotten_a_day_after_its_last_finding_is_over():
     assert len(made.incidents.open) == 1
     made.incidents.forget_before(NOW + 86_400 + 61)
     assert made.incidents.open == {}
-    assert made.incidents.changes() == {"incident/" + module.incident_id(found("0").finding_id): None}
+    assert made.incidents.changes() == {"incident/" + incident_id(found("0").finding_id): None}
 
 
 def test_two_incidents_that_turn_out_to_be_one_keep_the_older_id():
@@ -134,7 +135,7 @@ def test_two_incidents_that_turn_out_to_be_one_keep_the_older_id():
     made.tell(found("0", person="ann"))
     made.tell(found("1", person="bob", at=NOW + 10))
     joining = made.incidents.take(found("2", at=NOW + 20, group={"person": "bob"}), NOW)
-    assert joining.fields["incident_id"] == module.incident_id(found("0").finding_id)
+    assert joining.fields["incident_id"] == incident_id(found("0").finding_id)
     assert joining.fields["incident"]["findings"] == 3
     assert {link["what"] for link in joining.fields["incident"]["links"]} == {"ann", "bob"}
     assert list(made.incidents.open) == [joining.incident]

@@ -103,10 +103,14 @@ class Finding:
             out["late"] = True
         return out | self.details
 
+    @property
+    def excess(self) -> float:
+        """How far past its threshold."""
+        return self.peak_value / self.threshold if self.threshold > 0 else float(self.peak_value)
+
     def badness(self) -> tuple[int, float, int, str]:
         """By which findings are sorted for people, the worst first: severity, how far past the threshold, time."""
-        ratio = self.peak_value / self.threshold if self.threshold else self.peak_value
-        return -SEVERITIES.index(self.severity), -ratio, self.opened_at, self.finding_id
+        return -SEVERITIES.index(self.severity), -self.excess, self.opened_at, self.finding_id
 
     def with_evidence(self, evidence: dict[str, Any]) -> Finding:
         """The same finding with its evidence."""

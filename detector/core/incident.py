@@ -9,7 +9,7 @@ Rules of this file
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from detector.core.finding import LIST_LIMIT, SEVERITIES, Finding
@@ -68,7 +68,7 @@ class Incident:
     findings: tuple[Finding, ...]
     links: tuple[dict[str, Any], ...]
     loss: Loss | None = None
-    plan: Mapping[str, Any] | None = field(default=None)
+    plan: Mapping[str, Any] | None = None
 
     @property
     def incident_id(self) -> str:
@@ -153,12 +153,12 @@ class Incident:
     @property
     def sums(self) -> str:
         """How much of what, in words."""
-        who = [_counted(len(names), level[:-1]) for level in ("sessions", "roles") if (names := self.names(level))]
+        who = [counted(len(names), level[:-1]) for level in ("sessions", "roles") if (names := self.names(level))]
         whose = ""
         if self.loss is not None and self.loss.owners is not None:
             whose = f" of {self.loss.owners:,} {'person' if self.loss.owners == 1 else 'people'}"
         read = f"{self.objects} objects{whose}" if self.objects.at_most else ""
-        return ", ".join(filter(None, [_counted(len(self.findings), "finding"), " of ".join(who), read]))
+        return ", ".join(filter(None, [counted(len(self.findings), "finding"), " of ".join(who), read]))
 
 
 LEVELS = ("sessions", "roles", "accounts", "people", "source_ips", "buckets", "destinations")
@@ -197,11 +197,12 @@ def because(links: Sequence[Mapping[str, Any]]) -> str:
     """Why findings are one incident, at the end of a sentence; the links that join most are named."""
     most = sorted(links, key=lambda one: (-len(one["between"]), one["kind"], one["what"]))
     told = [str(one["why"]) for one in most[:BECAUSE]]
-    more = f" and {_counted(len(most) - BECAUSE, 'more reason')}" if len(most) > BECAUSE else ""
+    more = f" and {counted(len(most) - BECAUSE, 'more reason')}" if len(most) > BECAUSE else ""
     return f"; one incident because of {', '.join(told)}{more}" if told else ""
 
 
-def _counted(count: int, what: str) -> str:
+def counted(count: int, what: str) -> str:
+    """`1 object`, `2 objects`."""
     return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 

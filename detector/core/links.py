@@ -171,7 +171,8 @@ def joined(traces: Sequence[Trace], answers: Answers) -> tuple[list[tuple[int, .
     """Numbers of the findings that belong together, each once, and what joins them."""
     links = [*_certain(traces)]
     for key, cluster in _shared(traces):
-        if _is_own(traces, key, cluster) or _few_others(traces, cluster, _question(traces, key, cluster), answers):
+        came = answers.get(_question(traces, key, cluster), frozenset())
+        if _is_own(traces, key, cluster) or few_others(came, (traces[one].sessions for one in cluster)):
             links.append(Link(key, cluster))
     sets = _Sets(len(traces))
     for link in links:
@@ -251,13 +252,9 @@ def _is_own(traces: Sequence[Trace], key: Key, cluster: Iterable[int]) -> bool:
     return any(key in traces[one].own for one in cluster)
 
 
-def _few_others(traces: Sequence[Trace], cluster: Iterable[int], question: Question, answers: Answers) -> bool:
-    """Whether no more others came that way than are in these findings."""
-    came = answers.get(question)
-    if came is None:
-        return False
-    found = came & frozenset[int]().union(*(traces[one].sessions for one in cluster))
-    return 0 < len(came) <= 2 * len(found)
+def few_others(came: frozenset[int], found: Iterable[Iterable[int]]) -> bool:
+    """Whether no more others came that way than are in findings. found: the sessions of each of them."""
+    return 0 < len(came) <= 2 * len(came & frozenset[int]().union(*found))
 
 
 class _Sets:
