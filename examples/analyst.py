@@ -1,6 +1,7 @@
 """An archive of logs in pandas: findings, records, what a theft took, who used what. Cells as notebooks know them.
 
-Make an archive to try it on, then run it as a script, or cell by cell (VS Code, Jupytext, Spyder):
+In the folder of the repository: make an archive to try it on, then run this as a script, or cell by cell (VS Code,
+Jupytext, Spyder):
 
     bucketwatch drill --roles 12 --days 2 --kind smash_and_grab --seed 7 --write sample
     python examples/analyst.py sample

@@ -71,8 +71,8 @@ def net_of_ip(address: str) -> str:
 
 def public(column: Column) -> Column:
     """A column of addresses or networks, with null in place of private ones."""
-    kept = np.array([*(not is_private(text) for text in column.values), False], np.bool_)
-    return Column(np.where(kept[column.codes], column.codes, np.int32(-1)), column.values)
+    kept = column.fit(lambda text: not is_private(text))
+    return Column(np.where(kept, column.codes, np.int32(-1)), column.values)
 
 
 @lru_cache(maxsize=65_536)

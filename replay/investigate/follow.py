@@ -2,7 +2,7 @@
 
 Rules of this file
 - Forward: every session that a followed one began is followed, from that moment until its credentials ended at the
-  latest (`LONGEST`). With its access key where the log names it, else by its name within that time.
+  latest (`LONGEST_SESSION`). With its access key where the log names it, else by its name within that time.
 - Backward: who began a followed session is told. It is followed, about that time, if it called from an address that
   followed sessions used.
 - Sideways: what others did at an address that followed sessions used is followed, about that time (`ABOUT`).
@@ -25,11 +25,10 @@ from detector.core.addresses import ip_of
 from detector.core.net import is_private
 from detector.core.times import iso
 from detector.core.watermark import FOREVER
+from detector.response.action import LONGEST_SESSION
 from replay.columns import Piece
 from replay.investigate.reach import Reach, Why
 
-LONGEST = 12 * 3600
-"""Seconds that the credentials of an assumed role hold, at most (IAM user guide, "Using IAM roles")."""
 ABOUT = 6 * 3600
 """Seconds before and after that count as the same time."""
 ADDRESSES, FEW = 16, 3
@@ -84,7 +83,7 @@ class Begun(NamedTuple):
 
     @classmethod
     def of(cls, edges: Piece, row: int) -> Begun:
-        """The call in a row of `Edges`."""
+        """The call in a row of calls with the columns `EDGE`."""
         text = {name: edges.text(name).text(row) for name in EDGE if name not in ("time", "outcome")}
         key = text["began"] or text["began_arn"] or text["began_key"] or ""
         return cls(
@@ -127,7 +126,7 @@ def forward(edges: Piece, reach: Reach, found: Followed) -> bool:
 
 
 def _follow(one: Begun, reach: Reach) -> None:
-    until = one.time + LONGEST
+    until = one.time + LONGEST_SESSION
     names = {name for name in (one.session_key, one.arn) if name}
     if one.access_key:
         reach.add("access_key", [one.access_key], Why.chain, one.time, until)
