@@ -145,8 +145,8 @@ def _command(one: _Gathered, name: str | None, file: str) -> str | None:
 
 def _file_name(role: str, name: str | None, taken: set[str]) -> str:
     """Letters of a name that are safe in a file's; told apart by a number where they are not enough."""
-    parts = role_of_assumed_arn(role).split(":", 5)
-    words = [parts[4], parts[5].rpartition("/")[2], *([name] if name else [])]
+    account, resource = role_of_assumed_arn(role).split(":", 5)[-2:]  # of any text that begins like an ARN
+    words = [account, resource.rpartition("/")[2], *([name] if name else [])]
     stem = ".".join(_safe_words(words)) or "policy"
     number = next(n for n in range(1, len(taken) + 2) if _numbered(stem, n) not in taken)
     return _numbered(stem, number)

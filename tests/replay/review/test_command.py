@@ -176,6 +176,17 @@ def test_the_cache_answers_again_and_json_is_what_was_written(made):
     assert json.loads(done.output)["roles"] == told(made)["roles"]
 
 
+@pytest.mark.parametrize("arn", ["arn:aws:", "arn:aws:x", "arn:aws::::", f"arn:aws:iam::{ACCOUNT}:role/"])
+def test_a_role_s_arn_that_is_none_stops_nothing(tmp_path, arn):
+    """Whoever writes into a log may call a role anything; its policy is a file all the same."""
+    facts = reads(2, "42/", **who("a") | {"arn": arn, "issuer_arn": arn})
+    (tmp_path / "log.json").write_text(json.dumps({"Records": [record(fact) for fact in facts]}))
+    arguments = ["review", str(tmp_path / "log.json"), "--out", str(tmp_path / "out"), "--json"]
+    found = json.loads(CliRunner().invoke(app, arguments, catch_exceptions=False).output)
+    assert [one["requests"] for one in found["roles"]] == [2]
+    assert [(tmp_path / "out" / one["file"]).is_file() for one in found["policies"]] == [True]
+
+
 def test_hashed_folders_are_nowhere_and_there_are_no_policies(made):
     folder = made[0]
     arguments = ["review", str(folder / "logs"), "--out", str(folder / "hashed"), "--redact-keys", "hash", "--quiet"]
