@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from detector.core.redaction import Redaction, folder_redacted
 from detector.core.times import iso_or_none
+from replay.amounts import counted
 from replay.output import write_file
 from replay.review import judged
 from replay.review.existing import Existing
@@ -80,8 +81,10 @@ def _order(row: Json) -> tuple[str, ...]:
 def _remarks(kept: Kept, asked: Asked, made: Suggested) -> Iterator[str]:
     """What a reader has to know before believing the rest."""
     rejected, damaged = kept.books.rejected.total(), kept.reads.damaged_count
-    if rejected or damaged:
-        yield f"{rejected:,} records could not be read, and {damaged:,} files only in part: what they say is not here"
+    unread = [f"{counted(rejected, 'record')} could not be read"] * bool(rejected)
+    unread += [f"{counted(damaged, 'file')} could be read only in part"] * bool(damaged)
+    if unread:
+        yield f"{' and '.join(unread)}: what they say is not here"
     if len({log.name for log in kept.logs} & {"cloudtrail", "server_access"}) == 2:
         yield "CloudTrail and access logs were read: a request that both tell of counts twice; see --prefer"
     if not asked.roles:
