@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from detector.core.redaction import Redaction, folder_redacted
+from detector.core.redaction import Redaction, folder_redacted, hashed
 from detector.core.times import iso_or_none
 from replay.amounts import counted
 from replay.output import write_file
@@ -17,7 +17,7 @@ from replay.review.existing import Existing
 from replay.review.judged import Json, Period
 from replay.review.scope import Scopes
 from replay.review.suggested import Suggested, suggested
-from replay.review.usage import usage
+from replay.review.usage import Usage, usage
 from replay.spreadsheet import sheet
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def review(kept: Kept, asked: Asked) -> Review:
     """Review what was used, of kept records."""
     used = usage(kept.files, asked.depth, asked.scopes)
     if asked.redact == "hash":
-        used.places = [(bucket, folder_redacted(prefix)) for bucket, prefix in used.places]
+        _hide(used)
     period = Period(kept.books.first_event_time, kept.books.last_event_time)
     made = suggested(used) if asked.redact != "hash" else Suggested([], {}, 0)
     access = [*judged.access_rows(used)]
@@ -72,6 +72,13 @@ def review(kept: Kept, asked: Asked) -> Review:
     }
     told = head | {"tighten": judged.advice(found)} | found | {"policies": made.told, "policies_left_away": made.more}
     return Review(told, sorted(access, key=_order), made.files)
+
+
+def _hide(used: Usage) -> None:
+    """Hash what is made of keys: folders, and owners, who are a part of them."""
+    used.places = [(bucket, folder_redacted(prefix)) for bucket, prefix in used.places]
+    if (owners := used.sides.get("owners")) is not None:
+        owners.keys = [(by, hashed(owner)) for by, owner in owners.keys]
 
 
 def _order(row: Json) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from pyarrow import parquet
 from typer.testing import CliRunner
 
 from detector.cli import app
+from detector.core.redaction import hashed
 from detector.errors import InputError
 from tests.browser import browser, opened
 from tests.sql_oracle import ACCOUNT, Fact, record
@@ -174,6 +175,17 @@ def test_the_cache_answers_again_and_json_is_what_was_written(made):
     done = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert done.output == (folder / "again/review.json").read_text()
     assert json.loads(done.output)["roles"] == told(made)["roles"]
+
+
+def test_a_hashed_owner_is_named_nowhere(made):
+    """He is a part of a key. What is told of him is the same as without."""
+    folder = made[0]
+    arguments = ["review", str(folder / "logs"), "--out", str(folder / "owners"), "--owner", "x/{vendor}/**"]
+    arguments += ["--owner", "{vendor}/**", "--redact-keys", "hash", "--json"]
+    found = json.loads(CliRunner().invoke(app, arguments, catch_exceptions=False).output)
+    [one] = found["several_owners"]
+    assert (one["session_name"], one["owners"]) == ("contractor-42", [hashed("42"), hashed("43")])
+    assert [hashed("42") in row["why"] for row in found["tighten"] if row["kind"] == "several owners"] == [True]
 
 
 @pytest.mark.parametrize("arn", ["arn:aws:", "arn:aws:x", "arn:aws::::", f"arn:aws:iam::{ACCOUNT}:role/"])
