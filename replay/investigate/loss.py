@@ -211,7 +211,7 @@ def _objects_of(table: pa.Table, name: str) -> Any:
 
 
 def added(table: pa.Table, keys: Sequence[str], sums: Sequence[str]) -> pa.Table:
-    """Rows of the same keys as one, with their sums and their first and last time."""
+    """Rows of the same keys as one, with their sums and their first and last time; in no order."""
     what: list[Any] = [*((name, "sum") for name in sums), ("first", "min"), ("last", "max")]
     grouped = table.group_by(list(keys), use_threads=False).aggregate(what)
     return grouped.select([*keys, *(f"{name}_{how_}" for name, how_ in what)]).rename_columns(
@@ -228,8 +228,9 @@ def _merged(tables: Sequence[pa.Table]) -> pa.Table:
 def _part(strands: pa.Table) -> Part:
     import pyarrow as pa
 
-    strands = strands.sort_by([("bucket", "ascending"), ("key", "ascending")])
-    summed = added(strands, ("bucket", "key"), SUMS)
+    order: list[Any] = [("bucket", "ascending"), ("key", "ascending")]
+    strands = strands.sort_by(order)
+    summed = added(strands, ("bucket", "key"), SUMS).sort_by(order)  # Arrow's groups are in no order
     number = _numbered(strands)
     lists = {name: _lists(number, strands[column], summed.num_rows) for name, column in LISTS.items()}
     columns: dict[str, Any] = {name: summed[name] for name in summed.column_names} | lists

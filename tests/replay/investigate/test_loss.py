@@ -89,6 +89,18 @@ def test_objects_bytes_times_and_owners_are_what_sql_says(rows, in_parts):
     assert told["owners"]["objects_without"] == len(wanted) - sum(count for _, count in by_owner)
 
 
+def test_every_object_has_its_own_lists(tmp_path):
+    """However many objects there are: who read each, from where, and for which reason it is in the loss."""
+    rows = [row(f"s{at}", at, f"c-1/{at}", version_id=f"v{at}", source_ip=f"10.0.0.{at % 250}") for at in range(500)]
+    rows += [row(f"s{at}", at, f"c-1/no-{at}", outcome=Outcome.denied) for at in range(0, 500, 7)]
+    told, out = investigated(tmp_path, rows, "arn:aws:iam::111122223333:role/x/Reader")
+    names = ("sessions", "versions", "source_ips")
+    assert {key: [one[name] for name in names] for (_, key), one in out.lost.items()} == {
+        f"c-1/{at}": [[session(f"s{at}")], [f"v{at}"], [f"10.0.0.{at % 250}"]] for at in range(500)
+    }
+    assert told["only_asked_for"] == 72
+
+
 def test_every_record_of_whom_it_is_about_is_handed_out(tmp_path):
     rows = [row("thief", at, f"k{at}", one) for at, one in enumerate(["read", "list", "head", "write", "copy"])]
     _, out = investigated(tmp_path, [*rows, row("other", 3, source_ip="10.0.0.1")], THIEF)
