@@ -28,7 +28,7 @@ from detector.core.view import BatchView
 from detector.logs.limits import LIMITS, Limits
 from replay.files import Files, LogPath
 from replay.lost import Lost
-from replay.reader import FileRead, Progress, ReadAll, Records, records
+from replay.reader import FileRead, Progress, ReadAll, Records, followed, records
 
 NOTHING = 0
 """Epoch second after and until which no record is."""
@@ -142,8 +142,7 @@ def _gathered(
     """Evidence of each of the wanted, and its number of distinct objects."""
     engine.lean_on_shelf(*seen.spilling(), *lost.spilling())
     evidence = [Evidence(lambda _: None) for _ in how.wanted]
-    size = done = 0
-    for batch, outcomes in read(files, how.read):
+    for batch, _ in followed(read(files, how.read), files, progress, "evidence"):
         distinct = engine.distinct(batch, seen, how.columns)
         if len(distinct):
             for number, mask in matches(distinct, how.wanted):
@@ -151,7 +150,4 @@ def _gathered(
                 evidence[number].add(distinct, rows)
                 lost.add(number, distinct, rows)
         engine.spill(save)
-        done += len(outcomes)
-        size += sum(outcome.file.size for outcome in outcomes)
-        progress(done, len(files), size, "evidence")
     return list(zip(evidence, lost.counts(len(evidence)), strict=True))

@@ -20,7 +20,7 @@ from detector.core.rule import Where
 from detector.core.select import Selector
 from detector.core.view import IDENTITY, SHOWN, BatchView
 from replay.files import find
-from replay.reader import Progress, batches, records
+from replay.reader import Progress, batches, followed, records
 
 PANE, DAY = 300, 86_400
 LEVELS = ("session", "role")
@@ -109,10 +109,9 @@ def history(paths: Sequence[str], progress: Progress = lambda *_: None) -> Histo
     peers: dict[str, str] = {}
     services: set[str] = set()
     buckets: Counter[str] = Counter()
-    first, last, events, done = 1 << 62, 0, 0, 0
-    for batch, outcomes in batches(files, partial(records, columns=COLUMNS)):
-        done += len(outcomes)
-        progress(done, len(files), 0, "reading")
+    first, last, events = 1 << 62, 0, 0
+    read = batches(files, partial(records, columns=COLUMNS))
+    for batch, _ in followed(read, files, progress, "reading"):
         view = BatchView(batch)
         rows = np.flatnonzero(chosen.mask(batch) & (batch.who >= 0))
         if not len(rows):

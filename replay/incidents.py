@@ -23,7 +23,7 @@ from detector.core.ways import Chains, networks, sessions
 from detector.logs.limits import Limits
 from detector.response.incident import one_plan
 from replay.files import Files, LogPath
-from replay.reader import FileRead, Progress, ReadAll, Reads, Records
+from replay.reader import FileRead, Progress, ReadAll, Reads, Records, followed
 
 Losses = Callable[[Sequence[Sequence[int]]], list[Loss]]
 
@@ -75,11 +75,9 @@ def _answers(asked: Sequence[Question], look: Look) -> Answers:
     if of_nets:
         reaching = np.logical_or.reduce([look.reads.within(one.first - 1, one.last) for one in of_nets])
         files = look.files.only(np.flatnonzero(reaching))
-        done = size = 0
-        for batch, outcomes in look.read(files, partial(_came, look.how, of_nets, look.admission, look.limits)):
+        came = look.read(files, partial(_came, look.how, of_nets, look.admission, look.limits))
+        for batch, _ in followed(came, files, look.progress, "who else came that way"):
             _note(batch, answers)
-            done, size = done + len(outcomes), size + sum(outcome.file.size for outcome in outcomes)
-            look.progress(done, len(files), size, "who else came that way")
     found = {question: frozenset(came) for question, came in answers.items()}
     of_chains = [question for question in asked if question.key.kind == "chain" and look.chains]
     return found | {question: look.chains.came(question) for question in of_chains if look.chains}

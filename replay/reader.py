@@ -121,6 +121,18 @@ def batches(files: Files, read_chunk: Chunk, jobs: int = 1) -> Iterator[tuple[Ac
     return in_order(read_chunk, chunks_of(files, jobs), jobs)
 
 
+def followed(
+    read: Iterable[tuple[AccessBatch, list[FileRead]]], files: Files, progress: Progress, step: str
+) -> Iterator[tuple[AccessBatch, list[FileRead]]]:
+    """The same batches of these files; once one has been dealt with, progress is told of."""
+    done = size = 0
+    for batch, outcomes in read:
+        yield batch, outcomes
+        done += len(outcomes)
+        size += sum(outcome.file.size for outcome in outcomes)
+        progress(done, len(files), size, step)
+
+
 def records(
     files: list[LogPath], columns: frozenset[str], limits: Limits = LIMITS
 ) -> tuple[AccessBatch, list[FileRead]]:

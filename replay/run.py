@@ -42,7 +42,7 @@ from replay.dated import Period
 from replay.evidence import Behind, Pass, gather
 from replay.files import Files, LogPath, find
 from replay.incidents import Look, incidents
-from replay.reader import FileRead, Progress, ReadAll, Reads, Records, batches, records
+from replay.reader import FileRead, Progress, ReadAll, Reads, Records, batches, followed, records
 from replay.scratch import Scratch
 
 CLOSED = "closed"
@@ -174,9 +174,8 @@ def count(files: Files, counts: Sequence[Count], options: Options, read: Records
 
 def _feed(files: Files, counts: Sequence[Count], options: Options, step: str, how: Records) -> Reads:
     reads = Reads()
-    size = 0
     read = partial(_chunk, how, COVERED.union(*(one.reads for one in counts)), options.limits)
-    for raw, outcomes in batches(files, read, options.jobs):
+    for raw, outcomes in followed(batches(files, read, options.jobs), files, options.progress, step):
         batch = options.admission.apply(raw)
         for one in counts:
             one.take(batch)
@@ -185,8 +184,6 @@ def _feed(files: Files, counts: Sequence[Count], options: Options, step: str, ho
             reads.add(outcome)
         options.rejects(sorted(raw.rejects, key=lambda r: (r.file, r.position)))
         options.inputs(outcomes)
-        size += sum(outcome.file.size for outcome in outcomes)
-        options.progress(len(reads), len(files), size, step)
     return reads
 
 

@@ -40,7 +40,7 @@ from replay.cache.parts import Gathered, Input, Part
 from replay.cache.settle import Known, settle
 from replay.dated import Period
 from replay.files import Files, LogPath, find
-from replay.reader import FileRead, Reads, batches, records
+from replay.reader import FileRead, Reads, batches, followed, records
 from replay.remote import SCHEME, S3Path
 from replay.scratch import Scratch
 
@@ -120,15 +120,20 @@ def kept(paths: Sequence[str], folder: Path | None, options: Options, tell: Tell
     files = find(paths, Period.of(options.admission))
     question = _question(paths, options)
     name = xxhash.xxh64_hexdigest(msgspec.json.encode(question))
-    with ExitStack() as stack, _written_to(folder or options.tmp):
-        above = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bucketwatch-", dir=options.tmp)))
-        home = above / name
-        home.mkdir(parents=True, exist_ok=True)
-        lock = stack.enter_context((home / LOCK).open("w"))
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        made = _Making(home, question, options, tell).bring_up_to_date(files)
-        fcntl.flock(lock, fcntl.LOCK_SH)
+    with ExitStack() as stack:
+        with _written_to(folder or options.tmp):
+            above = folder or _temporary(stack, options.tmp)
+            home = above / name
+            home.mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context((home / LOCK).open("w"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            made = _Making(home, question, options, tell).bring_up_to_date(files)
+            fcntl.flock(lock, fcntl.LOCK_SH)
         yield made
+
+
+def _temporary(stack: ExitStack, above: Path | None) -> Path:
+    return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bucketwatch-", dir=above)))
 
 
 def pieces(files: list[LogPath], columns: frozenset[str], _limits: Limits) -> tuple[AccessBatch, list[FileRead]]:
@@ -205,16 +210,14 @@ class _Making:
         self._save()
 
     def _read(self, files: Files, prints: list[int], known: Known) -> None:
-        options, gathered = self._options, Gathered()
-        done = size = 0
-        for raw, outcomes in batches(files, partial(records, columns=COLUMNS, limits=options.limits), options.jobs):
+        options, gathered, done = self._options, Gathered(), 0
+        read = batches(files, partial(records, columns=COLUMNS, limits=options.limits), options.jobs)
+        for raw, outcomes in followed(read, files, options.progress, "reading"):
             batch = options.admission.apply(raw)
             gathered.add(batch, *known.judge(batch))
             gathered.coverage.add(raw)
             gathered.inputs += map(Input, outcomes, prints[done:])
             done += len(outcomes)
-            size += sum(outcome.file.size for outcome in outcomes)
-            options.progress(done, len(files), size, "reading")
             if gathered.full:
                 self._write(gathered)
                 gathered = Gathered()
