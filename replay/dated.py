@@ -46,6 +46,13 @@ class Period(NamedTuple):
         first = admission.since if admission.since == NEVER else admission.since - EARLY
         return cls(first, admission.until if admission.until == FOREVER else admission.until + LATE)
 
+    def told(self) -> dict[str, str | None]:
+        """What is passed over, for people and programs: files that were delivered then, as their names say."""
+        return {
+            "delivered_before": None if self.first == NEVER else iso(self.first),
+            "delivered_from": None if self.end == FOREVER else iso(self.end),
+        }
+
     def passes_over(self, name: str) -> bool:
         """Whether nothing in a file, or in a folder (its name ends with a slash), can count."""
         if self == ALWAYS:

@@ -185,7 +185,7 @@ def _read_file(file: LogPath, data: bytes | str, into: BatchBuilder, limits: Lim
 
 
 def checksum(data: bytes) -> str:
-    """By which a file is known again. Of compressed ones SHA-256, as CloudTrail's own digest files have it.
+    """By which a file is known again: of its bytes as they lie there. Of compressed ones SHA-256.
 
     Of others that would cost a tenth of a replay: theirs tells a change, but nobody's bad intent.
     """

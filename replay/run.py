@@ -351,6 +351,7 @@ def _summary(
         "files": reads.kept,
         "files_ignored": [{"file": r.file.name, "reason": r.reason} for r in reads.ignored],
         "files_ignored_count": reads.ignored_count,
+        "files_passed_over": Period.of(options.admission).told(),
         "files_damaged": [{"file": r.file.name, "reason": r.damage} for r in reads.damaged],
         "files_damaged_count": reads.damaged_count,
         "bytes_read": reads.size,

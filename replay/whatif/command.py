@@ -172,15 +172,16 @@ def _history(
     logs: list[str], rule: Threshold, cache: Path | None, since: str, until: str, jobs: int, *, quiet: bool
 ) -> tuple[Summary, bool, Reads | None, dict[str, str]]:
     """The summary of history; whether it was in the cache; what came of the files, if they were read."""
+    from replay.dated import Period
     from replay.files import find
     from replay.run import Options
     from replay.terminal import progress_bar
     from replay.whatif import shelf
     from replay.whatif.summary import summarise
 
-    files = find(logs)
-    kept = shelf.Shelf(cache) if cache else None
     options = Options(admission(since, until), jobs)
+    files = find(logs, Period.of(options.admission))
+    kept = shelf.Shelf(cache) if cache else None
     before = shelf.stamps_of(files) if kept else None
     digests = shelf.digests_of(files) if kept else None
     name = shelf.name_of(digests, rule, options) if digests is not None else ""

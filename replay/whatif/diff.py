@@ -19,6 +19,7 @@ import numpy as np
 from detector.core.finding import Finding
 from detector.core.rule import Rule
 from detector.core.times import iso
+from replay.dated import Period
 from replay.files import find
 from replay.reader import Reads
 from replay.run import Count, Options, closed_of, count
@@ -103,7 +104,7 @@ def difference(logs: Sequence[str], old: Sequence[Rule], new: Sequence[Rule], op
     """Read history once for both rule sets. Raises InputError for what the user should mend."""
     with ExitStack() as stack:
         counts = [Count(rules, options, stack.enter_context(Scratch(options.tmp))) for rules in (old, new)]
-        reads = count(find(logs), counts, options)
+        reads = count(find(logs, Period.of(options.admission)), counts, options)
         sides = [
             Side(rules, closed_of(one.engine), one.engine.failures)
             for rules, one in zip((old, new), counts, strict=True)

@@ -46,6 +46,13 @@ def test_what_is_passed_over(name, passed):
     assert not ALWAYS.passes_over(name)
 
 
+def test_what_is_passed_over_is_told():
+    """The very times between which a name has to lie."""
+    told = MAY.told()
+    assert told == {"delivered_before": "2026-05-09T23:00:00Z", "delivered_from": "2026-05-14T00:00:00Z"}
+    assert ALWAYS.told() == {"delivered_before": None, "delivered_from": None}
+
+
 class Counted:
     """A folder of access logs of ten years, and which pages of it are asked for."""
 

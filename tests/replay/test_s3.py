@@ -61,6 +61,8 @@ def test_a_replay_out_of_a_bucket_is_that_of_the_folder(logs, rules, tmp_path, s
     local = told(run([str(folder)], rules, chosen), f"{folder}/")
     assert local[0]
     assert local[1]["files"] == (12 if since else 15)
+    first = "2026-04-29T23:00:00Z" if since else None
+    assert local[1]["files_passed_over"] == {"delivered_before": first, "delivered_from": None}
     place = f"s3://{bucket}/"
     assert told(run([place], rules, chosen), place) == local
     cached = Options(admission(since, "", []), jobs, cache=tmp_path / "cache")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from detector.core.access import COLUMNS
-from detector.errors import InputError
+from detector.errors import EdgeError, InputError
 from detector.rules import load_rules
 from replay import RECORD, reader, records, replay
 from replay import run as replay_run
@@ -239,3 +239,37 @@ def test_a_replay_that_was_killed_goes_on_where_it_stopped(logs, rules, tmp_path
     found, told = replayed(logs, loaded, cache)
     assert found == whole
     assert told == ["6 of 18 log files are in the cache; the others are read now"]
+
+
+def test_who_asks_a_cache_is_told_his_own_trouble(logs, tmp_path):
+    """A full disk below what he writes is not one below the cache."""
+    with pytest.raises(BlockingIOError), kept([str(logs)], tmp_path / "cache", Options()):
+        raise BlockingIOError
+    (tmp_path / "file").write_text("")
+    with pytest.raises(EdgeError, match="cannot keep records"), kept([str(logs)], tmp_path / "file", Options()):
+        pass
+
+
+ENDED = """
+import os, signal, sys
+from replay.cache import kept
+tmp = sys.argv[2]
+def reading(*_):
+    print(os.listdir(tmp), flush=True)
+    os.kill(os.getpid(), signal.SIGTERM)
+kept.batches = reading
+from detector.cli import main
+sys.argv = ["bucketwatch", "review", sys.argv[1], "--tmp", tmp, "--out", tmp + "/out"]
+main()
+"""
+
+
+def test_a_review_that_is_ended_leaves_no_records_behind(logs, tmp_path):
+    """SIGTERM while it reads, in a real process: the temporary cache is removed."""
+    tmp = tmp_path / "tmp"
+    tmp.mkdir()
+    command = [sys.executable, "-c", ENDED, str(logs), str(tmp)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 128 + signal.SIGTERM
+    assert "bucketwatch-" in done.stdout
+    assert [path.name for path in tmp.iterdir()] == ["out"]

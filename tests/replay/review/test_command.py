@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from detector.cli import app
 from detector.core.redaction import hashed
 from detector.errors import InputError
+from replay import access_review
 from tests.browser import browser, opened
 from tests.sql_oracle import ACCOUNT, Fact, record
 
@@ -230,3 +231,8 @@ def test_a_mistake_is_said_before_anything_is_read(made, tmp_path, options, said
             app, ["review", str(logs), "--out", str(tmp_path / "out"), *arguments], catch_exceptions=False
         )
     assert not (tmp_path / "out").exists()
+
+
+def test_a_notebook_is_told_of_a_wrong_pattern_as_a_person_is():
+    with pytest.raises(InputError, match=r"--owner: .*'plain/"):
+        access_review("nowhere", owner="plain/**")

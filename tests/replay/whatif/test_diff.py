@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from detector.core.finding import Finding
 from detector.rules import load_rules
+from replay.arguments import admission
 from replay.organisation import burst
+from replay.run import Options
 from replay.run import run as replay
-from replay.whatif.diff import compare
+from replay.whatif.diff import compare, difference
 from tests.replay.whatif.test_tune import bucketwatch, put, written
 from tests.replay.whatif.test_windows import events_
 from tests.streams import closed, rule
@@ -106,6 +108,23 @@ def test_both_sides_are_what_replays_find(tmp_path):
     shown = bucketwatch("rules", "diff", old, new, *logs, "--fail-on-change", code=3).stdout
     assert "2 findings before, 1 after" in shown
     assert "gone: reads: session arn:aws:sts::" in shown
+
+
+def test_what_was_delivered_long_before_the_period_is_not_read(tmp_path):
+    """Told by its name, as in a replay: `rules diff` and `rules tune` find and count the same without it."""
+    inside, outside = (
+        tmp_path / f"logs/111122223333_CloudTrail_us-east-1_{day}T0900Z_a.json.gz" for day in ("20260501", "20260301")
+    )
+    inside.parent.mkdir()
+    for path in (inside, outside):
+        put(path, burst("a", 300, 60, T0))
+    old, _ = sets(tmp_path)
+    rules = load_rules(old)
+    found = difference([str(inside.parent)], rules, rules, Options(admission("2026-05-01")))
+    assert (found.reads.kept, len(found.old.findings)) == (1, 1)
+    assert difference([str(inside.parent)], rules, rules, Options()).reads.kept == 2
+    said = bucketwatch("rules", "tune", old / "r.yaml", inside.parent, "--since", "2026-05-01", "--json").stdout
+    assert json.loads(said)["history"]["records"] == 300
 
 
 def test_a_rule_that_stops_paging_changes_pages_and_severity(tmp_path):
