@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,7 +43,8 @@ def planned(
         raise InputError("these go one at a time", where="--unbounded, --presigned, --person", remedy="choose one")
     now, allowed = int(time.time()), policy(settings)
     every = list(dict.fromkeys(one for alert in alerts for one in _members(settings, alert, from_)))
-    findings = [_sound(finding_of(settings, alert, from_), alert) for alert in every]
+    found = findings_in(journal_lines(settings, from_), every, str(from_ or "the journal"), "--from")
+    findings = [_sound(finding, alert) for finding, alert in zip(found, every, strict=True)]
     more = [chained for finding in findings for chained in _chained(finding, logs or ())]
     how: dict[str, Any] = {"unbounded": unbounded, "person": person}
     if presigned:
@@ -91,21 +93,26 @@ def finding_of(settings: Settings, wanted: str, from_: Path | None) -> dict[str,
 
 def finding_in(lines: Iterable[bytes], wanted: str, where: str, option: str) -> dict[str, Any]:
     """The latest word on an alert or finding in lines of findings, alerts, or a journal. option: names such a file."""
+    return findings_in(lines, [wanted], where, option)[0]
+
+
+def findings_in(lines: Iterable[bytes], wanted: Sequence[str], where: str, option: str) -> list[dict[str, Any]]:
+    """As `finding_in`, of several: the lines, which may come from far, are read once."""
     from detector.errors import InputError
 
-    last = None
+    last: dict[str, dict[str, Any]] = {}
+    named = re.compile(b"|".join(re.escape(one.encode()) for one in wanted))
     for line in lines:
-        if wanted.encode() in line:
-            told = _parsed(line)
-            ids = [told.get("alert_id"), told.get("finding_id"), *_list(told.get("alert_ids"))]
-            last = told if wanted in ids and told.get("rule_id") else last
-    if last is None:
+        if named.search(line) and (told := _parsed(line)).get("rule_id"):
+            ids = (told.get("alert_id"), told.get("finding_id"), *_list(told.get("alert_ids")))
+            last |= {one: told for one in wanted if one in ids}
+    if lost := [one for one in wanted if one not in last]:
         raise InputError(
             "no alert or finding has this id",
-            where=f"{wanted} in {where}",
+            where=f"{lost[0]} in {where}",
             remedy=f"take alert_id from an alert, or finding_id from findings.jsonl and name that file with {option}",
         )
-    return last
+    return [last[one] for one in wanted]
 
 
 def _list(value: object) -> list[Any]:
