@@ -7,7 +7,7 @@ import os
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from detector.core.rule import Rule
     from detector.doctor.result import Result
     from detector.doctor.subject import Place, Subject
+    from detector.rules import Rulebook
     from detector.settings import Settings
 
 VARIABLE = "AWS_ENDPOINT_URL"
@@ -36,37 +37,37 @@ def doctor(
     Example: bucketwatch doctor --config bucketwatch.yaml
     """
     from detector.cli.joined import decoys
-    from detector.rules import load_rules, shipped
+    from detector.rules import load_book, shipped
     from detector.settings import read_settings
 
     settings = read_settings(config, os.environ)
-    rules = load_rules(settings.rules or shipped(), decoys(settings))
-    results = list(examine(settings, rules, time.time))
+    book = load_book(settings.rules or shipped(), decoys(settings))
+    results = list(examine(settings, book, time.time))
     _show_json(results) if as_json else _show(results)
     if any(result.status == "problem" for result in results):
         raise typer.Exit(3)
 
 
-def examine(settings: Settings, rules: list[Rule], clock: Callable[[], float]) -> Iterator[Result]:
+def examine(settings: Settings, book: Rulebook, clock: Callable[[], float]) -> Iterator[Result]:
     """All checks of a configuration, in the order of a record's way."""
     from detector.aws.look import Look
 
-    subject = subject_of(settings, rules)
-    yield from _guarded("rules", lambda: _rules(settings, rules, clock()))
+    subject = subject_of(settings, book.rules)
+    yield from _guarded("rules", lambda: _rules(settings, book, clock()))
     if _asks_aws(subject):
         look = Look()
         try:
             yield from _of_aws(subject, look, clock)
         finally:
             look.close()
-    yield from _local(settings, rules)
+    yield from _local(settings, book.rules)
     if not _asks_aws(subject):
         from detector.doctor.edges import mode
 
         yield from mode(subject)
 
 
-def subject_of(settings: Settings, rules: list[Rule]) -> Subject:
+def subject_of(settings: Settings, rules: Sequence[Rule]) -> Subject:
     """What the checks need to know of a configuration."""
     from detector.doctor.subject import Role, Subject
     from detector.settings import Sns, Sqs
@@ -163,16 +164,15 @@ def _guarded(name: str, check: Callable[[], Iterable[Result]]) -> Iterator[Resul
         yield Result(name, "problem", told, "", "please report this")
 
 
-def _rules(settings: Settings, rules: list[Rule], now: float) -> Iterator[Result]:
+def _rules(settings: Settings, book: Rulebook, now: float) -> Iterator[Result]:
     from detector.core.asked import watches_bucket
     from detector.core.lint import remarks
-    from detector.core.rulefile import read_written
     from detector.doctor.result import Result
-    from detector.rules import rule_files, shipped
+    from detector.rules import shipped
 
-    where = str(settings.rules or shipped())
+    where, rules = str(settings.rules or shipped()), book.rules
     staged = sum(rule.stage == "staged" for rule in rules)
-    waits = {name for one in read_written(rule_files(settings.rules or shipped())).rules for name in one.waits}
+    waits = {name for names in book.waiting.values() for name in names}
     told = f"; others wait for names that no `site` says: {', '.join(sorted(waits))}" if waits else ""
     yield Result("rules", "ok", f"{len(rules)} rules, {staged} of them staged{told}", where)
     if not any(rule.pages for rule in rules):
@@ -189,7 +189,7 @@ def _rules(settings: Settings, rules: list[Rule], now: float) -> Iterator[Result
         yield Result("rules", "warn", told, "protected_buckets", "name the buckets that matter most")
 
 
-def _local(settings: Settings, rules: list[Rule]) -> Iterator[Result]:
+def _local(settings: Settings, rules: Sequence[Rule]) -> Iterator[Result]:
     """What lies on this machine."""
     from detector.local import look
     from detector.settings import Directory, File
@@ -207,7 +207,7 @@ def _local(settings: Settings, rules: list[Rule]) -> Iterator[Result]:
             yield from _guarded("alerts", lambda alert=alert: look.alerts(alert.path))  # type: ignore[misc]
 
 
-def _model(rules: list[Rule], state: Path) -> Iterator[Result]:
+def _model(rules: Sequence[Rule], state: Path) -> Iterator[Result]:
     import sqlite3
 
     from detector.doctor.model import learning

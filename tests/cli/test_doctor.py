@@ -12,7 +12,7 @@ import pytest
 from detector.cli import main
 from detector.cli.doctor import examine
 from detector.journal import Journal
-from detector.rules import load_rules
+from detector.rules import load_book
 from detector.settings import read_settings
 from replay.organisation import burst
 from tests.e2e.test_daemon_directory import packed
@@ -126,7 +126,7 @@ class World:
 
     def results(self, clock=time.time, **more: object):
         settings = read_settings(self.config(**more), {})
-        return list(examine(settings, load_rules(Path("rules")), clock))
+        return list(examine(settings, load_book(Path("rules")), clock))
 
     def told(self, status: str, clock=time.time, **more: object) -> str:
         """What all results of a status say."""
