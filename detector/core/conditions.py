@@ -58,6 +58,11 @@ def operations(wanted: tuple[str, ...] | None) -> tuple[Mask, re.Pattern[str] | 
     return classes, glob(names) if names else None
 
 
+def outcomes(wanted: tuple[str, ...]) -> Mask:
+    """Outcomes by code."""
+    return codes_of(Outcome, Outcome.__members__ if "any" in wanted else wanted)
+
+
 def codes_of(kinds: type[Outcome | Log | Operation], names: Iterable[str]) -> Mask:
     """By code, whether it is one of these."""
     wanted = np.zeros(len(kinds), np.bool_)
@@ -114,7 +119,7 @@ def keeps(conditions: Conditions, makers: dict[str, Callable[[Any], Keep]]) -> l
 
 
 def _outcome(wanted: tuple[str, ...]) -> Keep:
-    table = codes_of(Outcome, Outcome.__members__ if "any" in wanted else wanted)
+    table = outcomes(wanted)
     return lambda batch, rows: table[batch.outcome[rows]]
 
 

@@ -227,7 +227,7 @@ class Coverage:
         buckets = batch.text["bucket"]
         rows = np.flatnonzero((buckets.codes >= 0) & _timed(batch.time))
         kinds = batch.log[rows].astype(np.int64) * len(Kind) + KIND[batch.operation[rows]]
-        codes, known = _used(buckets.codes[rows].astype(np.int64), len(buckets.values))
+        known, codes = _numbered(buckets.codes[rows].astype(np.int64), len(buckets.values))
         shown = [_bounded(buckets.values[code]) for code in known.tolist()]
         names: list[Subject] = [OfBucket(name, log.name, kind.name) for log in Log for kind in Kind for name in shown]
         self.buckets.mark(names, kinds * len(shown) + codes, batch.time[rows])
@@ -251,12 +251,6 @@ def _numbered(values: I64, bound: int) -> tuple[Index | I64, Index | I64]:
     kept = np.flatnonzero(there)
     place = np.cumsum(there) - 1
     return kept, place[values]
-
-
-def _used(codes: I64, count: int) -> tuple[Index | I64, Index | I64]:
-    """The codes numbered anew without those that no row has, and which those are."""
-    known, numbered = _numbered(codes, count)
-    return numbered, known
 
 
 def _rank(subject: Subject) -> tuple[int, Subject]:

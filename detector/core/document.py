@@ -83,9 +83,14 @@ def locate(document: Any, path: Sequence[int | str]) -> tuple[int, int]:
     return place
 
 
+def field_name(path: Iterable[str | int]) -> str:
+    """The field at a path, without places in lists: `where.bucket`."""
+    return ".".join(str(step) for step in path if not isinstance(step, int))
+
+
 def explain(error: ErrorDetails, fields: Iterable[str]) -> str:
     """A pydantic error as a person would say it: `window: expected a duration such as 5m, got 'five'`."""
-    name = ".".join(str(step) for step in error["loc"] if not isinstance(step, int)) or "file"
+    name = field_name(error["loc"]) or "file"
     if error["type"] == "value_error":
         text = str(error["ctx"]["error"])
         return text if ":" in text.partition(" ")[0] else f"{name}: {text}"

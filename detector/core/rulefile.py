@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from detector.core.addresses import AddressList, read_list
-from detector.core.document import document_key, explain, fields_at, load_yaml, locate, plain, quoted
+from detector.core.document import document_key, explain, field_name, fields_at, load_yaml, locate, plain, quoted
 from detector.core.rule import KINDS, Model, Rule
 from detector.core.sigma import is_sigma, read_sigma
 from detector.core.site import Named, asked_for, put_in, read_named, unknown
@@ -41,8 +41,7 @@ class Located:
 
     def problem(self, path: Sequence[str | int], message: str) -> Problem:
         """Something to say about the field at a path."""
-        name = ".".join(str(step) for step in path if not isinstance(step, int))
-        return Problem(self.file, *locate(self.node, path), f"{name}: {message}")
+        return _about(self.file, self.node, path, message)
 
     def line(self, *path: str | int) -> int:
         """The line of the field at a path."""
@@ -195,11 +194,8 @@ class _Reader:
         written = plain(node)
         asked = list(asked_for(written))
         strange = [(path, name) for path, name in asked if name not in self.names]
-        for path, name in strange:
-            field = ".".join(str(step) for step in path if not isinstance(step, int))
-            told = f"{field}: {unknown(name, self.names)}"
-            self.problems.append(Problem(self.file, *locate(node, path), told))
         if strange:
+            self.problems.extend(_about(self.file, node, path, unknown(name, self.names)) for path, name in strange)
             return None
         tested = self._read(node, put_in(written, self.names))
         waits = tuple(sorted({name for _, name in asked} - set(self.site)))
@@ -254,6 +250,11 @@ def _problem(name: str, node: CommentedMap, detail: ErrorDetails, model: type[Mo
     if not path:
         path = [message.split(":")[0]]
     return Problem(name, *locate(node, path), message)
+
+
+def _about(name: str, node: CommentedMap, path: Sequence[str | int], message: str) -> Problem:
+    """Something to say about the field at a path, which is named."""
+    return Problem(name, *locate(node, path), f"{field_name(path)}: {message}")
 
 
 def _at(name: str, node: CommentedMap, key: str, message: str) -> Problem:

@@ -7,9 +7,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from detector.core.access import OBJECT_MIX, U64, AccessBatch, Index, Log, Mask, Outcome, text_hash
+from detector.core.access import OBJECT_MIX, U64, AccessBatch, Index, Log, Mask, text_hash
 from detector.core.asked import ABSENT, columns_asked, logs_of
-from detector.core.conditions import ALL, FURTHER, codes_of, keeps, kept, operation, operations
+from detector.core.conditions import ALL, FURTHER, codes_of, keeps, kept, operation, operations, outcomes
 from detector.core.kinds.sigma import SigmaRule
 from detector.core.rule import DecoyRule, Rule, Where
 
@@ -25,7 +25,7 @@ class Selector:
         self.coarse = (where.outcome, self.logs, where.operation)
         self._classes, names = operations(where.operation)
         self._named = operation(where.operation) if names and where.operation else None
-        self._outcomes = codes_of(Outcome, Outcome.__members__ if "any" in where.outcome else where.outcome)
+        self._outcomes = outcomes(where.outcome)
         self._logs = codes_of(Log, [log.name for log in self.logs])
         self._keeps = keeps(where, FURTHER)
         self._unless = keeps(where.unless, ALL) if where.unless else []

@@ -21,9 +21,10 @@ class FolderTree:
     def level(self, folder: str, after: str = "") -> Iterator[Leaf]:
         """What lies in a folder, by name. Raises OSError."""
         with os.scandir(self._root / folder) as entries:
-            leaves = [_leaf(folder, entry) for entry in entries if entry.is_dir() or entry.is_file()]
+            kept = (entry for entry in entries if entry.is_dir(follow_symlinks=False) or entry.is_file())
+            leaves = [_leaf(folder, entry) for entry in kept]
         for leaf in sorted(leaves):
-            if leaf.name > after and not (leaf.folder and (self._root / leaf.name).is_symlink()):
+            if leaf.name > after:
                 yield leaf if leaf.folder else leaf._replace(size=(self._root / leaf.name).stat().st_size)
 
 
