@@ -20,30 +20,28 @@ SHOWN = 50
 def to_json(found: Difference) -> dict[str, Any]:
     """Everything, for scripts."""
     told = Counter(what for change in found.changes for what in change.what)
+    pages = {rule: _pages_a_day(found, rule) for rule in found.rules()}
     return {
         "schema": "bucketwatch.rules_diff.v1",
         "days": round(found.days, 3),
         "findings": {"old": len(found.old.findings), "new": len(found.new.findings), "unchanged": found.same},
-        "pages_a_day": {side: sum(one[side] for one in _rules(found).values()) for side in ("old", "new")},
+        "pages_a_day": {side: sum(one[side] for one in pages.values()) for side in ("old", "new")},
         "counts": {what: told[what] for what in CHANGES},
-        "rules": [{"rule_id": rule} | _rule_json(found, rule) for rule in found.rules()],
+        "rules": [{"rule_id": rule} | _rule_json(found, rule, pages[rule]) for rule in pages],
         "changes": [change.to_json() for change in found.changes],
     }
 
 
-def _rules(found: Difference) -> dict[str, dict[str, float]]:
-    """Pages a day of every rule, by either set."""
-    return {
-        rule: {name: side.pages(rule) / found.days for name, side in (("old", found.old), ("new", found.new))}
-        for rule in found.rules()
-    }
+def _pages_a_day(found: Difference, rule: str) -> dict[str, float]:
+    """Pages a day of a rule, by either set."""
+    return {name: side.pages(rule) / found.days for name, side in (("old", found.old), ("new", found.new))}
 
 
-def _rule_json(found: Difference, rule: str) -> dict[str, Any]:
+def _rule_json(found: Difference, rule: str, pages_a_day: dict[str, float]) -> dict[str, Any]:
     told = Counter(what for change in found.changes if change.about.rule_id == rule for what in change.what)
     return {
         "findings": {"old": len(found.old.of(rule)), "new": len(found.new.of(rule))},
-        "pages_a_day": {side: round(pages, 4) for side, pages in _rules(found)[rule].items()},
+        "pages_a_day": {side: round(pages, 4) for side, pages in pages_a_day.items()},
         "counts": {what: told[what] for what in CHANGES if told[what]},
     }
 
