@@ -68,7 +68,7 @@ class Tally:
         """All that was added, in the order of the columns; times as text."""
         if not self._tables:
             return []
-        return [*map(timed, self._whole().sort_by([(name, "ascending") for name in self._keys]).to_pylist())]
+        return timed(self._whole().sort_by([(name, "ascending") for name in self._keys])).to_pylist()
 
     def _whole(self) -> pa.Table:
         import pyarrow as pa
@@ -76,9 +76,15 @@ class Tally:
         return added(pa.concat_tables(self._tables), self._keys, self._sums)
 
 
-def timed(row: dict[str, Any]) -> dict[str, Any]:
-    """A row with its times as they are told."""
-    return row | {name: f"{row[name]:%Y-%m-%dT%H:%M:%SZ}" for name in ("first", "last")}
+def timed(table: pa.Table) -> pa.Table:
+    """The same with its times as they are told: far faster here than row by row."""
+    import pyarrow as pa
+
+    for name in ("first", "last"):
+        moments = np.datetime_as_string(Piece(table).seconds(name).astype("datetime64[s]")).tolist()
+        texts = pa.array([f"{moment}Z" for moment in moments], pa.string())
+        table = table.set_column(table.column_names.index(name), name, texts)
+    return table
 
 
 class Part(NamedTuple):

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TextIO
+from typing import TYPE_CHECKING, Any, Self
 
 from replay.investigate.loss import Shelf, timed
 from replay.spreadsheet import sheet
@@ -71,8 +70,8 @@ class Folder:
         """Write objects."""
         table = table.select(list(OBJECT))
         self._objects.write(table)
-        for some in table.to_batches(max_chunksize=10_000):
-            _append(self._sheet, some.to_pylist())
+        for some in timed(table).to_batches(max_chunksize=10_000):
+            self._sheet.write(sheet(OBJECT, some.to_pylist()).partition("\n")[2])
 
     def people(self, rows: list[Json]) -> None:
         """Write who is in it."""
@@ -104,10 +103,6 @@ class Folder:
         from pyarrow import parquet
 
         return [parquet.read_table(path) for path in sorted(self._put_away.glob(f"{part}-*.parquet"))]
-
-
-def _append(file: TextIO, rows: Sequence[Json]) -> None:
-    file.write(sheet(OBJECT, map(timed, rows)).partition("\n")[2])
 
 
 class _Parquet:
