@@ -299,26 +299,22 @@ class Engine:
 
         The parts are in the next checkpoint, where the rule expects them.
         """
-        for watch in self._watches:
-            if watch.rule.id == rule_id:
-                watch.restore(parts)
-                self._taught |= parts
+        if (watch := self._watch_of(rule_id)) is not None:
+            watch.restore(parts)
+            self._taught |= parts
         return bool(parts)
 
     def mark(self, verdict: Verdict) -> str:
         """A person has said what a finding was; what its rule does about that, for people."""
-        for watch in self._watches:
-            if watch.rule.id == verdict.rule_id:
-                return self._guard(watch, lambda watch=watch: watch.mark(verdict), "the rule failed")  # type: ignore[misc]
-        return "there is no such rule any more"
+        watch = self._watch_of(verdict.rule_id)
+        if watch is None:
+            return "there is no such rule any more"
+        return self._guard(watch, lambda: watch.mark(verdict), "the rule failed")
 
     def curve(self, finding: Finding) -> Curve | None:
         """How the value behind a finding went, as far as it is still known; None: its kind has none, or it failed."""
-        nothing: Curve | None = None
-        for watch in self._watches:
-            if watch.rule.id == finding.rule_id:
-                return self._guard(watch, lambda watch=watch: watch.curve(finding), nothing)  # type: ignore[misc]
-        return nothing
+        watch = self._watch_of(finding.rule_id)
+        return None if watch is None else self._guard(watch, lambda: watch.curve(finding), None)
 
     def changes(self) -> dict[str, bytes | None]:
         """Checkpoint parts that came (bytes) or went (None) since the last call."""
@@ -367,6 +363,9 @@ class Engine:
             holder.restore(parts)
         known = {name for watch in self._watches for name in watch.names()}
         self._left = {name for name in parts if name.partition("/")[0] in OF_WATCHES and name not in known}
+
+    def _watch_of(self, rule_id: str) -> Watch | None:
+        return next((watch for watch in self._watches if watch.rule.id == rule_id), None)
 
     def _begun(self, rule: Rule) -> Watch:
         """A watch with nothing in it."""

@@ -7,7 +7,7 @@ what it has room for; what was put in lately is remembered in a table of bounded
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -120,22 +120,11 @@ class Firsts:
 
     def earliest(self, keys: U64) -> I64:
         """First second of all of each of these sorted keys; NEVER without one."""
-        first = np.full(len(keys), NEVER)
-        for day in self.rows.segments():
-            left = np.flatnonzero(first == NEVER)
-            if not len(left):
-                break
-            first[left] = self.first_on(day, keys[left])
-        return first
+        return self._first_among(self.rows.segments(), keys)
 
     def before(self, day: int, keys: U64) -> Mask:
         """Which of these sorted keys were seen on the days before that count."""
-        seen = np.zeros(len(keys), np.bool_)
-        for other in reversed(self._among(day - self._forget, day - 1)):
-            left = np.flatnonzero(~seen)
-            if not len(left):
-                break
-            seen[left] = self.first_on(other, keys[left]) < NEVER
+        seen: Mask = self._first_among(reversed(self._among(day - self._forget, day - 1)), keys) < NEVER
         return seen
 
     def forget_before(self, day: int, *, thin: bool) -> None:
@@ -156,12 +145,16 @@ class Firsts:
 
     def _next(self, day: int, keys: U64) -> I64:
         """First second of each of these sorted keys on the next day it was seen, as far as it matters."""
+        return self._first_among(self._among(day + 1, day + self._forget), keys)
+
+    def _first_among(self, days: Iterable[int], keys: U64) -> I64:
+        """First second of each of these sorted keys on the first of these days it was seen; NEVER without one."""
         found = np.full(len(keys), NEVER)
-        for other in self._among(day + 1, day + self._forget):
+        for day in days:
             left = np.flatnonzero(found == NEVER)
             if not len(left):
                 break
-            found[left] = self.first_on(other, keys[left])
+            found[left] = self.first_on(day, keys[left])
         return found
 
     def _among(self, first: int, last: int) -> list[int]:
