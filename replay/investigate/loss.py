@@ -137,7 +137,7 @@ class Strands:
         self._rows = left // 2
 
     def _cut(self, table: pa.Table) -> Iterator[tuple[int, pa.Table]]:
-        if self.parts == 1:
+        if self.parts == 1 or not table.num_rows:
             yield 0, table
             return
         of = _scattered(table) % np.uint64(self.parts)

@@ -175,6 +175,18 @@ def test_keys_leave_as_far_as_they_may(tmp_path):
         assert told["owners"]["shown"][0]["owner"] == "c-1"
 
 
+@pytest.mark.parametrize("part", [1, 1000])
+def test_where_nothing_left_the_file_of_objects_has_its_columns_all_the_same(tmp_path, monkeypatch, part):
+    """Whoever only listed took nothing; a script reads no other file than usual."""
+    monkeypatch.setattr("replay.investigate.scope.PART", part)
+    files = files_of(tmp_path, [row("thief", at, None, "list") for at in range(5)])
+    (tmp_path / "out").mkdir()
+    with Folder(tmp_path / "out") as folder:
+        assert scope(files, Question(who(THIEF), THIEF), folder)["objects"] == 0
+    found = parquet.read_table(tmp_path / "out" / "objects.parquet")
+    assert (found.num_rows, found.column_names) == (0, list(OBJECT))
+
+
 def test_strands_of_one_object_are_in_one_part(tmp_path):
     """However often they are put away in between."""
     put: dict[int, list] = {}
