@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import islice
 
 from detector.aws.session import client, edge
 
@@ -18,13 +19,8 @@ def public_keys(region: str, since: int) -> Iterator[tuple[str, bytes]]:
 
     Raises EdgeError.
     """
-    cloudtrail = client("cloudtrail", region=region)
-    token: dict[str, str] = {}
+    listing = client("cloudtrail", region=region).get_paginator("list_public_keys")
     with edge("ask for CloudTrail's public keys (cloudtrail:ListPublicKeys)", where=region):
-        for _ in range(MOST_PAGES):
-            page = cloudtrail.list_public_keys(StartTime=datetime.fromtimestamp(since, UTC), **token)
+        for page in islice(listing.paginate(StartTime=datetime.fromtimestamp(since, UTC)), MOST_PAGES):
             for key in page.get("PublicKeyList", []):
                 yield key["Fingerprint"], key["Value"]
-            if not page.get("NextToken"):
-                return
-            token = {"NextToken": page["NextToken"]}
