@@ -108,6 +108,17 @@ def test_what_is_forgotten_leaves_memory(small):
     assert int(np.bitwise_count(ids._filter._words).sum()) <= 4 * 1000
 
 
+def test_what_is_forgotten_stays_so_after_a_restart(small):
+    """Also what has not left yet; the hour is written once."""
+    ids = Ids("i")
+    put(ids, range(1000), [1] * 1000, FIRST_HOUR)
+    ids.forget_before(FIRST_HOUR + 1)
+    again = restored(ids.changes(), once=True)
+    assert len(again) > 0
+    assert ranks_of(again, range(1000)) == [None] * 1000
+    assert ids.changes() == again.changes() == {}
+
+
 def test_parts_of_a_checkpoint_are_found_again():
     """Their names, types and cuts: a checkpoint written by an earlier version is understood.
 
