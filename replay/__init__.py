@@ -115,8 +115,7 @@ def scope_of_loss(
     """
     from replay.investigate.notebook import scope_of_loss as scoped
 
-    patterns = [owner] if isinstance(owner, str) else list(owner)
-    return Loss(*scoped(who, _texts(paths), patterns, kind, Path(findings), Path(cache) if cache else None))
+    return Loss(*scoped(who, _texts(paths), _texts(owner), kind, Path(findings), Path(cache) if cache else None))
 
 
 class Reviewed(NamedTuple):
@@ -150,8 +149,8 @@ def access_review(
     from replay.review.scope import Scopes, scope_of
     from replay.run import Options
 
-    scopes, patterns = ([one] if isinstance(one, str) else list(one) for one in (scope, owner))
-    asked = Asked(depth, Scopes(tuple(map(scope_of, scopes)), owners_of(patterns)), existing(map(Path, _texts(roles))))
+    scopes = Scopes(tuple(map(scope_of, _texts(scope))), owners_of(_texts(owner)))
+    asked = Asked(depth, scopes, existing(map(Path, _texts(roles))))
     with kept(_texts(paths), Path(cache) if cache else None, Options()) as found:
         done = review(found, asked)
     return Reviewed(table(done.access).to_pandas(), done.told, done.policies)

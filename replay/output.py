@@ -6,7 +6,8 @@ Every file is written beside its place and then moved there, so that no reader e
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
@@ -23,17 +24,24 @@ T = TypeVar("T")
 Json = dict[str, Any]
 
 
+@contextmanager
+def writing(place: Path, remedy: str = "name another folder with --out") -> Iterator[None]:
+    """For what is written there. Raises UnreadablePathError for what the disk refuses (it is full, or not ours)."""
+    try:
+        yield
+    except OSError as error:
+        raise UnreadablePathError(
+            f"cannot write here: {error.strerror or error}", where=str(place), remedy=remedy
+        ) from error
+
+
 def prepare(folder: Path) -> None:
     """Make the output folder, or say why it cannot be written to."""
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".bucketwatch"
         probe.write_text("")
         probe.unlink()
-    except OSError as error:
-        raise UnreadablePathError(
-            f"cannot write here: {error.strerror}", where=str(folder), remedy="name another folder with --out"
-        ) from error
 
 
 def write(result: Result, folder: Path, *, report: bool) -> None:
@@ -49,14 +57,10 @@ def write(result: Result, folder: Path, *, report: bool) -> None:
 
 def write_learnt(learnt: Learnt, path: Path) -> None:
     """Write what baselines have learned. Raises UnreadablePathError."""
-    part = _part(path)
-    try:
+    with writing(path, "name another file with --learn"):
+        part = _part(path)
         part.write_bytes(encode(learnt))
         part.replace(path)
-    except OSError as error:
-        raise UnreadablePathError(
-            f"cannot write here: {error.strerror}", where=str(path), remedy="name another file with --learn"
-        ) from error
 
 
 QUOTED = frozenset({"bad_event_time"})
@@ -72,28 +76,31 @@ class Lines(Generic[T]):
         self._part = _part(path)
 
     def __enter__(self) -> Self:
-        self._file = self._part.open("w", encoding="utf-8", newline="\n")
+        with writing(self._path):
+            self._file = self._part.open("w", encoding="utf-8", newline="\n")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
-        if kind is None:
-            self._part.replace(self._path)
-        else:
-            self._part.unlink()
+        with writing(self._path):
+            self._file.close()
+            if kind is None:
+                self._part.replace(self._path)
+            else:
+                self._part.unlink()
 
     def take(self, some: Iterable[T] | None) -> None:
         """Write these; None: start anew."""
-        if some is None:
-            self._file.seek(0)
-            self._file.truncate()
-            self.sha256 = sha256()
-        else:
-            text = "".join(map(self._line, some))
-            self.sha256.update(text.encode())
-            self._file.write(text)
+        with writing(self._path):
+            if some is None:
+                self._file.seek(0)
+                self._file.truncate()
+                self.sha256 = sha256()
+            else:
+                text = "".join(map(self._line, some))
+                self.sha256.update(text.encode())
+                self._file.write(text)
 
 
 def rejected(folder: Path, *, hide: bool = False) -> Lines[Reject]:
@@ -119,10 +126,11 @@ def _lines(rows: Iterable[Json]) -> str:
 
 
 def write_file(path: Path, text: str) -> None:
-    """Write a file whole, beside its place first."""
-    part = _part(path)
-    part.write_text(text, "utf-8", newline="\n")
-    part.replace(path)
+    """Write a file whole, beside its place first. Raises UnreadablePathError."""
+    with writing(path):
+        part = _part(path)
+        part.write_text(text, "utf-8", newline="\n")
+        part.replace(path)
 
 
 def _part(path: Path) -> Path:

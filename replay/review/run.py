@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from detector.core.redaction import Redaction, folder_redacted, hashed
 from detector.core.times import iso_or_none
 from replay.amounts import counted
-from replay.output import write_file
+from replay.output import write_file, writing
 from replay.review import judged
 from replay.review.existing import Existing
 from replay.review.judged import Json, Period
@@ -126,7 +126,15 @@ def table(access: Sequence[Json]) -> pa.Table:
 
 
 def write(done: Review, folder: Path) -> None:
-    """Write all files of a review into a folder that is there. Policies of an earlier review are taken away."""
+    """Write all files of a review into a folder that is there. Policies of an earlier review are taken away.
+
+    Raises UnreadablePathError.
+    """
+    with writing(folder):
+        _write(done, folder)
+
+
+def _write(done: Review, folder: Path) -> None:
     from pyarrow import parquet
 
     from replay.review.page import page

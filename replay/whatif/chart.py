@@ -9,8 +9,9 @@ from pathlib import Path
 
 from detector.core.rule import Threshold
 from detector.core.times import duration
-from detector.errors import InputError, UnreadablePathError
+from detector.errors import InputError
 from detector.response.plain import printable
+from replay.output import writing
 from replay.whatif.shown import Tuning
 from replay.whatif.suggest import cost
 from replay.whatif.tune import Step, Table
@@ -140,7 +141,5 @@ def check(path: Path) -> None:
 
 def write(tuning: Tuning, path: Path) -> None:
     """Into a file. Raises UnreadablePathError."""
-    try:
+    with writing(path, "name another file with --out"):
         path.write_text(WRITERS[path.suffix](tuning), "utf-8", newline="\n")
-    except OSError as error:
-        raise UnreadablePathError(f"cannot write here: {error.strerror}", where=str(path)) from error

@@ -26,8 +26,8 @@ from detector.core.admit import Admission
 from detector.core.principal import Principal
 from detector.core.rule import Threshold
 from detector.core.rulebase import NOT_COUNTED
-from detector.errors import UnreadablePathError
 from replay.files import Files, LogPath
+from replay.output import writing
 from replay.remote import S3Path
 from replay.run import Options
 from replay.whatif.summary import Summary
@@ -36,6 +36,7 @@ MAGIC = b"bucketwatch history 1\n"
 ALIGNED = 8
 NOT_OF_HISTORY = {"id", "kind", "threshold", "window"}
 """Fields of a rule that change nothing about its summary, beside those that change nothing about what it counts."""
+REMEDY = "name another folder with --cache"
 COLUMNS = ("starts", "second", "who", "item", "again")
 
 
@@ -61,10 +62,8 @@ class Shelf:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        try:
+        with writing(folder, REMEDY):
             folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise _unwritable(folder, error) from error
 
     def get(self, name: str) -> Summary | None:
         """The summary of this name, if it is here and whole."""
@@ -78,23 +77,18 @@ class Shelf:
     def put(self, name: str, summary: Summary) -> None:
         """Keep a summary."""
         part = self._path(name).with_suffix(f".{os.getpid()}.part")
-        try:
-            with part.open("wb") as file:
-                for piece in encode(summary):
-                    file.write(piece)
-            part.replace(self._path(name))
-        except OSError as error:
-            part.unlink(missing_ok=True)
-            raise _unwritable(self._folder, error) from error
+        with writing(self._folder, REMEDY):
+            try:
+                with part.open("wb") as file:
+                    for piece in encode(summary):
+                        file.write(piece)
+                part.replace(self._path(name))
+            except OSError:
+                part.unlink(missing_ok=True)
+                raise
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}.history"
-
-
-def _unwritable(folder: Path, error: OSError) -> UnreadablePathError:
-    return UnreadablePathError(
-        f"cannot write here: {error.strerror}", where=str(folder), remedy="name another folder with --cache"
-    )
 
 
 def encode(summary: Summary) -> Iterator[bytes]:

@@ -19,11 +19,13 @@ from pyarrow import parquet
 
 from detector.core.builder import BatchBuilder
 from detector.core.times import epoch
+from detector.errors import UnreadablePathError
 from detector.logs import cloudtrail
 from detector.logs.parquet import FIXED_COLUMNS, to_table
 from detector.rules import load_book, shipped
 from replay import replay
 from replay.organisation import burst
+from replay.output import rejected
 from tests.real_logs import REAL_LOGS, needs_real_logs
 from tests.records import record as cloudtrail_record
 
@@ -203,6 +205,18 @@ def test_what_could_be_read_is_written_before_a_mistake_is_told(tmp_path):
     run("replay", tmp_path / "a.json.gz", tmp_path / "notes.txt", "--out", tmp_path / "out", code=2)
     assert len(lines(tmp_path / "out/findings.jsonl")) == 2
     run("replay", tmp_path / "*", "--out", tmp_path / "globbed")
+
+
+def test_what_cannot_be_written_in_the_end_is_told_with_its_place(tmp_path):
+    """The folder could be written to at first: exit status 2 and what to do, no stack trace."""
+    put(tmp_path / "a.json.gz", burst("a", 5, 5, T0))
+    (tmp_path / "out/findings.jsonl").mkdir(parents=True)
+    done = run("replay", tmp_path / "a.json.gz", "--out", tmp_path / "out", code=2)
+    assert "findings.jsonl: cannot write here: Is a directory" in done.stderr
+    assert "--out" in done.stderr
+    (tmp_path / "rejected.jsonl").mkdir()
+    with pytest.raises(UnreadablePathError, match=r"rejected.jsonl: cannot write here"), rejected(tmp_path):
+        pass
 
 
 def test_a_file_may_be_called_anything(tmp_path):
