@@ -120,10 +120,10 @@ class Orders:
 
 
 class Consumer:
-    """Engine and edges joined. `clock`: epoch seconds. `say`: structured log of what happens (event, key=value…)."""
+    """Engine and edges joined. `clock`: epoch seconds. `say`: structured log of what happens (event, key=value…).
 
-    READS_BY: type[Intake] = Intake
-    """What makes batches of messages."""
+    intake: what makes batches of messages.
+    """
 
     def __init__(
         self,
@@ -136,6 +136,7 @@ class Consumer:
         clock: Callable[[], float] = time.time,
         sight: Sight | None = None,
         drain: Drain | None = None,
+        intake: Callable[..., Intake] = Intake,
     ) -> None:
         self.drain = drain or Drain()
         self.sight = sight or Sight(Limits(), orders.protected_buckets)
@@ -147,7 +148,7 @@ class Consumer:
             one.lean_on(edges.store, FILES_MEMORY)
         self._enforcing_since = self._saved_at = 0
         self._outbox = Outbox(edges, orders.response.max_age, orders.sending, say=say, clock=clock, drain=self.drain)
-        self._intake = self.READS_BY(
+        self._intake = intake(
             edges,
             self._outbox,
             self._files,

@@ -18,6 +18,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from queue import Empty, Queue
 from threading import Event
@@ -40,7 +41,7 @@ from detector.rules import Rulebook
 from detector.source import Message, Notice
 from detector.watches import watches
 from replay.shards import finding_of
-from replay.spark.manifest import Manifest, Manifests, named, reached_of
+from replay.spark.manifest import Manifest, Manifests, Order, named
 from replay.spark.session import failing
 from replay.spark.stages import How, Outcome
 
@@ -137,9 +138,9 @@ class Cluster:
         with failing():
             self._query = start(self._spark, self._folder, self._how, self._take)
 
-    def send(self, **fields: Any) -> None:
-        """The next batch."""
-        self._manifests.write(Manifest(self.known + 1, **fields))
+    def send(self, *read: Any, **order: Any) -> None:
+        """The next batch. read: columns and files of its manifest. order: fields of `Order`."""
+        self._manifests.write(Manifest(Order(self.known + 1, **order), *read))
 
     def receive(self) -> Came:
         """What the batch that was sent comes to, once Spark has done it. Raises Hurry, BucketwatchError."""
@@ -288,15 +289,15 @@ class Remote(Engine):
 
     def read(self, files: Iterable[Notice], columns: frozenset[str]) -> Came:
         """A batch of these log files; what it comes to."""
-        return self._batch(columns=sorted(columns), files=[named(one) for one in files])
+        return self._batch(sorted(columns), [named(one) for one in files])
 
     def _ask(self, **order: Any) -> list[Finding]:
         """A batch without log files; what it finds."""
         self.process(self.take_in(self._batch(**order)), int(self.clock()))
         return self.judge()
 
-    def _batch(self, **fields: Any) -> Came:
-        self.cluster.send(now=int(self.clock()), reached=reached_of(self.watermark.reached), **fields)
+    def _batch(self, *read: Any, **order: Any) -> Came:
+        self.cluster.send(*read, now=int(self.clock()), reached=self.watermark.reached, **order)
         return self.cluster.receive()
 
     def _check(self, state: Mapping[str, Any]) -> None:
@@ -318,24 +319,24 @@ class Remote(Engine):
 class Dispatch(Intake):
     """Steps 2 and 3 on Spark: a turn's messages become a batch, and what came of their files comes back with it."""
 
-    def join(self, remote: Remote) -> None:
-        """What counts."""
+    def __init__(self, remote: Remote, *edges: Any, **how: Any) -> None:
+        super().__init__(*edges, **how)
         self._remote = remote
-        self._sent, self._sent_at = dict(remote.watermark.reached), time.monotonic()
+        self._note_sent()
 
     def read(self, messages: Sequence[Message]) -> Taken:
         """The messages in hand. What was sent before a crash comes first, by itself."""
         self._waiting += messages
         self._until = math.inf
         self._known = self._marked(self._waiting)
-        taken, cluster = Taken(), self._remote.cluster
+        taken, cluster, nothing = Taken(), self._remote.cluster, BatchBuilder()
         if cluster.waits:
             self._deal_with(cluster.receive(), taken)
             return taken
         if (came := self._sent_off()) is not None:
             self._deal_with(came, taken)
         while self._waiting:
-            self._take(self._waiting.popleft(), BatchBuilder(), taken)
+            self._take(self._waiting.popleft(), nothing, taken)
             if self._drain.asked:
                 break
         return taken
@@ -345,13 +346,16 @@ class Dispatch(Intake):
         fresh = {mark_of(n): n for m in self._waiting for n in m.notices if mark_of(n) not in self._known}
         if self._drain.asked or not (fresh or self._due()):
             return None
-        self._sent, self._sent_at = dict(self._remote.watermark.reached), time.monotonic()
+        self._note_sent()
         return self._remote.read(fresh.values(), self.columns)
+
+    def _note_sent(self) -> None:
+        self._sent, self._sent_at = dict(self._remote.watermark.reached), self._monotonic()
 
     def _due(self) -> bool:
         """Whether event time went on, with nothing sent for a while."""
         new = any(at > self._sent.get(log, NEVER) for log, at in self._remote.watermark.reached.items())
-        return new and time.monotonic() - self._sent_at >= IDLE
+        return new and self._monotonic() - self._sent_at >= IDLE
 
     def _deal_with(self, came: Came, taken: Taken) -> None:
         """Note what came of each file. A batch leaves a mark: whatever it found, it is in the next checkpoint."""
@@ -383,14 +387,11 @@ class Dispatch(Intake):
 class Driver(Consumer):
     """The daemon's loop over `Remote`. ended: called when Spark is not needed any more."""
 
-    READS_BY = Dispatch
     engine: Remote
 
     def __init__(self, engine: Remote, *args: Any, ended: Callable[[], None], **how: Any) -> None:
-        super().__init__(engine, *args, **how)
+        super().__init__(engine, *args, intake=partial(Dispatch, engine), **how)
         self._ended = ended
-        if isinstance(self._intake, Dispatch):
-            self._intake.join(engine)
 
     def _adopt(self, book: Rulebook) -> bool:
         """As the daemon; but first what a crash left between Spark and the checkpoint, by the rules from before."""

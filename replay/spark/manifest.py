@@ -10,7 +10,7 @@ Rules of this file
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,25 +25,25 @@ FILES, BYTES = 64, 16 << 20
 """Log files, and bytes as far as announced, that one task reads."""
 
 
-class Manifest(msgspec.Struct, frozen=True):
-    """One batch. now: the daemon's clock. reached: watermarks by kind of log, before this batch.
+class Order(msgspec.Struct, frozen=True):
+    """What a batch tells every shard. now: the daemon's clock. reached: watermarks by kind of log, before this batch.
 
-    rules: texts by file, where other rules count from now on. finish: the data ends here. columns: what is read of
-    records. files: name, key, version and size of each, in their order.
+    rules: texts by file, where other rules count from now on. finish: the data ends here.
     """
 
     number: int
     now: int
-    reached: list[tuple[int, int]] = []
+    reached: dict[Log, int]
     rules: dict[str, str] | None = None
     finish: bool = False
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """One batch. columns: what is read of records. files: name, key, version and size of each, in their order."""
+
+    order: Order
     columns: list[str] = []
     files: list[tuple[bytes, bytes, str, int]] = []
-
-    @property
-    def order(self) -> Order:
-        """What all shards are told."""
-        return Order(self.number, self.now, dict(self.reached), self.rules, self.finish)
 
     def chunks(self) -> list[list[tuple[bytes, bytes, str, int]]]:
         """The files, some for each task."""
@@ -56,20 +56,6 @@ class Manifest(msgspec.Struct, frozen=True):
             out[-1].append(file)
             size += file[3]
         return out
-
-
-class Order(msgspec.Struct, frozen=True):
-    """What a batch tells every shard: see `Manifest`."""
-
-    number: int
-    now: int
-    reached: dict[int, int]
-    rules: dict[str, str] | None = None
-    finish: bool = False
-
-    def levels(self) -> dict[Log, int]:
-        """Watermarks by kind of log."""
-        return {Log(log): at for log, at in self.reached.items()}
 
 
 def named(notice: Notice) -> tuple[bytes, bytes, str, int]:
@@ -107,16 +93,17 @@ class Manifests:
 
     def write(self, manifest: Manifest) -> None:
         """Make it durable; what Spark will not ask for any more goes. Raises StateError."""
-        new = self.folder / f".{manifest.number}"
+        mine = manifest.order.number
+        new = self.folder / f".{mine}"
         try:
             with new.open("wb") as file:
                 file.write(msgspec.msgpack.encode(manifest))
                 file.flush()
                 os.fsync(file.fileno())
-            new.replace(self.folder / str(manifest.number))
+            new.replace(self.folder / str(mine))
             sync_folder(self.folder)
             for number in self._numbers():
-                if number < manifest.number - 1:
+                if number < mine - 1:
                     (self.folder / str(number)).unlink()
         except OSError as error:
             raise StateError(
@@ -127,8 +114,3 @@ class Manifests:
 
     def _numbers(self) -> list[int]:
         return [int(file.name) for file in self.folder.iterdir() if file.name.isdigit()]
-
-
-def reached_of(levels: Mapping[Log, int]) -> list[tuple[int, int]]:
-    """Watermarks as a manifest has them."""
-    return sorted((int(log), at) for log, at in levels.items())

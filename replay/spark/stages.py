@@ -173,7 +173,7 @@ def admitted(how: How, shard: str, rows: Iterable[Row], parts: Parts) -> list[Ro
     before, rules = _books(parts, order)
     engine = Engine((), watches(), horizon=how.horizon, memory=how.memory, shelf=OnShelf(parts))
     engine.restore(parts)
-    engine.watermark.reached = order.levels()
+    engine.watermark.reached = dict(order.reached)
     out: list[Row] = []
     if batch is not None:
         events = engine.process(batch, order.now)
@@ -196,7 +196,7 @@ def counted(how: How, shard: str, rows: Iterable[Row], parts: Parts) -> list[Row
     before, after = ([r for r in book.rules if _name(cut_by(r)) == name] for book in _books(parts, order))
     engine = Engine(before, watches(gather=True), horizon=how.horizon, memory=how.memory, shelf=OnShelf(parts))
     engine.restore(parts)
-    engine.watermark.reached = order.levels()
+    engine.watermark.reached = dict(order.reached)
     found = engine.adopt(after) if order.rules is not None else []
     if batch is not None:
         named = batch.skip != Skip.no

@@ -23,7 +23,7 @@ from detector.settings import Settings
 from detector.watches import watches
 from replay.spark import joined, stages
 from replay.spark.live import LAYOUT, PART, Came, Cluster, Remote
-from replay.spark.manifest import Manifest, reached_of
+from replay.spark.manifest import Order
 from tests.kinds import DAY, KIND, NOW, T0, Fact, batch, shown
 
 
@@ -60,7 +60,7 @@ class Cut:
     def batch(self, chunks: Sequence[AccessBatch] = (), **fields: Any) -> Came:
         """One batch, whose tasks end in any order."""
         self.number += 1
-        order = Manifest(self.number, self.now, reached_of(self.watermark.reached), **fields).order
+        order = Order(self.number, self.now, self.watermark.reached, **fields)
         rows = list(stages.told(order, self.how.count))
         for number, records in enumerate(chunks):
             rows += stages.dealt(self.how, number, records)
