@@ -10,7 +10,7 @@ import time
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from detector.consumer import Consumer, Orders
     from detector.core.watermark import Watermark
     from detector.drain import Drain
+    from detector.edges import Edges
     from detector.errors import InputError
     from detector.metrics import Page
     from detector.rules import Rulebook, RuleFiles
@@ -67,13 +68,13 @@ def watch(
 
     if close and until_idle is None:
         raise InputError("--close goes with --until-idle", remedy="add --until-idle SECONDS, or leave --close out")
-    builder = _builder(engine)
+    elsewhere = machine(engine)
     settings = read_settings(config, os.environ)
     hear_libraries()
     drain, stopping = Drain(), list[int]()
     hung_up: list[int] = []
     listen(drain, stopping, hung_up)
-    check(settings)
+    check(settings, elsewhere)
     running: list[Consumer] = []
     page, lease = _page(settings, running), make_lease(settings, say=say)
     try:
@@ -83,7 +84,7 @@ def watch(
             say("stopped", left=0)
             return
         files = rule_files_of(settings)
-        consumer = builder(settings, say=say, lease=lease, files=files, drain=drain)
+        consumer = build(settings, elsewhere, say=say, lease=lease, files=files, drain=drain)
         collector.rarely()
         running.append(consumer)
         consumer.start()
@@ -105,15 +106,25 @@ def watch(
         os._exit(0)
 
 
-def _builder(engine: str) -> Callable[..., Consumer]:
-    """What joins settings and edges with what counts. Raises InputError."""
+class Machine(Protocol):
+    """Where it is counted, if not in this process."""
+
+    def check(self, settings: Settings) -> None:
+        """Raises InputError for what it cannot do of a configuration."""
+
+    def join(self, settings: Settings, book: Rulebook, world: Edges, **how: Any) -> Consumer:
+        """The loop over these edges, by these rules. how: `say`, `clock`, `sight` and `drain` of the loop."""
+
+
+def machine(engine: str) -> Machine | None:
+    """By name; None is this process. Raises InputError."""
     from detector.errors import InputError
 
     if engine == "local":
-        return build
+        return None
     if engine == "spark":  # a package above this one, looked up at run time
-        built: Callable[..., Consumer] = import_module("replay.spark.joined").build
-        return built
+        found: Machine = import_module("replay.spark.joined")
+        return found
     raise InputError(f"--engine: expected local or spark, got '{engine}'")
 
 
@@ -160,7 +171,7 @@ def run(
     return False
 
 
-def check(settings: Settings) -> None:
+def check(settings: Settings, elsewhere: Machine | None = None) -> None:
     """Before waiting for the lease: mistakes are said at once, and what takes time to import is there afterwards.
 
     Raises InputError, EdgeError.
@@ -171,6 +182,8 @@ def check(settings: Settings) -> None:
     rule_files_of(settings).read()
     learnt(settings)
     source(settings).close()
+    if elsewhere is not None:
+        elsewhere.check(settings)
 
 
 def _taken(signals: list[int]) -> bool:
@@ -189,6 +202,7 @@ def rule_files_of(settings: Settings) -> RuleFiles:
 
 def build(
     settings: Settings,
+    elsewhere: Machine | None = None,
     *,
     say: Any,
     clock: Callable[[], float] = time.time,
@@ -196,17 +210,25 @@ def build(
     files: RuleFiles | None = None,
     drain: Drain | None = None,
 ) -> Consumer:
-    """The daemon that a configuration describes. Raises InputError, StateError, EdgeError.
+    """The daemon that a configuration describes. Raises InputError, StateError, EdgeError, BucketwatchError.
 
-    lease: held. Without one a SQLite state takes its own, and state in S3 has only its fencing.
-    files: of its rules. drain: how it is told to end.
+    elsewhere: where it is counted, and `check` was asked. lease: held. Without one a SQLite state takes its own, and
+    state in S3 has only its fencing. files: of its rules. drain: how it is told to end.
     """
+    from detector.drain import Drain
+
+    book = (files or rule_files_of(settings)).read()
+    joined = elsewhere.join if elsewhere else _join
+    how = {"say": say, "clock": clock, "sight": sight(settings), "drain": drain or Drain()}
+    return joined(settings, book, edges(settings, lease), **how)
+
+
+def _join(settings: Settings, book: Rulebook, world: Edges, **how: Any) -> Consumer:
+    """The loop with the engine in this process."""
     from detector.consumer import Consumer
     from detector.core.engine import Engine
     from detector.watches import watches
 
-    book = (files or rule_files_of(settings)).read()
-    world = edges(settings, lease)
     engine = Engine(
         book.rules,
         watches(gather=True),
@@ -215,7 +237,7 @@ def build(
         memory=settings.memory,
         shelf=world.store,
     )
-    return Consumer(engine, book, world, orders(settings), say=say, clock=clock, sight=sight(settings), drain=drain)
+    return Consumer(engine, book, world, orders(settings), **how)
 
 
 def watermark(settings: Settings) -> Watermark:

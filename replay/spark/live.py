@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from queue import Empty, Queue
 from threading import Event
@@ -61,9 +62,10 @@ _DECODE = msgspec.msgpack.Decoder().decode
 
 @dataclass(slots=True)
 class Came:
-    """What a batch came to."""
+    """What a batch came to. rules: texts by file, where other rules count from it on."""
 
     number: int = 0
+    rules: dict[str, str] | None = None
     outcomes: list[Outcome] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
     books: dict[str, Books] = field(default_factory=dict)
@@ -81,8 +83,8 @@ class Came:
             getattr(came, f"_{what}")(*told)
         return came
 
-    def _head(self, number: int) -> None:
-        self.number = number
+    def _head(self, number: int, rules: dict[str, str] | None) -> None:
+        self.number, self.rules = number, rules
 
     def _files(self, outcomes: list[Any], rejects: list[Any]) -> None:
         self.outcomes += [Outcome(*one) for one in outcomes]
@@ -203,6 +205,11 @@ class Remote(Engine):
         self._shards: dict[str, Books] = {}
         self._unread = Books()
         self._learning: dict[str, list[str]] = {}
+        self._rules = ""
+
+    def counts_by(self, book: Rulebook) -> bool:
+        """Whether these are the rules that the shards were told last."""
+        return self._rules == _digest(book.files)
 
     def take_in(self, came: Came) -> AccessBatch:
         """What a batch came to; the newest of its records."""
@@ -212,6 +219,8 @@ class Remote(Engine):
     def process(self, batch: AccessBatch, now: int) -> AccessBatch:
         """Books and watermark go on; the newest access events of the batch that was taken in."""
         came = self._came
+        if came.rules is not None:
+            self._rules = _digest(came.rules)
         self._shards |= came.books
         self._unread.records += len(batch.rejects)
         self._unread.rejected.update(reject.reason for reject in batch.rejects)
@@ -261,6 +270,7 @@ class Remote(Engine):
             "known": self.cluster.known,
             "books": self._shards,
             "unread": self._unread,
+            "rules": self._rules,
         }
         return super().changes() | {PART: msgspec.msgpack.encode(state)}
 
@@ -273,6 +283,7 @@ class Remote(Engine):
             known = state["known"]
             self._shards = {shard: Books.of(books) for shard, books in state["books"].items()}
             self._unread = Books.of(state["unread"])
+            self._rules = state["rules"]
         elif "engine" in parts:
             raise StateError(
                 "this state is of a daemon that counts in one process",
@@ -397,7 +408,7 @@ class Driver(Consumer):
         """As the daemon; but first what a crash left between Spark and the checkpoint, by the rules from before."""
         if self.engine.cluster.waits:
             self._count(self._intake.read(()), backlog=True)
-        if self._book_saved and dict(book.files) == dict(self._book.files):
+        if self.engine.counts_by(book) and dict(book.files) == dict(self._book.files):
             return False
         self.engine.book = book
         return super()._adopt(book)
@@ -411,6 +422,10 @@ class Driver(Consumer):
         self.engine.cluster.end()
         self._ended()
         return left
+
+
+def _digest(files: Mapping[str, str]) -> str:
+    return sha256(msgspec.msgpack.encode(sorted(files.items()))).hexdigest()
 
 
 def _whole(batches: Sequence[AccessBatch], rejects: Sequence[Reject] = ()) -> AccessBatch:

@@ -127,7 +127,7 @@ class OnShelf:
 
 def told(order: Order, count: int) -> Iterator[Row]:
     """What every shard of the books, and the driver, hears of a batch."""
-    yield DRIVER, 0, _ENCODE(("head", order.number))
+    yield DRIVER, 0, _ENCODE(("head", order.number, order.rules))
     yield from ((f"{BOOKS}#{shard}", ORDER, _ENCODE(order)) for shard in range(count))
 
 

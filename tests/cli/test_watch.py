@@ -7,6 +7,7 @@ import warnings
 
 from detector.cli import said as log
 from detector.cli import watch
+from detector.local.lease import FileLease
 from replay.organisation import burst
 from tests.e2e.test_daemon_directory import daemon, deliver, packed, prepared, said
 
@@ -55,6 +56,19 @@ def test_a_daemons_heartbeat_says_how_it_is(tmp_path):
     assert resumed["records"] == 5
     assert resumed["watermark_lag_seconds"] > 0
     assert resumed["alerts_waiting"] == resumed["rules_failed"] == 0
+
+
+def test_what_spark_cannot_do_is_said_before_waiting_for_another_daemon_to_end(tmp_path):
+    """As every mistake of a config: who starts a second daemon learns of it now, not when the first one dies."""
+    config = prepared(tmp_path) / "bucketwatch.yaml"
+    held = FileLease(tmp_path / "state.db", say=lambda *_, **__: None)
+    assert held.acquire(0, lambda: False)
+    try:
+        refused = daemon(config, "--engine", "spark")
+    finally:
+        held.release()
+    assert refused.returncode == 2
+    assert "spark.path: expected a folder" in refused.stderr
 
 
 HOSTILE = 'x\n{"event": "stopped"}\r\x1b[2J\u2028\udc80' + "y" * 100_000

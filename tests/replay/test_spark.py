@@ -8,7 +8,7 @@ import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,12 @@ from detector.cli import watch
 from detector.core.finding import Finding
 from detector.errors import BucketwatchError, InputError
 from detector.journal import verify
-from detector.rules import load_rules, shipped
+from detector.rules import RuleFiles, load_rules, shipped
 from detector.settings import read_settings
 from replay import java
 from replay.organisation import burst
 from replay.run import Options, Result, run
-from replay.spark import history, joined
+from replay.spark import history
 from replay.spark.live import Cluster, Driver
 from replay.spark.session import session as spark_session
 from tests.parts import need
@@ -125,7 +125,9 @@ class Daemon:
     def begin(self) -> Driver:
         """Another life."""
         settings = read_settings(self.folder / "config.yaml", {})
-        driver = joined.build(settings, say=lambda *_, **__: None)
+        spark = watch.machine("spark")
+        watch.check(settings, spark)
+        driver = watch.build(settings, spark, say=lambda *_, **__: None)
         driver.start()
         return driver
 
@@ -146,27 +148,35 @@ def essence(finding: dict[str, Any]) -> dict[str, Any]:
     return {name: finding[name] for name in ("finding_id", "rule_id", "last_at", "peak_value", "group", "explanation")}
 
 
-def crash(daemon: Daemon, driver: Driver, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
-    """A turn that comes no further than this step of the cluster; all that is in memory is lost."""
+def crash(driver: Driver, monkeypatch: pytest.MonkeyPatch, step: tuple[type, str], act: Callable[[], object]) -> None:
+    """An act that comes no further than this step; all that is in memory is lost."""
 
-    def gone(_: Cluster) -> None:
-        raise KeyboardInterrupt(step)
+    def gone(_: object) -> None:
+        raise KeyboardInterrupt
 
     with monkeypatch.context() as broken:
-        broken.setattr(Cluster, step, gone)
+        broken.setattr(*step, gone)
         with pytest.raises(KeyboardInterrupt):
-            driver.turn(0.1)
+            act()
     driver.engine.cluster.end()
     driver.edges.store.close()
 
 
 def test_live_it_closes_what_replay_closes(logs, tmp_path, monkeypatch):
-    """Over a crash after the daemon's checkpoint and before Spark's, which runs the batch again, and a file twice."""
-    daemon, files = Daemon(tmp_path), sorted(logs.iterdir())
-    alone = run([str(logs)], load_rules(tmp_path / "rules.yaml"))
+    """Over a crash after the daemon's checkpoint and before Spark's, which runs the batch again, and a file twice.
+
+    And after a crash between Spark and the checkpoint, of rules that are as before when the daemon starts again.
+    """
+    daemon, files, rules = Daemon(tmp_path), sorted(logs.iterdir()), tmp_path / "rules.yaml"
+    alone = run([str(logs)], load_rules(rules))
+    driver = daemon.begin()
+    rules.write_text(RULES.replace("id: few", "id: other"))
+    other = RuleFiles(rules).read()
+    crash(driver, monkeypatch, (Driver, "_checkpoint"), lambda: driver.reload(other))
+    rules.write_text(RULES)
     driver = daemon.begin()
     daemon.put(files[:6])
-    crash(daemon, driver, monkeypatch, "saved")
+    crash(driver, monkeypatch, (Cluster, "saved"), lambda driver=driver: driver.turn(0.1))
     driver = daemon.begin()
     daemon.put(files[6:])
     daemon.put(files[:1], "again-")
