@@ -3,7 +3,7 @@
     1 receive → 2 fetch → 3 parse → 4 engine → 5 checkpoint (with outbox)
     → 6 journal → 7 publish → 8 respond → 9 acknowledge
 
-Steps 2 and 3 are in `intake.py`, what steps 6 to 8 work off in `outbox.py`.
+Steps 2 and 3 are in `intake.py`, what becomes of findings in `telling.py`, what steps 6 to 8 work off in `outbox.py`.
 
 Only step 9 tells the source that something is done, and only step 5 makes something durable. A crash
 
@@ -23,35 +23,30 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
 
 import msgspec
 import numpy as np
 
-from detector.alert import alert
 from detector.archive import Archive
-from detector.blindness import SENSES, Limits, Sense
+from detector.blindness import Limits
 from detector.core.access import COLUMNS, U64, AccessBatch
 from detector.core.admit import Admission
 from detector.core.asked import watches_bucket
 from detector.core.dedup import Seen
 from detector.core.engine import Engine
-from detector.core.episode import CLOSED, OPENED, WITHDRAWN
 from detector.core.finding import Finding
 from detector.core.projection import OF_EVIDENCE, columns
-from detector.core.redaction import Redaction, leaving
+from detector.core.redaction import Redaction
 from detector.core.rule import Rule
 from detector.core.times import iso
 from detector.core.watermark import NEVER
 from detector.core.ways import BEGAN
-from detector.daily import Daily
 from detector.daily import Memory as DailyMemory
 from detector.drain import Drain, Hurry
 from detector.edges import Edges
 from detector.errors import EdgeError, InputError, StateError
 from detector.hourly import Memory as HourlyMemory
-from detector.incidents import Joining
 from detector.intake import Fetching, Intake, Taken
 from detector.learnt import Learnt
 from detector.logs.limits import LIMITS
@@ -59,7 +54,6 @@ from detector.logs.limits import Limits as LogLimits
 from detector.outage import Failing
 from detector.outbox import Outbox, Say, Sending
 from detector.response.guards import ResponsePolicy
-from detector.response.plan import plan
 from detector.rules import Rulebook, read_book
 from detector.sight import COLUMNS as OF_SIGHT
 from detector.sight import Counted, Sight
@@ -67,13 +61,12 @@ from detector.source import Delivery, Message
 from detector.spool import Entry
 from detector.storm import Memory as StormMemory
 from detector.teaching import Teaching
+from detector.telling import Telling
 
 FILES_HORIZON = 15 * 86_400
 """Seconds for which files already counted are recognised: longer than any queue keeps a message."""
 FILES_MEMORY = 32 << 20
 """Bytes of these marks in memory; the rest is looked up in the checkpoint."""
-REJECTS_JOURNALLED = 20
-"""Rejected records of one poll that are journalled one by one; the rest is counted."""
 
 PROBLEMS_JOURNALLED = 100
 """Problems of broken rule files that are journalled one by one."""
@@ -146,7 +139,7 @@ class Consumer:
         self._files = Seen("files")
         for one in self._files.spilling():
             one.lean_on(edges.store, FILES_MEMORY)
-        self._enforcing_since = self._saved_at = 0
+        self._saved_at = 0
         self._outbox = Outbox(edges, orders.response.max_age, orders.sending, say=say, clock=clock, drain=self.drain)
         self._intake = intake(
             edges,
@@ -162,9 +155,7 @@ class Consumer:
         self._teaching = Teaching(edges.verdicts, orders.learnt, note=self._outbox.note, say=say, drain=self.drain)
         self._rules = self._take(book)
         self._backlog = False
-        self.daily = Daily(orders.redact)
-        self._failed: set[str] = set()
-        self._idle: set[str] = set()
+        self._telling = Telling(engine, edges, self._outbox, orders.response, orders.redact, say=say)
         self.checkpoint_seconds = 0.0
         self.started = False
         self.last_data = self.last_turn = clock()
@@ -188,7 +179,7 @@ class Consumer:
         self._archive.restore(parts)
         self._outbox.storm.restore(memory.storm, parts)
         self._outbox.hourly.memory = memory.hourly
-        self.daily.memory = memory.daily
+        self._telling.daily.memory = memory.daily
         self._adopt(book)
         self._teaching.restore(parts)
         self._teaching.begin(self.engine, book.rules, parts)
@@ -241,8 +232,8 @@ class Consumer:
         self._tell(findings, now)
         self._outbox.casework.tell()
         self._outbox.tell_digests()
-        self._outbox.tell_daily(self.daily.due(now), send=self.orders.daily_digest)
-        self._note_trouble(batch, now)
+        self._outbox.tell_daily(self._telling.daily.due(now), send=self.orders.daily_digest)
+        self._telling.note_trouble(batch, now)
         # 5 checkpoint: from here on all of this is known after a crash, and will be told.
         if done or len(marks) or self._outbox.unsaved or self._outbox.casework.unsaved or self._archive.unsaved:
             self._checkpoint(done, marks)
@@ -341,7 +332,7 @@ class Consumer:
         self._book_saved &= dict(book.files) == dict(self._book.files)
         self._book = book
         self._rules = self._take(book)
-        self._failed &= self.engine.failures.keys()
+        self._telling.failed &= self.engine.failures.keys()
         after = self._rules
         stayed = [name for name in after if name in before and after[name] != before[name]]
         empty = [name for name in stayed if after[name].digest() != before[name].digest()]
@@ -378,8 +369,7 @@ class Consumer:
 
     def _resume(self, memory: Memory, now: int) -> None:
         """What depends on the clock: the first day of enforce mode; partitions were not silent while we slept."""
-        enforcing = self.orders.response.mode == "enforce"
-        self._enforcing_since = (memory.enforcing_since or now) if enforcing else 0
+        self._telling.enforce(memory.enforcing_since or now)
         asleep = max(0, now - memory.saved_at) if memory.saved_at else 0
         for partition in self.engine.watermark.partitions.values():
             partition.heard_at += asleep
@@ -429,72 +419,8 @@ class Consumer:
             return [message.id for message in done]
 
     def _tell(self, findings: Sequence[Finding], now: int) -> None:
-        """Put findings into the outbox: journalled all, sent where the rule pages, answered where it says so."""
-        learning = self.engine.learning() if findings else []
-        for finding in findings:
-            rule = SENSES.get(finding.rule_id) or self._rules[finding.rule_id]
-            self._outbox.count(f"findings_{finding.state}")
-            planned = self._plan(finding, rule, now)
-            body = alert(finding, rule, planned, now, learning)
-            quiet, told = self.daily.weigh(finding, rule, self._book.suppressions, now)
-            body |= told
-            self._outbox.count("alerts_suppressed", quiet)
-            pages = rule.pages and not quiet
-            told_by_itself = isinstance(rule, Sense)  # of the daemon itself: nobody's incident
-            joining = (
-                (Joining(pages=True) if told_by_itself else self._outbox.incidents.take(finding, now))
-                if pages
-                else None
-            )
-            entry = self._outbox.note("finding", body | (dict(joining.fields) if joining else {}))
-            sent = leaving(entry.body, self.orders.redact)
-            self._say(
-                "finding", state=finding.state, rule=finding.rule_id, alert=finding.alert_ids[0], who=sent["group"]
-            )
-            if joining:
-                self._outbox.page(entry, sent, joining)
-            if quiet:
-                continue
-            if planned and planned["applicable"] and self.edges.responder and finding.state == OPENED:
-                entry.plan = planned
-            elif planned and self.edges.responder and "revoke" in rule.respond and finding.state == OPENED:
-                would, why = planned["commands"][:1], planned["refusals"]
-                self._say("not_revoked", case=planned["case_id"], session=planned["session"], would=would, why=why)
-            if finding.state == WITHDRAWN:
-                for alert_id in finding.alert_ids:
-                    self._outbox.casework.withdrawn(alert_id)
-
-    def _plan(self, finding: Finding, rule: Rule | Sense, now: int) -> dict[str, Any] | None:
-        """The revocation plan of a finding about one session; None where none is wanted or nobody could be revoked."""
-        if finding.state in (CLOSED, WITHDRAWN) or finding.principal is None or self.orders.response.mode == "off":
-            return None
-        about = finding.to_json() | {
-            "alert_id": finding.alert_ids[0],
-            "respond": list(rule.respond),
-            "accept_withdrawable": rule.accept_withdrawable,
-            "stage": rule.stage,
-            "late": finding.late,
-        }
-        about = self._outbox.casework.in_company(about, self.engine.people)
-        policy = replace(self.orders.response, enforcing_since=self._enforcing_since)
-        return plan(about, planned_at=now, settings=policy).to_json()
-
-    def _note_trouble(self, batch: AccessBatch, now: int) -> None:
-        """Journal what a person should know: rejected records, rules that failed, partitions fallen silent."""
-        for reject in batch.rejects[:REJECTS_JOURNALLED]:
-            self._outbox.note("rejected", {"file": reject.file, "position": reject.position, "reason": reject.reason})
-        if len(batch.rejects) > REJECTS_JOURNALLED:
-            self._outbox.note("rejected", {"and_more": len(batch.rejects) - REJECTS_JOURNALLED})
-        for rule, why in self.engine.failures.items():
-            if rule not in self._failed:
-                self._failed.add(rule)
-                self._say("rule_failed", rule=rule, error=why)
-                self._outbox.note("rule_failed", {"rule": rule, "error": why})
-        idle = set(self.engine.watermark.idle(now))
-        for partition in sorted(idle - self._idle):
-            self._say("partition_idle", partition=partition)
-            self._outbox.note("idle", {"partition": partition})
-        self._idle = idle
+        """What is to be told of findings goes into the outbox."""
+        self._telling.tell(findings, self._rules, self._book.suppressions, now)
 
     def _checkpoint(self, done: Sequence[Message] = (), marks: U64 = _NONE) -> None:
         """Make everything so far durable in one atomic write."""
@@ -522,13 +448,13 @@ class Consumer:
         outbox = self._outbox
         memory = Memory(
             outbox.seq,
-            self._enforcing_since,
+            self._telling.enforcing_since,
             saved_at=self._saved_at,
             storm=outbox.storm.memory,
             failing=outbox.outages.failing,
             hourly=outbox.hourly.memory,
             journal_mark=self.edges.journal.mark,
-            daily=self.daily.memory,
+            daily=self._telling.daily.memory,
         )
         self.edges.store.save(parts | outbox.changes() | {"consumer": msgspec.msgpack.encode(memory)})
         outbox.saved()
