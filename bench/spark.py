@@ -2,7 +2,9 @@
 
 The same files and one rule by `replay` in one process and on Spark with one and two cores; the findings have to be the
 same bytes. CPU is that of all processes of a run, Java's and its workers' among them, looked at ten times a second. Two
-sizes of archive tell what starting costs from what a GB costs. The plan is arithmetic, and is marked as that.
+sizes of archive, each counted some times (medians), tell what starting costs from what a GB costs. Where the larger did
+not cost more than the smaller every time, starting drowns the records, and nothing follows from it. The plan is
+arithmetic, and is marked as that.
 """
 
 from __future__ import annotations
@@ -13,15 +15,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 
 from bench.generate import generate
+from bench.measure import ROOT, SAID
 from bench.peers.bucketwatch import RULE
 
-ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = Path(sys.executable).with_name("bucketwatch")
 TICK = os.sysconf("SC_CLK_TCK")
 WAYS = {
@@ -41,27 +45,62 @@ class Cost:
     cpu: float
     wall: float
 
+    @classmethod
+    def median(cls, runs: Sequence[Cost]) -> Cost:
+        """Of some runs."""
+        return cls(median(one.cpu for one in runs), median(one.wall for one in runs))
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What it costs to start, and a GB, by runs over archives of two sizes."""
+
+    small: Sequence[Cost]
+    large: Sequence[Cost]
+    sizes: tuple[float, float]
+
+    @property
+    def clear(self) -> bool:
+        """Whether each run over the larger archive cost more than each over the smaller."""
+        return all(
+            max(getattr(one, what) for one in self.small) < min(getattr(one, what) for one in self.large)
+            for what in ("cpu", "wall")
+        )
+
+    @property
+    def a_gb(self) -> Cost:
+        """Of a GB more."""
+        small, large, more = Cost.median(self.small), Cost.median(self.large), self.sizes[1] - self.sizes[0]
+        return Cost((large.cpu - small.cpu) / more, (large.wall - small.wall) / more)
+
+    @property
+    def start(self) -> float:
+        """CPU seconds of counting nothing."""
+        return Cost.median(self.small).cpu - self.a_gb.cpu * self.sizes[0]
+
 
 def main() -> int:
     """Measure and print; exit status 1 if Spark found anything else."""
     options = argparse.ArgumentParser("python -m bench.spark", description="Spark beside one process")
     options.add_argument("--records", type=int, default=1_200_000, help="CloudTrail records of the larger archive")
+    options.add_argument("--rounds", type=int, default=3, help="times that each is counted (3)")
     options.add_argument("--cache", type=Path, default=ROOT / ".bench", help="where logs are kept (.bench)")
     chosen = options.parse_args()
-    small, large = (_made(chosen.cache, records) for records in (chosen.records // 10, chosen.records))
-    costs, same = {}, True
+    (small, small_size), (large, large_size) = (_made(chosen.cache, n) for n in (chosen.records // 10, chosen.records))
+    lines: dict[str, Line] = {}
+    found: dict[Path, set[bytes]] = {small: set(), large: set()}
     load = os.getloadavg()[0]
     for name, how in WAYS.items():
-        first, found = run(small[0], how)
-        second, found_more = run(large[0], how)
-        costs[name] = first, second
-        if name == "one process":
-            expected = found, found_more
-        same &= (found, found_more) == expected
-    sizes = small[1] / 1e9, large[1] / 1e9
+        costs: dict[Path, list[Cost]] = {small: [], large: []}
+        for folder in (small, large) * chosen.rounds:
+            cost, findings = run(folder, how)
+            costs[folder].append(cost)
+            found[folder].add(findings)
+        lines[name] = Line(costs[small], costs[large], (small_size, large_size))
     print(f"Load of the machine before: {load:.1f}, after: {os.getloadavg()[0]:.1f}; {os.cpu_count()} cores.\n")
-    print(table(costs, sizes))
-    print(plan(costs, sizes))
+    print(table(lines))
+    print(follows(lines))
+    same = all(len(findings) == 1 for findings in found.values())
     if not same:
         print("Spark did not find what one process finds", file=sys.stderr)
     return 0 if same else 1
@@ -75,15 +114,19 @@ def run(folder: Path, how: tuple[str, ...]) -> tuple[Cost, bytes]:
         command = [str(PROGRAM), "replay", str(folder / "logs"), "--rules", str(rule), *how]
         command += ["--out", out, "--no-report", "--quiet", "--no-model"]
         began = time.monotonic()
-        child = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL, start_new_session=True)
         used: dict[int, float] = {}
-        while child.poll() is None:
-            used |= _cpu(child.pid)
-            time.sleep(0.1)
+        with Path(out, "said").open("w+b") as said:
+            child = subprocess.Popen(command, cwd=ROOT, stderr=said, start_new_session=True)
+            try:
+                while child.poll() is None:
+                    used |= _cpu(child.pid)
+                    time.sleep(0.1)
+            finally:
+                _end(child.pid)
         wall = time.monotonic() - began
-        _end(child.pid)
         if child.returncode:
-            raise SystemExit(f"replay {' '.join(how)} ended with {child.returncode}")
+            why = Path(out, "said").read_text("utf-8", "replace")[-SAID:]
+            raise SystemExit(f"replay {' '.join(how)} ended with {child.returncode}: {why}")
         return Cost(sum(used.values()), wall), Path(out, "findings.jsonl").read_bytes()
 
 
@@ -105,53 +148,52 @@ def _end(group: int) -> None:
         os.killpg(group, signal.SIGKILL)  # what Java left behind
 
 
-def _made(cache: Path, records: int) -> tuple[Path, int]:
-    """Generated logs, and their bytes as they lie there, gzipped."""
+def _made(cache: Path, records: int) -> tuple[Path, float]:
+    """Generated logs, and how many GB they are as they lie there, gzipped."""
     folder = cache / f"spark-{records}"
-    generate(folder, "cloudtrail", records, 2_000)
-    return folder, sum(file.stat().st_size for file in (folder / "logs").iterdir())
+    label = generate(folder, "cloudtrail", records, 2_000)
+    return folder, label["bytes"] / 1e9
 
 
-def table(costs: dict[str, tuple[Cost, Cost]], sizes: tuple[float, float]) -> str:
-    """Both archives, and what follows for starting and for a GB."""
-    small_, large_ = (f"{size * 1000:.0f} MB: CPU s, wall s" for size in sizes)
-    lines = [
+def table(lines: Mapping[str, Line]) -> str:
+    """Both archives, and what follows for starting and for a GB, where it does."""
+    (any_line, *_) = lines.values()
+    small_, large_ = (f"{size * 1000:.0f} MB: CPU s, wall s" for size in any_line.sizes)
+    rows = [
         f"| counted by | {small_} | {large_} | start: CPU s | a GB: CPU s | a GB: wall s |",
         "|---|---|---|---|---|---|",
     ]
-    for name, (small, large) in costs.items():
-        start, slope = _line(small.cpu, large.cpu, sizes)
-        wall = _line(small.wall, large.wall, sizes)[1]
-        lines.append(
-            f"| {name} | {small.cpu:.1f}, {small.wall:.1f} | {large.cpu:.1f}, {large.wall:.1f} | {start:.1f} | "
-            f"{slope:.0f} | {wall:.0f} |"
+    for name, line in lines.items():
+        both = (Cost.median(runs) for runs in (line.small, line.large))
+        cells = [name, *(f"{cost.cpu:.1f}, {cost.wall:.1f}" for cost in both)]
+        a_gb = line.a_gb
+        cells += [f"{line.start:.1f}", f"{a_gb.cpu:.0f}", f"{a_gb.wall:.0f}"] if line.clear else ["not clear"] * 3
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*rows, ""])
+
+
+def follows(lines: Mapping[str, Line]) -> str:
+    """What a GB costs on Spark beside one process, and a plan from that for archives nobody has measured."""
+    unclear = [name for name, line in lines.items() if not line.clear]
+    if unclear:
+        return (
+            f"Starting drowns what the records cost ({'; '.join(unclear)}): take more --records on a quieter machine."
         )
-    one, spark, two = (_line(a.cpu, b.cpu, sizes)[1] for a, b in costs.values())
-    walls = [_line(a.wall, b.wall, sizes)[1] for a, b in costs.values()]
-    overhead = f"Overhead of Spark: {spark / one:.1f} times the CPU of one process for a GB."
-    scaling = f"From 1 to 2 cores: {walls[1] / walls[2]:.2f} times as fast for a GB, with {two / spark:.2f} of the CPU."
-    return "\n".join([*lines, "", f"{overhead} {scaling}", ""])
-
-
-def plan(costs: dict[str, tuple[Cost, Cost]], sizes: tuple[float, float]) -> str:
-    """From a GB on this machine to archives nobody has measured."""
-    a_gb = _line(costs["Spark, 2 cores"][0].cpu, costs["Spark, 2 cores"][1].cpu, sizes)[1]
-    lines = [
+    alone, spark, two = (line.a_gb for line in lines.values())
+    overhead = f"Overhead of Spark: {spark.cpu / alone.cpu:.1f} times the CPU of one process for a GB."
+    faster, more = spark.wall / two.wall, two.cpu / spark.cpu
+    rows = [
+        f"{overhead} From 1 to 2 cores: {faster:.2f} times as fast for a GB, with {more:.2f} of the CPU.",
+        "",
         f"**A plan, not a measurement**: CPU of a GB times GB, on {CORES} cores like these, all busy, one rule.",
         "",
         "| gzipped logs | core hours | hours |",
         "|---|---|---|",
     ]
     for terabytes in PLANNED:
-        hours = a_gb * terabytes * 1000 / 3600
-        lines.append(f"| {terabytes} TB | {hours:,.0f} | {hours / CORES:,.1f} |")
-    return "\n".join(lines)
-
-
-def _line(small: float, large: float, sizes: tuple[float, float]) -> tuple[float, float]:
-    """What nothing costs, and what a GB costs, by the two."""
-    slope = (large - small) / (sizes[1] - sizes[0])
-    return small - slope * sizes[0], slope
+        hours = two.cpu * terabytes * 1000 / 3600
+        rows.append(f"| {terabytes} TB | {hours:,.0f} | {hours / CORES:,.1f} |")
+    return "\n".join(rows)
 
 
 if __name__ == "__main__":
