@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -30,7 +30,7 @@ from detector.edges import Edges
 from detector.errors import EdgeError
 from detector.logs.envelope import joined
 from detector.logs.limits import Limits
-from detector.logs.read import CLOUDTRAIL, identify, read
+from detector.logs.read import CLOUDTRAIL, fallible, identify, read
 from detector.outbox import Outbox, Say
 from detector.source import Message, Notice
 
@@ -293,21 +293,18 @@ class Intake:
             self._parse(notice.data or b"", notice.name, builder)
 
     def _parse(self, data: bytes, name: str, builder: BatchBuilder) -> None:
-        """Read a log file into the builder. A file that is more than a parser can bear must not stop the others."""
-        mark = builder.mark()
-        try:
-            reading = read(data, name, builder, self._limits)
-        except Exception as error:  # noqa: BLE001  whatever it is, the file is quarantined and people are told
-            builder.undo(mark)
-            self._outbox.count("quarantined")
-            reason = f"{type(error).__name__}: {error}"
-            self._say("file_quarantined", file=name, error=reason)
-            self._outbox.note("quarantine", {"file": name, "reason": reason} | self._quarantine_file(data, name))
-            return
-        if not reading.kind:
-            self._outbox.note("ignored", {"file": name, "reason": reading.reason})
-        if reading.damage:
-            self._outbox.note("damaged", {"file": name, "reason": reading.damage})
+        """Read a log file into the builder."""
+        self._note_parsed(name, fallible(data, name, builder, self._limits), data)
+
+    def _note_parsed(self, name: str, told: Mapping[str, str], data: bytes = b"") -> None:
+        """Journal what people are to know of a log file. data: its bytes, as far as they can be put aside."""
+        for what, reason in told.items():
+            kept = {}
+            if what == "quarantine":
+                self._outbox.count("quarantined")
+                self._say("file_quarantined", file=name, error=reason)
+                kept = self._quarantine_file(data, name)
+            self._outbox.note(what, {"file": name, "reason": reason} | kept)
 
     def _quarantine_file(self, data: bytes, name: str) -> dict[str, str]:
         """A log file stays where it was, too: that it could not be copied holds nothing up."""

@@ -166,10 +166,7 @@ class Shards:
     @classmethod
     def of(cls, rules: Sequence[Rule], count: int, memory: int, curves: int = CURVES, now: int = AFTER_ALL) -> Shards:
         """The cut for these rules. memory: bytes that one shard's engine may hold. curves, now: as in `Options`."""
-        levels: dict[GroupKey, list[Rule]] = {}
-        for rule in rules:
-            levels.setdefault(cut_by(rule), []).append(rule)
-        return cls(tuple(Level(by, tuple(some)) for by, some in levels.items()), count, memory, curves, now)
+        return cls(levels_of(rules), count, memory, curves, now)
 
     @property
     def total(self) -> int:
@@ -178,7 +175,7 @@ class Shards:
 
     def parcels(self, batch: AccessBatch) -> Iterator[tuple[int, bytes]]:
         """Numbers of shards, and what of the batch is theirs."""
-        for shard, rows in self.dealt(batch.id, np.arange(len(batch))):
+        for shard, rows in dealt_out(batch.id, np.arange(len(batch)), self.count):
             yield shard, pack(batch.take(rows))
         for number, shard, parcel in self.of_levels(batch.take(np.flatnonzero(batch.skip == Skip.no))):
             yield (1 + number) * self.count + shard, parcel
@@ -190,16 +187,11 @@ class Shards:
             rows, skip = level.chosen(view, named)
             groups = view.groups(level.by)[0][rows] if level.by else np.full(len(rows), NOT_KEYED)
             mine = replace(events.take(rows), skip=skip)
-            for shard, some in self.dealt(groups, np.flatnonzero(groups != NO_GROUP)):
+            for shard, some in dealt_out(groups, np.flatnonzero(groups != NO_GROUP), self.count):
                 yield number, shard, pack(mine.take(some))
             if level.names_others and len(named):
                 names = pack(mine.take(np.arange(len(rows) - len(named), len(rows))))
                 yield from ((number, shard, names) for shard in range(self.count))
-
-    def dealt(self, keys: U64, rows: Index) -> Iterator[tuple[int, Index]]:
-        """Shards by key, and which of these rows are theirs."""
-        for shard, mine in by_value((keys[rows] % np.uint64(self.count)).astype(np.int64)):
-            yield shard, rows[mine]
 
     def know(self, parcels: Iterable[bytes], tmp: Path | None = None) -> Known:
         """What a shard of the books knows of copies."""
@@ -250,6 +242,20 @@ def cut_by(rule: Rule) -> GroupKey:
     if not rule.keyed:
         return ()
     return next(((level,) for level in ("role", "session") if level in rule.group_by), rule.group_by)
+
+
+def levels_of(rules: Iterable[Rule]) -> tuple[Level, ...]:
+    """The levels that these rules are counted in."""
+    levels: dict[GroupKey, list[Rule]] = {}
+    for rule in rules:
+        levels.setdefault(cut_by(rule), []).append(rule)
+    return tuple(Level(by, tuple(some)) for by, some in levels.items())
+
+
+def dealt_out(keys: U64, rows: Index, count: int) -> Iterator[tuple[int, Index]]:
+    """Shards by key, and which of these rows are theirs."""
+    for shard, mine in by_value((keys[rows] % np.uint64(count)).astype(np.int64)):
+        yield shard, rows[mine]
 
 
 def _of_each_identity(events: AccessBatch) -> Index:

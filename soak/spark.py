@@ -28,6 +28,7 @@ from detector.local.sqlite import SqliteState
 from detector.rules import load_rules
 from replay.organisation import burst
 from replay.run import Result, run
+from tests.spark import essence, prepared
 
 RULES = """
 rules:
@@ -37,20 +38,10 @@ rules:
      measure: sessions, window: 2h, threshold: 2}
   - {id: quiet, title: t, severity: low, kind: silence, where: {operation: read}, every: 10m, group_by: bucket}
 """
-CONFIG = """
-source: {{kind: directory, path: {0}/in}}
-rules: {0}/rules.yaml
-state: {{kind: sqlite, path: {0}/state.db}}
-alerts: [{{kind: file, path: {0}/alerts.jsonl}}]
-journal: {{path: {0}/journal.jsonl}}
-spark: {{path: {0}/spark, shards: 2}}
-lateness: {{cloudtrail: 300d}}
-"""
 START = 1_777_626_000
 FILES = 60
 LONGEST = 600
 """Seconds after which a daemon should have come to whatever is waited for."""
-COMPARED = ("finding_id", "rule_id", "last_at", "peak_value", "group", "explanation")
 
 
 @dataclass
@@ -89,9 +80,7 @@ def kill(folder: Path, seconds: float, seed: int) -> Seen:
 
 def _logs(folder: Path, chance: random.Random) -> list[tuple[str, bytes]]:
     """Two thefts and their neighbours in files in any order, some files twice."""
-    (folder / "in").mkdir(parents=True)
-    (folder / "rules.yaml").write_text(RULES)
-    (folder / "config.yaml").write_text(CONFIG.format(folder))
+    prepared(folder, RULES)
     records = [r for n in range(4) for r in burst(f"contractor-{n}", 700 + 900 * (n % 2), 600, START + 1700 * n)]
     chance.shuffle(records)
     files = [(f"{n}.json.gz", json.dumps({"Records": records[n::FILES]}).encode()) for n in range(FILES)]
@@ -164,7 +153,7 @@ def _problems(folder: Path, replayed: Result) -> list[str]:
     state.close()
     summary = replayed.summary
     pairs: dict[str, tuple[Any, Any]] = {
-        "findings": (sorted(map(_essence, closed)), sorted(_essence(f.to_json()) for f in replayed.findings)),
+        "findings": (sorted(map(essence, closed)), sorted(essence(f.to_json()) for f in replayed.findings)),
         "records": (books.records, summary["records"]),
         "access events": (books.access_events, summary["access_events"]),
         "duplicates": (books.duplicates, summary["duplicates"]),
@@ -175,10 +164,6 @@ def _problems(folder: Path, replayed: Result) -> list[str]:
         "faults of the journal": ([str(problem) for problem in verify(folder / "journal.jsonl")], []),
     }
     return [f"{name}: {have!s:.2000} instead of {want!s:.2000}" for name, (have, want) in pairs.items() if have != want]
-
-
-def _essence(finding: dict[str, Any]) -> str:
-    return json.dumps({name: finding[name] for name in COMPARED}, sort_keys=True)
 
 
 def _log(folder: Path) -> str:

@@ -62,6 +62,21 @@ def read(data: bytes, name: str, into: BatchBuilder, limits: Limits = LIMITS) ->
     return Reading(kind, "", damage, tuple(lacks))
 
 
+def fallible(data: bytes, name: str, into: BatchBuilder, limits: Limits) -> dict[str, str]:
+    """Read one file; what people are to know of it, with why: `quarantine`, `ignored`, `damaged`.
+
+    A file that is more than a parser can bear must not stop the others: nothing of it stays, and it is `quarantine`.
+    """
+    mark = into.mark()
+    try:
+        reading = read(data, name, into, limits)
+    except Exception as error:  # noqa: BLE001  whatever it is, people are told
+        into.undo(mark)
+        return {"quarantine": f"{type(error).__name__}: {error}"}
+    told = {} if reading.kind else {"ignored": reading.reason}
+    return told | ({"damaged": reading.damage} if reading.damage else {})
+
+
 def identify(content: bytes) -> tuple[str, str]:
     """Kind of log, or an empty text and why it is none."""
     if not content or content.isspace():

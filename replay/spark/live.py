@@ -377,18 +377,13 @@ class Dispatch(Intake):
 
     def _note(self, outcome: Outcome, taken: Taken) -> None:
         notice = Notice(outcome.name, version=outcome.version)
-        if outcome.what == "unfetched":
-            self._note_unfetched(notice, EdgeError(outcome.reason, retryable=outcome.passing), taken)
+        if outcome.lost:
+            self._note_unfetched(notice, EdgeError(outcome.lost, retryable=outcome.passing), taken)
             return
         self._known.add(mark_of(notice))
         taken.marks.append(mark_of(notice))
         self._outbox.count("files")
-        if outcome.what == "quarantined":
-            self._outbox.count("quarantined")
-            self._say("file_quarantined", file=outcome.name, error=outcome.reason)
-            self._outbox.note("quarantine", {"file": outcome.name, "reason": outcome.reason})
-        elif outcome.what != "read":
-            self._outbox.note(outcome.what, {"file": outcome.name, "reason": outcome.reason})
+        self._note_parsed(outcome.name, outcome.told)
 
     def _read_one(self, notice: Notice, builder: BatchBuilder, taken: Taken) -> bool:  # noqa: ARG002  it was read
         """Whether Spark has read it."""

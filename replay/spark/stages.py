@@ -31,10 +31,11 @@ from detector.core.view import BatchView, GroupKey
 from detector.errors import EdgeError
 from detector.local.directory import DirectorySource
 from detector.logs.limits import Limits
-from detector.logs.read import read
+from detector.logs.read import fallible
 from detector.rules import Rulebook, read_book
+from detector.source import Notice
 from detector.watches import watches
-from replay.shards import NOT_KEYED, Shards, cut_by
+from replay.shards import NOT_KEYED, Shards, cut_by, dealt_out, levels_of
 from replay.spark.manifest import Order, noticed
 
 Row = tuple[str, int, bytes]
@@ -64,12 +65,12 @@ class How(msgspec.Struct, frozen=True):
 
 
 class Outcome(NamedTuple):
-    """What came of a log file. what: `read`, `ignored`, `damaged`, `quarantined` or `unfetched`. passing: try again."""
+    """What came of a log file. told: see `fallible`. lost: why it cannot be had. passing: another try may have it."""
 
     name: str
     version: str
-    what: str
-    reason: str = ""
+    told: dict[str, str]
+    lost: str = ""
     passing: bool = False
 
 
@@ -145,25 +146,16 @@ def read_files(how: How, columns: Iterable[str], chunk: int, files: Iterable[Any
 def dealt(how: How, chunk: int, batch: AccessBatch) -> Iterator[Row]:
     """Every shard of the books' records."""
     keys = np.where(batch.link != 0, batch.link, batch.id)
-    for shard, rows in Shards.of((), how.count, 0).dealt(keys, np.arange(len(batch))):
+    for shard, rows in dealt_out(keys, np.arange(len(batch)), how.count):
         yield f"{BOOKS}#{shard}", chunk, pack(batch.take(rows))
 
 
-def _read_file(notice: Any, source: DirectorySource, into: BatchBuilder, limits: Limits) -> Outcome:
-    of = notice.name, notice.version
+def _read_file(notice: Notice, source: DirectorySource, into: BatchBuilder, limits: Limits) -> Outcome:
     try:
         data = source.fetch(notice)
     except EdgeError as error:
-        return Outcome(*of, "unfetched", error.what, error.retryable)
-    mark = into.mark()
-    try:
-        reading = read(data, notice.name, into, limits)
-    except Exception as error:  # noqa: BLE001  whatever it is, the file is quarantined and people are told
-        into.undo(mark)
-        return Outcome(*of, "quarantined", f"{type(error).__name__}: {error}")
-    if reading.damage:
-        return Outcome(*of, "damaged", reading.damage)
-    return Outcome(*of, "read" if reading.kind else "ignored", reading.reason)
+        return Outcome(notice.name, notice.version, {}, error.what, error.retryable)
+    return Outcome(notice.name, notice.version, fallible(data, notice.name, into, limits))
 
 
 def admitted(how: How, shard: str, rows: Iterable[Row], parts: Parts) -> list[Row]:
@@ -240,7 +232,7 @@ def _name(by: GroupKey) -> str:
 
 def _all_shards(books: Iterable[Rulebook], how: How) -> list[str]:
     """The shards of all levels of these rules. What is not keyed has one."""
-    every = {level.by for book in books for level in Shards.of(book.rules, how.count, 0).levels}
+    every = {level.by for book in books for level in levels_of(book.rules)}
     one = [int(NOT_KEYED) % how.count]
     return [f"{name}#{shard}" for name, by in sorted((_name(by), by) for by in every)
             for shard in (range(how.count) if by else one)]  # fmt: skip

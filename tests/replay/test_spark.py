@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from detector.cli import watch
-from detector.core.finding import Finding
 from detector.errors import BucketwatchError, InputError
 from detector.journal import verify
 from detector.rules import RuleFiles, load_rules, shipped
@@ -29,6 +28,7 @@ from replay.spark.session import session as spark_session
 from tests.parts import need
 from tests.records import record
 from tests.replay.test_replay import T0, lines, put
+from tests.spark import essence, prepared
 
 RULES = """
 rules:
@@ -102,29 +102,16 @@ def test_files_listed_several_times_count_once(logs, tmp_path):
     assert result.summary["duplicates"] >= 2 * alone.summary["access_events"]
 
 
-CONFIG = """
-source: {{kind: directory, path: {0}/in}}
-rules: {0}/rules.yaml
-state: {{kind: sqlite, path: {0}/state.db}}
-alerts: [{{kind: file, path: {0}/alerts.jsonl}}]
-journal: {{path: {0}/journal.jsonl}}
-spark: {{path: {0}/spark, shards: 2}}
-lateness: {{cloudtrail: 300d}}
-"""
-
-
 class Daemon:
     """`watch --engine spark` in this process, on the session there is, one life after the other."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        (folder / "in").mkdir()
-        (folder / "rules.yaml").write_text(RULES)
-        (folder / "config.yaml").write_text(CONFIG.format(folder))
+        self.config = prepared(folder, RULES)
 
     def begin(self) -> Driver:
         """Another life."""
-        settings = read_settings(self.folder / "config.yaml", {})
+        settings = read_settings(self.config, {})
         spark = watch.machine("spark")
         watch.check(settings, spark)
         driver = watch.build(settings, spark, say=lambda *_, **__: None)
@@ -141,11 +128,6 @@ class Daemon:
         alerts = [(one["alert_id"], one["state"]) for one in lines(self.folder / "alerts.jsonl")]
         assert len(set(alerts)) == len(alerts)
         return [one["body"] for one in lines(self.folder / "journal.jsonl") if one["kind"] == "finding"]
-
-
-def essence(finding: dict[str, Any]) -> dict[str, Any]:
-    """What the daemon and replay agree on: all but the evidence and what goes with an alert."""
-    return {name: finding[name] for name in ("finding_id", "rule_id", "last_at", "peak_value", "group", "explanation")}
 
 
 def crash(driver: Driver, monkeypatch: pytest.MonkeyPatch, step: tuple[type, str], act: Callable[[], object]) -> None:
@@ -185,7 +167,7 @@ def test_live_it_closes_what_replay_closes(logs, tmp_path, monkeypatch):
     books = driver.engine.books
     assert driver.stop() == 0
     closed = [one for one in daemon.told() if one["state"] == "closed"]
-    assert sorted(map(essence, closed), key=str) == sorted(map(essence, map(Finding.to_json, alone.findings)), key=str)
+    assert sorted(map(essence, closed)) == sorted(essence(one.to_json()) for one in alone.findings)
     assert {one["rule_id"] for one in closed} == {"few", "networks"}
     twice = len(json.loads(gzip.decompress(files[0].read_bytes()))["Records"])
     assert books.records == alone.summary["records"] + twice
@@ -194,6 +176,9 @@ def test_live_it_closes_what_replay_closes(logs, tmp_path, monkeypatch):
     assert dict(books.rejected) == alone.summary["rejected"]["by_reason"]
     assert books.balance()
     assert list(verify(tmp_path / "journal.jsonl")) == []
+    noted = [(entry["kind"], entry["body"].get("file", "")) for entry in lines(tmp_path / "journal.jsonl")]
+    of_files = [(kind, Path(file).name) for kind, file in noted if kind in ("ignored", "damaged")]
+    assert sorted(of_files) == [("damaged", "8.json.gz"), ("ignored", "notes.txt")]
 
 
 def test_a_task_that_fails_is_an_error_that_says_so(logs, tmp_path, monkeypatch):
