@@ -36,11 +36,10 @@ class Chains:
 
     def meet(self, batch: AccessBatch) -> None:
         """Take note of the sessions that were begun in these records; of copies any number."""
-        began = batch.text[BEGAN]
-        fits = (batch.operation == Operation.assume) & (batch.outcome == Outcome.success) & (batch.skip == Skip.no)
-        rows = np.flatnonzero(fits & (began.codes >= 0) & (batch.who >= 0))
+        rows = beginning(batch)
         if not len(rows):
             return
+        began = batch.text[BEGAN]
         callers, hour = sessions(batch, rows), batch.time[rows] // HOUR
         begun = began.hashes()[rows]
         other = callers != begun
@@ -139,6 +138,12 @@ class Crowd:
     def restore(self, parts: Mapping[str, bytes]) -> None:
         """Go on from a checkpoint."""
         self._seen.restore(parts)
+
+
+def beginning(batch: AccessBatch) -> Index:
+    """The rows in which a session was begun: all that `Chains` looks at."""
+    fits = (batch.operation == Operation.assume) & (batch.outcome == Outcome.success) & (batch.skip == Skip.no)
+    return np.flatnonzero(fits & (batch.text[BEGAN].codes >= 0) & (batch.who >= 0))
 
 
 def networks(batch: AccessBatch) -> tuple[Index, U64]:

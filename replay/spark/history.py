@@ -34,6 +34,7 @@ from detector.core.kinds.baseline import BaselineRule
 from detector.core.parcel import pack, unpack
 from detector.core.rule import Rule
 from detector.core.watermark import FOREVER
+from detector.core.ways import BEGAN, Chains, beginning
 from detector.watches import watches
 from replay import java
 from replay.dated import Period
@@ -75,16 +76,23 @@ def run(paths: Sequence[str], rules: Sequence[Rule], options: Options | None = N
         count = max(spark.sparkContext.defaultParallelism, options.jobs)
         shards = Shards.of(chosen, count, options.memory, options.curves, options.now)
         looked_at = columns_of(chosen, options)
-        read = partial(records, columns=looked_at | COVERED, limits=options.limits)
+        read = partial(records, columns=looked_at | COVERED | {BEGAN}, limits=options.limits)
         cut = partial(_cut, shards, options.admission, read, looked_at)
         parcels = _mapped(_manifest(spark, files), cut).repartition(shards.total, "shard")
         with _told(spark, len(files), "reading", options), _kept(parcels) as kept:
-            reads, rejected = _reads(kept, options)
+            reads, rejected, begun = _reads(kept, options)
             known, counted = _counted(kept, shards, options.tmp)
             counted.books.add(rejected)
         engine = Engine((), watches(), horizon=FOREVER, best_copies=True, shelf=scratch, **known.arguments())
+        chains = Chains()
+        engine.lean_on_shelf(*chains.spilling())
+        for batch in begun:
+            chains.meet(batch)
+            engine.spill(scratch.save)
         again = partial(_read_again, spark)
-        findings, told = with_evidence(counted.findings, chosen, engine, files, reads, options, scratch, again)
+        findings, told = with_evidence(
+            counted.findings, chosen, engine, files, reads, options, scratch, again, chains=chains
+        )
     totals = Totals(counted.books, counted.logs_seen, counted.principals, counted.failures, counted.curves, told)
     return result(findings, totals, rules, options, reads, began)
 
@@ -117,25 +125,27 @@ def _cut(
     """Read the files of chunks: every shard's records with these columns, and for the driver what came of the files."""
     for _, chunk, files in rows:
         batch, outcomes = read([_file(*one) for one in _DECODE(files)])
-        for shard, parcel in shards.parcels(admission.apply(batch).cut(columns)):
+        admitted = admission.apply(batch)
+        for shard, parcel in shards.parcels(admitted.cut(columns)):
             yield shard, chunk, parcel
         coverage = Coverage()
         coverage.add(batch)
         rejects = [astuple(reject) for reject in sorted(batch.rejects, key=_position)]
-        yield DRIVER, chunk, _ENCODE(([_outcome(one) for one in outcomes], rejects, _ENCODE(coverage.to_json())))
+        begun = pack(admitted.take(beginning(admitted)).cut(frozenset({BEGAN})))
+        yield DRIVER, chunk, _ENCODE(([_outcome(one) for one in outcomes], rejects, coverage.to_json(), begun))
 
 
 def _read(read: Chunk, rows: Iterator[Parcel]) -> Iterator[Parcel]:
     """Read the files of chunks: all of it is for the driver."""
     for _, chunk, files in rows:
         batch, outcomes = read([_file(*one) for one in _DECODE(files)])
-        yield DRIVER, chunk, _ENCODE(([_outcome(one) for one in outcomes], [], pack(batch)))
+        yield DRIVER, chunk, _ENCODE(([_outcome(one) for one in outcomes], pack(batch)))
 
 
 def _read_again(spark: SparkSession, files: Files, read: Chunk) -> Iterator[tuple[AccessBatch, list[FileRead]]]:
     """`replay.reader.batches`, with the executors to read."""
     with _kept(_mapped(_manifest(spark, files), partial(_read, read))) as notes:
-        for outcomes, _, batch in _notes(notes):
+        for outcomes, batch in _notes(notes):
             yield unpack(batch), outcomes
 
 
@@ -152,26 +162,28 @@ def _kept(frame: DataFrame) -> Iterator[DataFrame]:
         frame.unpersist()
 
 
-def _notes(frame: DataFrame) -> Iterator[tuple[list[FileRead], list[Reject], bytes]]:
-    """What came of each chunk's files, in order."""
+def _notes(frame: DataFrame) -> Iterator[tuple[list[FileRead], *tuple[Any, ...]]]:
+    """What came of each chunk's files, in order, and what else the executors sent the driver."""
     notes = frame.where(f"shard = {DRIVER}").coalesce(1).sortWithinPartitions("chunk")
     for row in notes.toLocalIterator():
-        outcomes, rejects, batch = _DECODE(bytes(row.parcel))
-        yield list(starmap(_file_read, outcomes)), list(starmap(Reject, rejects)), batch
+        outcomes, *rest = _DECODE(bytes(row.parcel))
+        yield list(starmap(_file_read, outcomes)), *rest
 
 
-def _reads(parcels: DataFrame, options: Options) -> tuple[Reads, Books]:
-    """What came of all files, and the books of the records that could not be read."""
-    reads, books = Reads(), Books()
-    for outcomes, rejects, coverage in _notes(parcels):
-        reads.coverage.merge(Coverage.from_json(_DECODE(coverage)))
+def _reads(parcels: DataFrame, options: Options) -> tuple[Reads, Books, list[AccessBatch]]:
+    """What came of all files, the books of the records that could not be read, and those that begin sessions."""
+    reads, books, begun = Reads(), Books(), list[AccessBatch]()
+    for outcomes, told, coverage, beginnings in _notes(parcels):
+        rejects = list(starmap(Reject, told))
+        reads.coverage.merge(Coverage.from_json(coverage))
         for outcome in outcomes:
             reads.add(outcome)
         books.records += len(rejects)
         books.rejected.update(reject.reason for reject in rejects)
         options.rejects(rejects)
         options.inputs(outcomes)
-    return reads, books
+        begun.append(unpack(beginnings))
+    return reads, books, begun
 
 
 def _counted(parcels: DataFrame, shards: Shards, tmp: Path | None) -> tuple[Known, Counted]:

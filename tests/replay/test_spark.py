@@ -27,6 +27,7 @@ from replay.spark.live import Cluster, Driver
 from replay.spark.session import session as spark_session
 from tests.parts import need
 from tests.records import record
+from tests.replay import test_incidents
 from tests.replay.test_replay import T0, lines, put
 from tests.spark import essence, prepared
 
@@ -37,6 +38,10 @@ rules:
   - {id: networks, title: t, severity: low, kind: threshold, where: {operation: read, outcome: any},
      group_by: source_ip, measure: sessions, window: 2h, threshold: 2}
 """
+
+
+chained = test_incidents.logs
+"""Sessions that one session began, among others."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -88,6 +93,15 @@ def test_parity_with_one_process(logs, shards, tmp_path):
     assert books(result) == books(alone)
     assert [r for some in on_spark for r in some] == [r for some in told for r in some]
     assert [read.file for read in result.reads.damaged] == [read.file for read in alone.reads.damaged]
+
+
+def test_incidents_of_chains_are_those_of_one_process(chained):
+    """Who began whose session is in records that no rule looks at: it comes to the driver all the same."""
+    rules = load_rules(chained / "rules.yaml")
+    alone, result = run([str(chained)], rules), history.run([str(chained)], rules, Options(jobs=2))
+    told = [one.to_json() for one in result.incidents]
+    assert json.dumps(told) == json.dumps([one.to_json() for one in alone.incidents])
+    assert "chain" in {link["kind"] for one in told for link in one["links"]}
 
 
 def test_files_listed_several_times_count_once(logs, tmp_path):
