@@ -269,7 +269,8 @@ def test_records_in_messages_are_read_as_one_file(tmp_path, monkeypatch):
         calls.append(name)
         return read(data, name, *rest)
 
-    monkeypatch.setattr("detector.intake.read", reading)
+    for place in ("detector.intake.read", "detector.logs.read.read"):
+        monkeypatch.setattr(place, reading)
     records = burst("s", 50, 50, NOW)
     taken = Desk(Stored(), tmp_path).read(*(inline(n, record) for n, record in enumerate(records)))
     assert len(taken.batch) == 50

@@ -511,9 +511,9 @@ def test_part_of_a_message_counts_once_however_often_the_message_comes(tmp_path)
 
 def test_a_file_the_parser_cannot_bear_is_quarantined(world, monkeypatch):
     """It stops nobody: the other files count, the journal names it, and it does not come again."""
-    import detector.intake as loop
+    import detector.logs.read as logs
 
-    real = loop.read
+    real = logs.read
 
     def bursting(data, name, builder, limits):
         reading = real(data, name, builder, limits)
@@ -521,7 +521,7 @@ def test_a_file_the_parser_cannot_bear_is_quarantined(world, monkeypatch):
             raise OverflowError("too large")
         return reading
 
-    monkeypatch.setattr(loop, "read", bursting)
+    monkeypatch.setattr(logs, "read", bursting)
     for name, records in FIRST.items():
         world.put(name, records)
     consumer = world.consumer()
