@@ -15,12 +15,12 @@ import numpy as np
 
 from detector.core.access import I64, Log
 from detector.core.admit import Admission
+from detector.core.amounts import counted
 from detector.core.coverage import DAY, SLOT, Coverage, Kind, OfBucket
 from detector.core.globs import glob
 from detector.core.rule import Rule
 from detector.core.times import iso
 from detector.core.watermark import FOREVER, NEVER
-from replay.amounts import counted
 from replay.holes import Hole, judge
 
 LISTED = 1000

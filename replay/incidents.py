@@ -48,8 +48,8 @@ def incidents(findings: Sequence[Finding], look: Look, losses: Losses, redact: R
     traces = [trace(finding, callers) for finding in findings]
     groups, links = joined(traces, _answers(questions(traces), look))
     made = [
-        incident([findings[one] for one in group], _between(traces, links, group), _leaving(loss, redact))
-        for group, loss in zip(groups, losses(groups), strict=True)
+        incident([findings[one] for one in group], within, _leaving(loss, redact))
+        for group, within, loss in zip(groups, _within(traces, links, groups), losses(groups), strict=True)
     ]
     return worst_first(replace(one, plan=one_plan(_told(one), planned_at=one.last_at)) for one in made)
 
@@ -58,10 +58,15 @@ def _told(one: Incident) -> list[dict[str, Any]]:
     return [finding.to_json() for finding in one.findings]
 
 
-def _between(traces: Sequence[Trace], links: Sequence[Link], group: Sequence[int]) -> list[tuple[Link, list[str]]]:
-    """The links within a group, with the ids of the findings they join."""
-    mine = [link for link in links if link.between[0] in set(group)]
-    return [(link, [traces[one].finding_id for one in link.between]) for link in mine]
+def _within(
+    traces: Sequence[Trace], links: Sequence[Link], groups: Sequence[Sequence[int]]
+) -> list[list[tuple[Link, list[str]]]]:
+    """The links within each group, with the ids of the findings they join."""
+    group_of = {one: number for number, group in enumerate(groups) for one in group}
+    out: list[list[tuple[Link, list[str]]]] = [[] for _ in groups]
+    for link in links:
+        out[group_of[link.between[0]]].append((link, [traces[one].finding_id for one in link.between]))
+    return out
 
 
 def _leaving(loss: Loss, redact: Redaction) -> Loss:

@@ -19,8 +19,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
+from detector.core.amounts import counted, number, size
 from detector.response.plain import printable
-from replay.amounts import counted, number, size
 
 TEXT_LIMIT = 2000
 """Characters of one text; what is longer is cut."""

@@ -6,11 +6,11 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, groupby, pairwise
 from typing import Any
 
+from detector.core.amounts import counted
 from detector.core.curve import Curve, halved
 from detector.core.finding import SEVERITIES, Finding
 from detector.core.incident import LEVELS, Incident
 from detector.core.times import duration, iso
-from replay.amounts import counted
 from replay.covered import line
 from replay.digests import lines
 from replay.page import render as page

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from detector.core.amounts import counted
 from detector.core.finding import LIST_LIMIT, SEVERITIES, Finding
 from detector.core.links import Link
 from detector.core.principal import fingerprint
@@ -199,11 +200,6 @@ def because(links: Sequence[Mapping[str, Any]]) -> str:
     told = [str(one["why"]) for one in most[:BECAUSE]]
     more = f" and {counted(len(most) - BECAUSE, 'more reason')}" if len(most) > BECAUSE else ""
     return f"; one incident because of {', '.join(told)}{more}" if told else ""
-
-
-def counted(count: int, what: str) -> str:
-    """`1 object`, `2 objects`."""
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _moment(finding: Finding) -> dict[str, Any]:

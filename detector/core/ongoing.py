@@ -10,9 +10,10 @@ from typing import Any
 
 import msgspec
 
+from detector.core.amounts import counted
 from detector.core.episode import CLOSED
 from detector.core.finding import LIST_LIMIT, SEVERITIES, Finding
-from detector.core.incident import SCHEMA, WHY, because, counted, incident_id
+from detector.core.incident import SCHEMA, WHY, because, incident_id
 from detector.core.links import DAY, Key, Trace
 from detector.core.times import iso
 

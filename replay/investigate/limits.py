@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from replay.amounts import counted
+from detector.core.amounts import counted
 
 OF_OBJECTS = (
     ("decrypts_only", "how much was read of {}: known by decryption only, the read itself is in none of these logs"),

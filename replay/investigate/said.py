@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from detector.core.amounts import counted, size
 from detector.response.plain import printable
-from replay.amounts import counted, size
 from replay.grid import cell, grid, put, short
 
 Json = dict[str, Any]

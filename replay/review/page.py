@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from replay.amounts import counted
+from detector.core.amounts import counted
 from replay.page import render
 from replay.review.judged import Json
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from detector.core.amounts import counted
 from detector.core.redaction import Redaction, folder_redacted, hashed
 from detector.core.times import iso_or_none
-from replay.amounts import counted
 from replay.output import write_file, writing
 from replay.review import judged
 from replay.review.existing import Existing

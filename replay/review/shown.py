@@ -8,8 +8,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from detector.core.amounts import size
 from detector.response.plain import printable
-from replay.amounts import size
 from replay.grid import cell, grid, put, short
 from replay.review.judged import Json
 from replay.review.page import headline
