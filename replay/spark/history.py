@@ -44,6 +44,7 @@ from replay.remote import path_of
 from replay.run import COVERED, Options, Result, Totals, columns_of, result, with_evidence
 from replay.scratch import Scratch
 from replay.shards import Counted, Known, Shards
+from replay.spark.rows import PARCELS, of_one
 from replay.spark.session import session
 
 if TYPE_CHECKING:
@@ -52,8 +53,6 @@ if TYPE_CHECKING:
 
 DRIVER = -1
 """Number of the shard whose parcels are for the driver: what came of the files of a chunk."""
-PARCELS = "shard int, chunk long, parcel binary"
-"""Columns of all that travels."""
 CHUNKS_A_TASK = 4
 Parcel = tuple[int, int, bytes]
 """A row of `PARCELS`."""
@@ -111,12 +110,9 @@ def _mapped(frame: DataFrame, step: Step) -> DataFrame:
 
 
 def _stepped(step: Step, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    import pyarrow as pa
-
-    kinds = {"shard": pa.int32(), "chunk": pa.int64(), "parcel": pa.binary()}
     rows = (row for batch in batches for row in zip(*(column.to_pylist() for column in batch.columns), strict=True))
     for row in step(rows):
-        yield pa.RecordBatch.from_pydict({n: pa.array([c], k) for (n, k), c in zip(kinds.items(), row, strict=True)})
+        yield of_one(PARCELS, row)
 
 
 def _cut(

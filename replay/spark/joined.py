@@ -18,7 +18,9 @@ from detector.response.plain import printable
 from detector.rules import Rulebook
 from detector.settings import Directory, Settings
 from replay import java
-from replay.spark.live import Cluster, Driver, Remote
+from replay.spark.cluster import Cluster
+from replay.spark.live import Driver
+from replay.spark.remote import Remote
 from replay.spark.session import session
 from replay.spark.stages import How
 

@@ -17,20 +17,19 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pandas as pd
-import pyarrow as pa
 from pyspark.sql.datasource import DataSource, DataSourceStreamReader, InputPartition
 from pyspark.sql.streaming.stateful_processor import StatefulProcessor, StatefulProcessorHandle
 from pyspark.sql.types import StructType
 
 from replay.spark.manifest import Manifests
+from replay.spark.rows import ROWS, of_one
 from replay.spark.stages import DRIVER, How, Parts, Row, admitted, counted, read_files, told
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.streaming.query import StreamingQuery
 
-ROWS = "shard string, number long, parcel binary"
-"""Columns of all that travels."""
 PARTS = "name string", "part binary"
 """Key and value of a shard's state."""
 LOOK = "200 milliseconds"
@@ -98,11 +97,7 @@ class Reader(DataSourceStreamReader):
             if partition.chunk < 0
             else read_files(self.how, manifest.columns, partition.chunk, manifest.chunks()[partition.chunk])
         )
-        kinds = {"shard": pa.string(), "number": pa.int64(), "parcel": pa.binary()}
-        for row in rows:
-            yield pa.RecordBatch.from_pydict(
-                {n: pa.array([c], k) for (n, k), c in zip(kinds.items(), row, strict=True)}
-            )
+        return (of_one(ROWS, row) for row in rows)
 
 
 class Shard(StatefulProcessor):

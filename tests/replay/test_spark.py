@@ -23,7 +23,8 @@ from replay import java
 from replay.organisation import burst
 from replay.run import Options, Result, run
 from replay.spark import history
-from replay.spark.live import Cluster, Driver
+from replay.spark.cluster import Cluster
+from replay.spark.live import Driver
 from replay.spark.session import session as spark_session
 from tests.parts import need
 from tests.records import record

@@ -22,8 +22,10 @@ from detector.errors import InputError, StateError
 from detector.settings import Settings
 from detector.watches import watches
 from replay.spark import joined, stages
-from replay.spark.live import LAYOUT, PART, Came, Cluster, Remote
+from replay.spark.came import Came
+from replay.spark.cluster import Cluster
 from replay.spark.manifest import Order
+from replay.spark.remote import LAYOUT, PART, Remote
 from tests.kinds import DAY, KIND, NOW, T0, Fact, batch, shown
 
 
