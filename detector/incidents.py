@@ -26,6 +26,7 @@ from detector.core.episode import CLOSED, OPENED, UPDATED, WITHDRAWN
 from detector.core.finding import SEVERITIES, Finding
 from detector.core.links import DAY, HOUR, SHARED, WITHIN, Key, Trace, asked, few_others, trace
 from detector.core.ongoing import Open, Told, begun, text_of
+from detector.core.owner import Owners
 from detector.core.part import Spilling
 from detector.core.ways import Chains, Crowd
 from detector.errors import StateError
@@ -55,9 +56,10 @@ class Joining:
 
 
 class Incidents:
-    """Open incidents. Times of findings in epoch seconds of event time; `now` of the clock."""
+    """Open incidents. Times of findings in epoch seconds of event time; `now` of the clock. owners: as keys tell."""
 
-    def __init__(self) -> None:
+    def __init__(self, owners: Owners | None = None) -> None:
+        self._owners = owners
         self.open: dict[str, Open] = {}
         self.crowd, self.chains = Crowd(), Chains()
         self._since: int | None = None
@@ -141,6 +143,7 @@ class Incidents:
         """A finding that has just opened: of which incident it is."""
         seen = trace(finding, self.chains.callers)
         new = begun(finding, seen)
+        new.show(self._shown(finding))
         one, links = self._merged(self._linked(seen))
         if one is None and new.id in self.open:  # the same finding once more, after it was forgotten
             return Joining(pages=True)
@@ -165,6 +168,7 @@ class Incidents:
         for member in mine:
             member.over = finding.state in (CLOSED, WITHDRAWN)
         one.last, one.worst = max(one.last, finding.last_at), max(one.worst, finding.excess)
+        one.show(self._shown(finding))
         one.severity = max(one.severity, SEVERITIES.index(finding.severity))
         fields = one.fields() | ({} if pages else {"paged": False})
         left = [member for member in one.members.values() if not member.over]
@@ -178,6 +182,9 @@ class Incidents:
             update = one.alert(now, CLOSED)
         goes_on = finding.state in (OPENED, UPDATED) and not one.told.at
         return Joining(pages or not one.told.at, fields, one.id if goes_on else "", update)
+
+    def _shown(self, finding: Finding) -> set[str] | None:
+        return None if self._owners is None else self._owners.of_evidence(finding.evidence)
 
     def _linked(self, seen: Trace) -> dict[str, list[Key]]:
         """Incidents that a finding joins, and by what."""

@@ -14,6 +14,7 @@ from typing import Any
 
 from detector.casework import Casework
 from detector.core.episode import OPENED
+from detector.core.owner import Owners
 from detector.core.times import iso
 from detector.drain import Drain, Hurry
 from detector.edges import Edges
@@ -49,13 +50,14 @@ class Sending:
     """How alerts are sent. sink_down_after: seconds of failure after which a sink is an alarm.
 
     revocations: carried out in any hour, at most. verify_after: seconds after which a revoked session's success is
-    told.
+    told. owners: how keys tell whose objects they are, for incidents.
     """
 
     storm: Limits = STORM
     sink_down_after: int = SINK_DOWN_AFTER
     revocations: int = REVOCATIONS
     verify_after: int = VERIFY_AFTER
+    owners: Owners | None = None
 
 
 class Outbox:
@@ -79,7 +81,7 @@ class Outbox:
         self._paused: dict[tuple[str, str], tuple[float, float]] = {}
         self.seq = 0
         self.entries = Spool(edges.store)
-        self.storm, self.incidents = Storm(sending.storm), Incidents()
+        self.storm, self.incidents = Storm(sending.storm), Incidents(sending.owners)
         for one in self.incidents.spilling():
             one.lean_on(edges.store, WAYS_MEMORY)
         self.outages = Outages(sending.sink_down_after)

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 
 from detector.core.document import document_key, explain, fields_at, load_yaml, locate, plain
 from detector.core.engine import MEMORY
+from detector.core.owner import owners
 from detector.core.redaction import Redaction
 from detector.core.rule import Duration, Model, Size
 from detector.errors import Problem, SettingsError, UnreadablePathError
@@ -43,6 +44,11 @@ def _network(value: str) -> str:
         msg = f"expected public addresses, got {value!r}: private ones reach S3 by an endpoint; name it, or the VPC"
         raise ValueError(msg)
     return str(network)
+
+
+def _owners(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    owners(patterns)
+    return patterns
 
 
 SomePath = Annotated[Path, BeforeValidator(lambda value: Path(value).expanduser() if isinstance(value, str) else value)]
@@ -308,6 +314,7 @@ class Settings(Model):
     fetch: Fetch = Fetch()
     response: Responding = Responding()
     protected_buckets: tuple[str, ...] = ()
+    owner: Annotated[tuple[str, ...], AfterValidator(_owners)] = ()
     http: Http | None = None
     blind: Blind = Blind()
     canary: Canary | None = None

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from detector import incidents as module
 from detector.core.finding import Finding
 from detector.core.incident import incident_id
+from detector.core.owner import owners
+from detector.core.redaction import hashed, leaving
 from detector.incidents import Incidents
 
 NOW = 1_777_626_000
@@ -28,8 +30,8 @@ def found(name="a", *, person="ann", at=NOW, state="opened", **changes):
 class Desk:
     """Incidents, and who was woken by what."""
 
-    def __init__(self):
-        self.incidents, self.now = Incidents(), NOW
+    def __init__(self, incidents=None):
+        self.incidents, self.now = incidents or Incidents(), NOW
 
     def tell(self, finding, *, held=False):
         """Whether the finding's own alert pages, and the update that is due. held: a digest takes it."""
@@ -139,6 +141,26 @@ def test_two_incidents_that_turn_out_to_be_one_keep_the_older_id():
     assert joining.fields["incident"]["findings"] == 3
     assert {link["what"] for link in joining.fields["incident"]["links"]} == {"ann", "bob"}
     assert list(made.incidents.open) == [joining.incident]
+
+
+def test_an_incident_says_how_many_people_are_affected_at_least():
+    """From what evidence shows when findings open, and when they have grown; where keys are hashed, so are they."""
+    made = Desk(Incidents(owners(["raw/{contractor}/**"])))
+
+    def of(*folders):
+        return {"prefixes": [f"raw/{name}/" for name in folders], "sample_keys": ["raw/ann/1.wav", "other/1.wav"]}
+
+    made.tell(found("0", evidence=of("ann", "bob")))
+    made.tell(found("0", evidence=of("cid"), state="updated"))
+    update = made.incidents.take(found("1", evidence=of("dan")), NOW).update
+    assert update["incident"]["owners"] == {"count": 4, "shown": ["ann", "bob", "cid", "dan"], "at_least": True}
+    assert "objects of at least 4 people" in update["explanation"]
+    kept = Incidents(owners(["raw/{contractor}/**"]))
+    kept.restore({name: part for name, part in made.incidents.changes().items() if part is not None})
+    assert kept.open == made.incidents.open
+    hidden = leaving(update, "hash")["incident"]["owners"]
+    assert hidden == {"count": 4, "shown": sorted(map(hashed, ["ann", "bob", "cid", "dan"])), "at_least": True}
+    assert "owners" not in desk(3).incidents.take(found("3"), NOW).update["incident"]
 
 
 STEPS = st.lists(

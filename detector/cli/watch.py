@@ -281,6 +281,7 @@ def orders(settings: Settings) -> Orders:
 
     from detector.consumer import Orders
     from detector.core.admit import Admission
+    from detector.core.owner import owners
     from detector.intake import Fetching
     from detector.outbox import Sending
     from detector.settings import Sqs
@@ -294,7 +295,11 @@ def orders(settings: Settings) -> Orders:
         settings.protected_buckets,
         limits(settings),
         Sending(
-            Storming(**settings.storm.model_dump()), settings.sink_down_after, response.hourly, response.verify_after
+            Storming(**settings.storm.model_dump()),
+            settings.sink_down_after,
+            response.hourly,
+            response.verify_after,
+            owners(settings.owner) if settings.owner else None,
         ),
         hashlib.sha256(settings.model_dump_json().encode()).hexdigest()[:16],
         Fetching(settings.fetch.threads if isinstance(settings.source, Sqs) else 1, settings.fetch.memory),

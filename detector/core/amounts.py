@@ -15,6 +15,11 @@ def counted(count: int, what: str) -> str:
     return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
+def people(count: int) -> str:
+    """`1 person`, `2 people`."""
+    return f"{count:,} {'person' if count == 1 else 'people'}"
+
+
 def size(count: int) -> str:
     """An amount of bytes for people, in units of 1,000."""
     amount, unit = float(count), "B"

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from detector.core.amounts import counted
+from detector.core.amounts import counted, people
 from detector.core.finding import LIST_LIMIT, SEVERITIES, Finding
 from detector.core.links import Link
 from detector.core.principal import fingerprint
@@ -157,7 +157,7 @@ class Incident:
         who = [counted(len(names), level[:-1]) for level in ("sessions", "roles") if (names := self.names(level))]
         whose = ""
         if self.loss is not None and self.loss.owners is not None:
-            whose = f" of {self.loss.owners:,} {'person' if self.loss.owners == 1 else 'people'}"
+            whose = f" of {people(self.loss.owners)}"
         read = f"{self.objects} objects{whose}" if self.objects.at_most else ""
         return ", ".join(filter(None, [counted(len(self.findings), "finding"), " of ".join(who), read]))
 

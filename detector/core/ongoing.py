@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from detector.core.amounts import counted
+from detector.core.amounts import counted, people
 from detector.core.episode import CLOSED
 from detector.core.finding import LIST_LIMIT, SEVERITIES, Finding
 from detector.core.incident import SCHEMA, WHY, because, incident_id
@@ -20,6 +20,8 @@ from detector.core.times import iso
 RULE = "bucketwatch.incident"
 GROWING = ("findings", "roles", "accounts", "buckets", "rules")
 TEXT = 300
+MOST_OWNERS = 1_000
+"""Whose objects an incident keeps by name."""
 RUNBOOK = (
     "The findings are one incident as far as can be seen; each is in the journal, and in every sink that keeps alerts, "
     "under its own alert_id. 1. Begin with the first alert. 2. `bucketwatch respond plan` with this incident's id "
@@ -48,7 +50,8 @@ class Open(msgspec.Struct):
     """An incident. first, last: of its records (epoch seconds). worst: how far past its threshold a finding was.
 
     keys: of `links`, as text, each with first and last. links: key → how many findings it joined. updates: how often it
-    was told in an alert of its own.
+    was told in an alert of its own. owners: whose objects its findings' evidence shows; None: the operator does not say
+    how keys tell.
     """
 
     id: str
@@ -65,6 +68,7 @@ class Open(msgspec.Struct):
     links: dict[str, int] = msgspec.field(default_factory=dict)
     told: Told = msgspec.field(default_factory=Told)
     updates: int = 0
+    owners: list[str] | None = None
 
     @property
     def over(self) -> bool:
@@ -89,7 +93,13 @@ class Open(msgspec.Struct):
         for text, joined in other.links.items():
             self.links[text] = max(self.links.get(text, 0), joined)
         self.updates += other.updates
+        self.show(other.owners)
         self.told = _both(self.told, other.told)
+
+    def show(self, owners: Iterable[str] | None) -> None:
+        """Evidence shows objects of these people."""
+        if owners is not None:
+            self.owners = sorted({*(self.owners or ()), *(one[:TEXT] for one in owners)})[:MOST_OWNERS]
 
     def is_news(self, now: int) -> bool:
         """Whether it is so much more than when it was last told, or that so long ago, that it is told anew."""
@@ -134,7 +144,8 @@ class Open(msgspec.Struct):
                 "alert_ids": alert_ids[:100],
                 "links": links,
             }
-            | {name: {"count": len(names), "shown": names[:LIST_LIMIT]} for name, names in sorted(self.names.items())},
+            | {name: {"count": len(names), "shown": names[:LIST_LIMIT]} for name, names in sorted(self.names.items())}
+            | ({} if self.owners is None else {"owners": _at_least(self.owners)}),
         }
 
     def fields(self, links: Iterable[Key] = ()) -> dict[str, Any]:
@@ -192,6 +203,10 @@ def _names(finding: Finding) -> dict[str, list[str]]:
     return {name: sorted(what) for name, what in found.items() if what}
 
 
+def _at_least(owners: list[str]) -> dict[str, Any]:
+    return {"count": len(owners), "shown": owners[:LIST_LIMIT], "at_least": True}
+
+
 def _why(key: Key) -> str:
     return WHY[key.kind].format(key.what[:TEXT])
 
@@ -200,6 +215,7 @@ def _explained(one: Open, state: str) -> str:
     """What it is, and what of it is new since it was last told."""
     counts, before = one.counts(), one.told
     names = ("sessions", "roles", "accounts", "buckets", "rules")
+    whose = f"; objects of at least {people(len(one.owners))}" if one.owners else ""
     told = ", ".join(counted(counts[n], n[:-1]) for n in names if counts.get(n))
     grown = {n: counts[n] - before.counts.get(n, 0) for n in ("findings", *names) if counts.get(n)}
     news = ", ".join(f"{count:,} {name}" for name, count in grown.items() if count > 0) if before.at else ""
@@ -208,4 +224,4 @@ def _explained(one: Open, state: str) -> str:
     over = " All of them are over." if state == CLOSED else ""
     since = f" New since this was last told: {news}." if news and state != CLOSED else ""
     span = f"from {iso(one.opened_at)} to {iso(one.last)}"
-    return f"{counts['findings']:,} findings ({told}) {span}{because(links)}.{since}{over}"
+    return f"{counts['findings']:,} findings ({told}{whose}) {span}{because(links)}.{since}{over}"

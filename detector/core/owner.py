@@ -12,8 +12,9 @@ Rules of this file
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from detector.core.globs import expression
 from detector.core.kinds.scope import PIECE, pieces_trouble, placeholders
@@ -50,6 +51,11 @@ class Owners:
                 known[folder] = self.of(folder)
             out.append(known[folder])
         return out
+
+    def of_evidence(self, evidence: Mapping[str, Any]) -> set[str]:
+        """The owners of what a finding's evidence shows: of a bounded list, so there may be more."""
+        shown = [*(evidence.get("sample_keys") or ()), *((evidence.get("prefixes") or ()) if self.by_folder else ())]
+        return {owner for owner in self.of_each(map(str, shown)) if owner is not None}
 
 
 def owners(patterns: Sequence[str]) -> Owners:

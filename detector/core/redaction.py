@@ -37,6 +37,10 @@ def leaving(body: Mapping[str, Any], redact: Redaction) -> dict[str, Any]:
     first_seen = body.get("first_seen") or {}
     if first_seen.get("what") == "prefix" and "new" in first_seen:
         out["first_seen"] = first_seen | {"new": sorted(map(_folder, first_seen["new"]))}
+    incident = body.get("incident") or {}
+    if "owners" in incident:
+        hidden_owners = sorted(map(hashed, incident["owners"]["shown"]))
+        out["incident"] = incident | {"owners": incident["owners"] | {"shown": hidden_owners}}
     group = body.get("group") or {}
     if "prefix" in group:
         hidden = _folder(group["prefix"])
