@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PUBLIC = ["AccessBatch", "BatchBuilder", "Engine", "Finding", "load_rules", "read"]
 HEAVY = {
     "boto3", "botocore", "jinja2", "msgspec", "numpy", "pandas", "prometheus_client", "pyarrow", "pydantic", "river",
-    "ruamel", "scipy", "sklearn",
+    "ruamel", "scipy", "sklearn", "yaml",
 }  # fmt: skip
 FOR_AWS, FOR_MODEL = {"boto3", "botocore"}, {"river", "scipy", "sklearn"}
 

@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+from detector.core.usual_yaml import Unusual, load_usual
 from detector.errors import Problem
 
 MAX_BYTES = 4 * 1024 * 1024
@@ -27,7 +28,7 @@ def load_yaml(name: str, text: str, problems: list[Problem]) -> Any:
         problems.append(Problem(name, text.count("\n", 0, cut) + 1, cut - text.rfind("\n", 0, cut), "not UTF-8 text"))
         return None
     try:
-        document = YAML(typ="rt").load(text)
+        document = _loaded(text)
         _bounded(document)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -35,11 +36,18 @@ def load_yaml(name: str, text: str, problems: list[Problem]) -> Any:
         told = error.problem or error.context or "cannot be read"
         hint = next((f"; {what}" for part, what in MEANT.items() if part in told), "")
         problems.append(Problem(name, line, column, f"not YAML: {told}{hint}"))
-    except (YAMLError, ValueError, RecursionError) as error:
+    except (YAMLError, ValueError, IndexError, RecursionError) as error:
         problems.append(Problem(name, 1, 1, f"not YAML: {str(error).partition(chr(10))[0]}"))
     else:
         return document
     return None
+
+
+def _loaded(text: str) -> Any:
+    try:
+        return load_usual(text)
+    except Unusual:
+        return YAML(typ="rt").load(text)
 
 
 MEANT = {
