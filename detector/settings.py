@@ -68,6 +68,16 @@ class Directory(Model):
     path: SomePath
 
 
+class Listing(Model):
+    """A prefix of a bucket with log files. every: between listings. lookback: how late a file may come, by its name."""
+
+    kind: Literal["s3"]
+    bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]+$")]
+    prefix: str = ""
+    every: Annotated[Duration, Field(ge=1)] = 60
+    lookback: Annotated[Duration, Field(ge=86_400)] = 3 * 86_400
+
+
 class Accept(Model):
     """Which log buckets may be read, and whose logs."""
 
@@ -297,7 +307,7 @@ class OnSpark(Model):
 class Settings(Model):
     """The whole configuration."""
 
-    source: Annotated[Sqs | Directory, Field(discriminator="kind")]
+    source: Annotated[Sqs | Directory | Listing, Field(discriminator="kind")]
     accept: Accept = Accept()
     rules: SomePath | None = None
     decoys: DecoysPlace | None = None
@@ -326,6 +336,12 @@ class Settings(Model):
     limits: Bounds = Bounds()
     redact_keys: Redaction = "none"
     spark: OnSpark | None = None
+
+    @property
+    def log_buckets(self) -> tuple[str, ...]:
+        """Buckets that may be read."""
+        own = (self.source.bucket,) if isinstance(self.source, Listing) else ()
+        return own or self.accept.buckets
 
     @model_validator(mode="after")
     def _accepts_something(self) -> Settings:

@@ -102,11 +102,15 @@ class Files(Protocol):
 
 
 class Leaf(NamedTuple):
-    """A file in a tree, or a folder, whose name ends with a slash. stamp: changes when the file does, if known."""
+    """A file in a tree, or a folder, whose name ends with a slash.
+
+    stamp: changes when the file does, if known. at: epoch seconds of when it was put there, if known.
+    """
 
     name: str
     size: int = 0
     stamp: str = ""
+    at: float = 0.0
 
     @property
     def folder(self) -> bool:

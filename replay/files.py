@@ -8,7 +8,6 @@ from __future__ import annotations
 import glob
 import os
 from array import array
-from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,18 +17,13 @@ from pathlib import Path
 import numpy as np
 
 from detector.core.access import Index
+from detector.core.dated import ALWAYS, Period
 from detector.core.principal import fingerprint
 from detector.errors import EdgeError, InputError, UnreadablePathError
 from detector.local.tree import FolderTree
-from detector.source import Leaf, Tree, shown_name
-from replay.dated import ALWAYS, Period
+from detector.source import shown_name
+from detector.walk import walk
 from replay.remote import SCHEME, AnyPath, S3Path
-
-PASSED_OVER = (".part", ".tmp")
-NO_LOGS = ("/CloudTrail-Insight/",)
-"""Folders beside CloudTrail's logs."""
-AHEAD = 8
-"""Folders that may be listed before it is their turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,46 +180,6 @@ def _in_bucket(text: str, period: Period) -> Iterator[LogPath]:
 def _inside(path: Path, period: Period) -> Iterator[LogPath]:
     for leaf in walk(FolderTree(path), "", period, above=f"{path.as_posix()}/"):
         yield LogPath(path / leaf.name, leaf.size)
-
-
-def walk(tree: Tree, folder: str, period: Period, above: str = "") -> Iterator[Leaf]:
-    """The files in a folder of a tree and in the folders in it, by their whole names. above: where the tree lies."""
-    waiting: deque[Leaf] = deque()
-    for leaf in _level(tree, folder, period, above):
-        if leaf.folder:
-            tree.begin(leaf.name)
-        waiting.append(leaf)
-        if len(waiting) > AHEAD:
-            yield from _opened(tree, waiting.popleft(), period, above)
-    for leaf in waiting:
-        yield from _opened(tree, leaf, period, above)
-
-
-def _opened(tree: Tree, leaf: Leaf, period: Period, above: str) -> Iterator[Leaf]:
-    if leaf.folder:
-        yield from walk(tree, leaf.name, period, above)
-    else:
-        yield leaf
-
-
-def _level(tree: Tree, folder: str, period: Period, above: str) -> Iterator[Leaf]:
-    """What of a folder is looked at."""
-    after = ""
-    while True:
-        for leaf in tree.level(folder, after):
-            if not period.passes_over(above + leaf.name):
-                if _looked_at(leaf):
-                    yield leaf
-            elif (further := period.after(leaf.name)) > leaf.name:
-                after = further
-                break
-        else:
-            return
-
-
-def _looked_at(leaf: Leaf) -> bool:
-    name = leaf.name.removesuffix("/").rpartition("/")[2]
-    return not (name.startswith(".") or leaf.name.endswith((*PASSED_OVER, *NO_LOGS)))
 
 
 def _matching(text: str) -> Iterator[LogPath]:

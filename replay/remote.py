@@ -51,7 +51,7 @@ class S3Path:
     def read_bytes(self) -> bytes:
         """The object. Raises OSError if this one cannot be had (gone, archived), EdgeError if others cannot either."""
         try:
-            return _objects(os.getpid()).fetch(*self._place)
+            return objects().fetch(*self._place)
         except EdgeError as error:
             if error.retryable or not _of_one(error):
                 raise
@@ -59,7 +59,7 @@ class S3Path:
 
     def metadata(self) -> dict[str, str]:
         """What whoever put the object there said of it. Raises EdgeError."""
-        return _objects(os.getpid()).metadata(*self._place)
+        return objects().metadata(*self._place)
 
     @property
     def _place(self) -> tuple[str, str]:
@@ -82,9 +82,13 @@ def _of_one(error: EdgeError) -> bool:
     return code_of(error) in ("NoSuchKey", "NoSuchVersion", "InvalidObjectState", "")
 
 
-@cache
-def _objects(_process: int) -> S3Objects:
+def objects() -> S3Objects:
     """One for each process: connections do not outlive a fork."""
+    return _objects_of(os.getpid())
+
+
+@cache
+def _objects_of(_process: int) -> S3Objects:
     from detector.aws.objects import S3Objects
 
     return S3Objects()

@@ -22,6 +22,7 @@ from detector.core.access import AccessBatch, Log, Reject
 from detector.core.admit import Admission
 from detector.core.asked import ABSENT, asked, logs_of
 from detector.core.curve import Curve
+from detector.core.dated import Period
 from detector.core.engine import KEPT, MEMORY, Books, Engine, MakeWatch
 from detector.core.finding import Finding
 from detector.core.incident import Incident
@@ -38,7 +39,6 @@ from detector.watches import watches
 from replay.cache.kept import Kept, kept, pieces
 from replay.covered import covered
 from replay.crosscheck import CrossCheck
-from replay.dated import Period
 from replay.evidence import Behind, Pass, gather
 from replay.files import Files, LogPath, find
 from replay.incidents import Look, incidents

@@ -237,6 +237,11 @@ def finding_of(plain: dict[str, Any]) -> Finding:
     return Finding(**(plain | {"alert_ids": tuple(plain["alert_ids"])}))
 
 
+def not_keyed(rules: Iterable[Rule]) -> list[str]:
+    """Ids of the rules for which one shard has to have all of it to count."""
+    return sorted(rule.id for rule in rules if not cut_by(rule))
+
+
 def cut_by(rule: Rule) -> GroupKey:
     """The levels by whose group a rule's records are dealt out."""
     if not rule.keyed:

@@ -167,13 +167,15 @@ def _spark(seconds: float, chosen: argparse.Namespace) -> int:
     except InputError as error:
         print(f"left out: {error}")
         return 0
-    folder = chosen.cache / "spark"
+    folder = (chosen.cache / "spark").resolve()
     shutil.rmtree(folder, ignore_errors=True)
-    seen = spark.kill(folder.resolve(), seconds, chosen.seed)
-    print(", ".join(f"{count} kills {where}" for where, count in seen.kills.items()))
-    for problem in seen.problems:
+    seen = spark.kill(folder / "killed", seconds, chosen.seed)
+    kills = ", ".join(f"{count} kills {where}" for where, count in seen.kills.items())
+    print(f"{kills}; the first {spark.OLDER} lives were of an older version")
+    found = [*seen.problems, *spark.control(folder / "control", chosen.seed)]
+    for problem in found:
         print(f"FOUND: {problem}: {folder}")
-    return len(seen.problems)
+    return len(found)
 
 
 def _laws(runs: Iterable[tuple[str, str]]) -> int:

@@ -1,7 +1,8 @@
 """The daemon on Spark, killed with kill -9, all its processes at once: what it closes is what replay closes.
 
 In a batch: a manifest lies there, and the daemon's state does not know what came of it. In the sink: the daemon's state
-has just been written, and Spark has not committed.
+has just been written, and Spark has not committed. The first lives are of an older version (`tests/older.py`), whose
+state the others carry on. The control is a daemon that is told too little lateness: it has to be noticed.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from detector.journal import verify
 from detector.local.sqlite import SqliteState
 from detector.rules import load_rules
 from replay.organisation import burst
-from replay.run import Result, run
+from replay.run import run
 from tests.spark import essence, prepared
 
 RULES = """
@@ -40,6 +41,8 @@ rules:
 """
 START = 1_777_626_000
 FILES = 60
+OLDER = 2
+"""Lives of the older version."""
 LONGEST = 600
 """Seconds after which a daemon should have come to whatever is waited for."""
 
@@ -58,29 +61,44 @@ def kill(folder: Path, seconds: float, seed: int) -> Seen:
     files = _logs(folder, chance)
     end = time.monotonic() + seconds
     for life in range(FILES):
-        if time.monotonic() >= end:
+        if time.monotonic() >= end and life > OLDER:
             break
         kind = ("in a batch", "in the sink")[life % 2]
-        with _daemon(folder) as daemon:
+        with _daemon(folder, older=life < OLDER) as daemon:
             known = _newest(folder)
             _deliver(folder, files, chance.randint(1, 4))
             if _until(daemon, lambda known=known: _newest(folder) > known):  # type: ignore[misc]
                 _wait_in(kind, folder, daemon, chance)
                 seen.kills[kind] += 1
     _deliver(folder, files, FILES)
-    with _daemon(folder, "--until-idle", "2", "--close") as daemon:
+    seen.problems += [*_ended(folder, "--close"), *_problems(folder)]
+    return seen
+
+
+def control(folder: Path, seed: int) -> list[str]:
+    """Half of the files, the other half, and no lateness. folder: empty. What is wrong if nobody notices."""
+    files = _logs(folder, random.Random(seed or None), "0s")
+    _deliver(folder, files, len(files) // 2)
+    ended = _ended(folder)
+    _deliver(folder, files, FILES)
+    ended += _ended(folder, "--close")
+    noticed = any(problem.startswith("findings: ") for problem in _problems(folder))
+    return ended if noticed else [*ended, "too little lateness gives the findings of replay all the same"]
+
+
+def _ended(folder: Path, *options: str) -> list[str]:
+    """Let a daemon come to its end; what is wrong with that."""
+    with _daemon(folder, "--until-idle", "2", *options) as daemon:
         try:
             status = daemon.wait(LONGEST)
         except subprocess.TimeoutExpired:
             status = None
-    seen.problems += [] if status == 0 else [f"the last daemon ended with {status}: {_log(folder)}"]
-    seen.problems += _problems(folder, run([str(folder / "in")], load_rules(folder / "rules.yaml")))
-    return seen
+    return [] if status == 0 else [f"the last daemon ended with {status}: {_log(folder)}"]
 
 
-def _logs(folder: Path, chance: random.Random) -> list[tuple[str, bytes]]:
+def _logs(folder: Path, chance: random.Random, lateness: str = "300d") -> list[tuple[str, bytes]]:
     """Two thefts and their neighbours in files in any order, some files twice."""
-    prepared(folder, RULES)
+    prepared(folder, RULES, lateness=lateness)
     records = [r for n in range(4) for r in burst(f"contractor-{n}", 700 + 900 * (n % 2), 600, START + 1700 * n)]
     chance.shuffle(records)
     files = [(f"{n}.json.gz", json.dumps({"Records": records[n::FILES]}).encode()) for n in range(FILES)]
@@ -97,13 +115,12 @@ def _deliver(folder: Path, files: list[tuple[str, bytes]], count: int) -> None:
 
 
 @contextmanager
-def _daemon(folder: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+def _daemon(folder: Path, *options: str, older: bool = False) -> Iterator[subprocess.Popen[bytes]]:
     """The daemon as its user runs it; at the end it and all that it started are killed."""
-    program = [str(Path(sys.executable).with_name("bucketwatch")), "watch", "--engine", "spark"]
+    program = [sys.executable, "-m", "tests.older"] if older else [str(Path(sys.executable).with_name("bucketwatch"))]
+    command = [*program, "watch", "--engine", "spark", "--config", str(folder / "config.yaml"), *options]
     with (folder / "log").open("ab") as log:
-        daemon = subprocess.Popen(
-            [*program, "--config", str(folder / "config.yaml"), *options], stderr=log, start_new_session=True
-        )
+        daemon = subprocess.Popen(command, stderr=log, start_new_session=True)
         try:
             yield daemon
         finally:
@@ -143,8 +160,9 @@ def _written(folder: Path) -> int:
         return 0
 
 
-def _problems(folder: Path, replayed: Result) -> list[str]:
+def _problems(folder: Path) -> list[str]:
     """What differs from replay."""
+    replayed = run([str(folder / "in")], load_rules(folder / "rules.yaml"))
     entries = [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()]
     closed = [e["body"] for e in entries if e["kind"] == "finding" and e["body"]["state"] == "closed"]
     sent = {(alert["alert_id"], alert["state"]) for alert in map(json.loads, (folder / "alerts.jsonl").open())}

@@ -60,4 +60,4 @@ def _leaves(page: Any) -> Iterator[Leaf]:
         yield Leaf(one["Prefix"])
     for one in page.get("Contents", []):
         if not one["Key"].endswith("/"):  # such objects are somebody's idea of a folder
-            yield Leaf(one["Key"], int(one["Size"]), one["ETag"])
+            yield Leaf(one["Key"], int(one["Size"]), one["ETag"], one["LastModified"].timestamp())

@@ -70,13 +70,13 @@ def examine(settings: Settings, book: Rulebook, clock: Callable[[], float]) -> I
 def subject_of(settings: Settings, rules: Sequence[Rule]) -> Subject:
     """What the checks need to know of a configuration."""
     from detector.doctor.subject import Role, Subject
-    from detector.settings import Sns, Sqs
+    from detector.settings import Directory, Sns, Sqs
 
     response = settings.response
     separate = response.responder == "separate"
     return Subject(
         queue_url=settings.source.queue_url if isinstance(settings.source, Sqs) else "",
-        log_buckets=settings.accept.buckets if isinstance(settings.source, Sqs) else (),
+        log_buckets=() if isinstance(settings.source, Directory) else settings.log_buckets,
         accounts=settings.accept.accounts,
         protected=settings.protected_buckets,
         prefer=settings.prefer,
@@ -113,7 +113,9 @@ def _place(kept: Any) -> Place | None:
 
 def _asks_aws(subject: Subject) -> bool:
     enforcing = subject.mode == "enforce" and any(subject.responders.values())
-    return bool(subject.queue_url or subject.topics or subject.own or subject.canaries or enforcing)
+    return bool(
+        subject.queue_url or subject.log_buckets or subject.topics or subject.own or subject.canaries or enforcing
+    )
 
 
 def _of_aws(subject: Subject, look: Look, clock: Callable[[], float]) -> Iterator[Result]:
@@ -134,6 +136,9 @@ def _of_aws(subject: Subject, look: Look, clock: Callable[[], float]) -> Iterato
         checks += [
             ("queue", lambda: queue.queue(subject, look, clock())),
             ("notices", lambda: ways.notices(subject, look, described, number)),
+        ]
+    if subject.log_buckets:
+        checks += [
             ("logs", lambda: logs.logs(subject, look, clock())),
             ("trails", lambda: trails.trails(subject, look, clock())),
             ("coverage", lambda: trails.coverage(subject, look, partition)),

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from detector.aws.named import NamedLogs
+    from detector.aws.prefix import PrefixSource
+    from detector.aws.queue import SqsSource
     from detector.aws.roles import IamResponder
     from detector.chain import Journal
     from detector.edges import Edges
     from detector.learnt import Learnt
+    from detector.local.directory import DirectorySource
     from detector.local.named import NamedFiles
     from detector.logs.envelope import Accept
     from detector.logs.limits import Limits
@@ -129,7 +132,7 @@ def accepted(settings: Settings) -> Accept:
     """Which logs may be read."""
     from detector.logs.envelope import Accept
 
-    return Accept(frozenset(settings.accept.buckets), frozenset(settings.accept.accounts))
+    return Accept(frozenset(settings.log_buckets), frozenset(settings.accept.accounts))
 
 
 def limits(settings: Settings) -> Limits:
@@ -175,15 +178,15 @@ def serving(settings: Settings, *, say: Any) -> Server:
 
 def _logs(settings: Settings) -> NamedLogs | NamedFiles:
     """Log files by the names that the daemon shows; only from where the config says that logs come from."""
-    from detector.settings import Sqs
+    from detector.settings import Directory
 
-    if isinstance(settings.source, Sqs):
-        from detector.aws.named import NamedLogs
+    if isinstance(settings.source, Directory):
+        from detector.local.named import NamedFiles
 
-        return NamedLogs(accepted(settings))
-    from detector.local.named import NamedFiles
+        return NamedFiles(settings.source.path)
+    from detector.aws.named import NamedLogs
 
-    return NamedFiles(settings.source.path)
+    return NamedLogs(accepted(settings))
 
 
 def make_lease(settings: Settings, *, say: Any) -> Lease:
@@ -211,23 +214,28 @@ def _store(settings: Settings, lease: Lease | None) -> StateStore:
     return SqliteState(settings.state.path, lease)
 
 
-def source(settings: Settings) -> Source:
-    """Where notices come from, looked at once."""
-    from detector.settings import Sqs
+def source(settings: Settings, **how: Any) -> Source:
+    """Where notices come from, looked at once. how: what else is said to a source that lists files, such as `limit`."""
+    from detector.settings import Directory, Listing
 
-    if isinstance(settings.source, Sqs):
+    found: DirectorySource | PrefixSource | SqsSource
+    if isinstance(settings.source, Directory):
+        from detector.local.directory import DirectorySource
+
+        found = DirectorySource(settings.source.path, **how)
+    elif isinstance(settings.source, Listing):
+        from detector.aws.objects import S3Objects
+        from detector.aws.prefix import PrefixSource
+
+        how |= settings.source.model_dump(exclude={"kind"})
+        found = PrefixSource(accept=accepted(settings), objects=S3Objects(), **how)
+    else:
         from detector.aws.objects import S3Objects
         from detector.aws.queue import SqsSource
 
-        url = settings.source.queue_url
-        queue = SqsSource(url, accepted(settings), S3Objects(), limits=limits(settings))
-        queue.check()
-        return queue
-    from detector.local.directory import DirectorySource
-
-    directory = DirectorySource(settings.source.path)
-    directory.check()
-    return directory
+        found = SqsSource(settings.source.queue_url, accepted(settings), S3Objects(), limits=limits(settings))
+    found.check()
+    return found
 
 
 def _journal(place: JournalPlace) -> Journal:

@@ -284,7 +284,7 @@ def orders(settings: Settings) -> Orders:
     from detector.core.owner import owners
     from detector.intake import Fetching
     from detector.outbox import Sending
-    from detector.settings import Sqs
+    from detector.settings import Directory
     from detector.storm import Limits as Storming
 
     response = settings.response
@@ -302,7 +302,7 @@ def orders(settings: Settings) -> Orders:
             owners(settings.owner) if settings.owner else None,
         ),
         hashlib.sha256(settings.model_dump_json().encode()).hexdigest()[:16],
-        Fetching(settings.fetch.threads if isinstance(settings.source, Sqs) else 1, settings.fetch.memory),
+        Fetching(1 if isinstance(settings.source, Directory) else settings.fetch.threads, settings.fetch.memory),
         learnt(settings),
         settings.daily_digest == "send",
     )

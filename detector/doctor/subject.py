@@ -33,7 +33,7 @@ class Role:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """queue_url: empty for a directory source. own: places of state and journal; others: of what else the daemon
+    """queue_url: empty for a source without a queue. own: places of state and journal; others: of what else the daemon
     writes. responders: roles that it assumes itself. separate: another process carries plans out. revoking: rules that
     say `revoke`.
     """

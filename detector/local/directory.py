@@ -1,48 +1,41 @@
-"""Log files out of a directory. The twin of `aws.queue`.
+"""Log files out of a directory. The twin of `aws.queue` and `aws.prefix`.
 
 Rules of this file
 - A file is its path, size and modification time together: one that grew or was replaced is another file, read anew.
 - Files come in name order, so that two runs over the same files are the same. Dot-files, `*.part` and `*.tmp` are
   somebody's work in progress.
-- What was delivered is not delivered again for `HELD_SECONDS` (SQS's visibility timeout); what was acknowledged, never.
-- What has been read is known by `positions`, which travels with the checkpoint; files that are gone are forgotten.
+- What has been read is known by `positions` (`detector/listed.py`), which travels with the checkpoint.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import time
-from collections.abc import Callable, Iterator, MutableSet, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from detector.errors import EdgeError, InputError, StateError
+from detector.errors import EdgeError, InputError
+from detector.listed import POLL, Listed, read, written
 from detector.response.plain import printable
 from detector.source import Delivery, Message, Notice, shown_name
 
-POLL = 64
-"""Files one poll delivers at most."""
-
-HELD_SECONDS = 300.0
 LOOK_EVERY = 0.2
 PASSED_OVER = (".part", ".tmp")
 
 
 class DirectorySource:
-    """A directory as a Source. done: identities already read; monotonic, sleep: the clock to wait by."""
+    """A directory as a Source. monotonic, sleep: the clock to wait by."""
 
     def __init__(
         self,
         path: str | Path,
-        done: MutableSet[str] | None = None,
         *,
         limit: int = POLL,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._root, self._limit = Path(path), limit
-        self._done: MutableSet[str] = set() if done is None else done
-        self._held: dict[str, float] = {}
+        self._listed = Listed()
         self._monotonic, self._sleep = monotonic, sleep
 
     @property
@@ -65,8 +58,7 @@ class DirectorySource:
         while not (waiting := self._waiting()) and (left := until - self._monotonic()) > 0:
             self._sleep(min(LOOK_EVERY, left))
         chosen = waiting[: self._limit]
-        again_at = self._monotonic() + HELD_SECONDS
-        self._held |= dict.fromkeys((message.id for message in chosen), again_at)
+        self._listed.hand_out(chosen, self._monotonic())
         return Delivery(chosen, backlog=len(waiting) > len(chosen))
 
     def fetch(self, notice: Notice) -> bytes:
@@ -79,43 +71,28 @@ class DirectorySource:
             raise _unreadable(error, notice.name) from error
 
     def acknowledge(self, messages: Sequence[Message]) -> list[str]:
-        """Never deliver these again. All succeed: nothing is written before the checkpoint takes `positions`."""
-        for message in messages:
-            self._done.add(message.id)
-            self._held.pop(message.id, None)
-        return []
+        """Never deliver these again."""
+        return self._listed.acknowledge(messages)
 
     def let_go(self, messages: Sequence[Message]) -> None:
         """They come again when their time is over."""
 
     def positions(self, done: Sequence[Message]) -> bytes:
         """What has been read, these included, for the checkpoint."""
-        known = sorted({*self._done, *(message.id for message in done)})
-        return json.dumps(known, separators=(",", ":")).encode("ascii")
+        return written(self._listed.known(done))
 
     def restore(self, positions: bytes) -> None:
         """Take up what `positions` wrote. Raises StateError."""
-        try:
-            known = json.loads(positions)
-        except (ValueError, RecursionError) as error:
-            raise _damaged() from error
-        if not isinstance(known, list) or not all(isinstance(identity, str) for identity in known):
-            raise _damaged()
-        for identity in known:
-            self._done.add(identity)
+        self._listed.restore(read(positions))
 
     def close(self) -> None:
         """Nothing is held open."""
 
     def _waiting(self) -> list[Message]:
-        """All files not read and not in hand, in name order; forgets files that are gone."""
+        """All files not read and not in hand, in name order."""
         self.check()
         there = {message.id: message for message in self._listing()}
-        for gone in [identity for identity in self._done if identity not in there]:
-            self._done.discard(gone)
-        now = self._monotonic()
-        self._held = {identity: at for identity, at in self._held.items() if identity in there and at > now}
-        return [m for identity, m in there.items() if identity not in self._done and identity not in self._held]
+        return self._listed.waiting(there, self._monotonic())
 
     def _listing(self) -> list[Message]:
         found = sorted(_files(self._root, ""), key=lambda pair: pair[0])
@@ -165,12 +142,4 @@ def _unreadable(error: OSError, name: str) -> EdgeError:
         f"cannot be read: {error.strerror}",
         where=printable(name),
         remedy="let bucketwatch's user read it (chmod, chown)",
-    )
-
-
-def _damaged() -> StateError:
-    return StateError(
-        "the list of files already read is damaged",
-        where="checkpoint: positions",
-        remedy="delete the state file: the files are read again and records already counted are recognised",
     )

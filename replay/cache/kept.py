@@ -30,6 +30,7 @@ import xxhash
 
 from detector.core.access import COLUMNS, U64, AccessBatch, Log, Reject
 from detector.core.builder import BatchBuilder
+from detector.core.dated import Period
 from detector.core.engine import Books
 from detector.core.principal import fingerprint
 from detector.errors import EdgeError
@@ -38,7 +39,6 @@ from detector.logs.read import PARQUET
 from replay.cache import partfiles
 from replay.cache.parts import Gathered, Input, Part
 from replay.cache.settle import Known, settle
-from replay.dated import Period
 from replay.files import Files, LogPath, find
 from replay.reader import FileRead, Reads, batches, followed, records
 from replay.remote import SCHEME, S3Path

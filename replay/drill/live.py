@@ -20,7 +20,7 @@ import typer
 from detector.core.principal import DRILL_ACCOUNT
 from detector.core.times import epoch
 from detector.errors import InputError
-from detector.settings import Directory, File, Settings, Sqs, read_settings
+from detector.settings import Directory, File, Listing, Settings, Sqs, read_settings
 from replay.drill.calls import Actor, Calls, LogFile, Partition, Record, Role, file_name, records, write
 
 OBJECTS, SECONDS = 10_500, 240
@@ -77,6 +77,12 @@ def send(settings: Settings, made: Sequence[Record], now: int) -> None:
 
         post(settings.source.queue_url, made)
         return
+    if isinstance(settings.source, Listing):
+        raise InputError(
+            "a drill writes nothing into a log bucket",
+            where=f"s3://{settings.source.bucket}",
+            remedy="put a log file with a theft under the prefix yourself, or drill on a copy: bucketwatch drill PATH",
+        )
     source: Directory = settings.source
     if not source.path.is_dir():
         raise InputError("there is no such directory", where=str(source.path), remedy="mend source.path in the config")

@@ -29,6 +29,7 @@ import msgspec
 from detector.core.access import AccessBatch, Reject
 from detector.core.admit import Admission
 from detector.core.coverage import Coverage
+from detector.core.dated import Period
 from detector.core.engine import Books, Engine
 from detector.core.kinds.baseline import BaselineRule
 from detector.core.parcel import pack, unpack
@@ -37,13 +38,12 @@ from detector.core.watermark import FOREVER
 from detector.core.ways import BEGAN, Chains, beginning
 from detector.watches import watches
 from replay import java
-from replay.dated import Period
 from replay.files import Files, LogPath, find
 from replay.reader import Chunk, FileRead, Reads, chunks_of, records
 from replay.remote import path_of
 from replay.run import COVERED, Options, Result, Totals, columns_of, result, with_evidence
 from replay.scratch import Scratch
-from replay.shards import Counted, Known, Shards
+from replay.shards import Counted, Known, Shards, not_keyed
 from replay.spark.rows import PARCELS, of_one
 from replay.spark.session import session
 
@@ -71,6 +71,8 @@ def run(paths: Sequence[str], rules: Sequence[Rule], options: Options | None = N
     began = time.monotonic()
     files = find(paths, Period.of(options.admission))
     chosen = [rule for rule in rules if options.model or not isinstance(rule, BaselineRule)]
+    if whole := not_keyed(chosen):
+        options.tell(f"one task counts all access events for what is not keyed: {', '.join(whole)} (docs/spark.md)")
     with session(options.jobs) as spark, Scratch(options.tmp) as scratch:
         count = max(spark.sparkContext.defaultParallelism, options.jobs)
         shards = Shards.of(chosen, count, options.memory, options.curves, options.now)

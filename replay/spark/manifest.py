@@ -10,9 +10,7 @@ Rules of this file
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -38,35 +36,45 @@ class Order(msgspec.Struct, frozen=True):
     finish: bool = False
 
 
+class LogFile(msgspec.Struct, frozen=True, array_like=True):
+    """A log file: names may be any bytes. Manifests of before there were buckets have none at the end."""
+
+    name: bytes
+    key: bytes
+    version: str
+    size: int
+    bucket: str = ""
+
+    @classmethod
+    def of(cls, notice: Notice) -> LogFile:
+        """The file that a notice names."""
+        return cls(os.fsencode(notice.name), os.fsencode(notice.key), notice.version, notice.size, notice.bucket)
+
+    @property
+    def notice(self) -> Notice:
+        """What it is fetched by."""
+        name, key = os.fsdecode(self.name), os.fsdecode(self.key)
+        return Notice(name, bucket=self.bucket, key=key, version=self.version, size=self.size)
+
+
 class Manifest(msgspec.Struct, frozen=True):
-    """One batch. columns: what is read of records. files: name, key, version and size of each, in their order."""
+    """One batch. columns: what is read of records."""
 
     order: Order
     columns: list[str] = []
-    files: list[tuple[bytes, bytes, str, int]] = []
+    files: list[LogFile] = []
 
-    def chunks(self) -> list[list[tuple[bytes, bytes, str, int]]]:
+    def chunks(self) -> list[list[LogFile]]:
         """The files, some for each task."""
-        out: list[list[tuple[bytes, bytes, str, int]]] = []
+        out: list[list[LogFile]] = []
         size = BYTES
         for file in self.files:
             if size >= BYTES or len(out[-1]) == FILES:
                 out.append([])
                 size = 0
             out[-1].append(file)
-            size += file[3]
+            size += file.size
         return out
-
-
-def named(notice: Notice) -> tuple[bytes, bytes, str, int]:
-    """A log file as a manifest has it: names may be any bytes."""
-    return os.fsencode(notice.name), os.fsencode(notice.key), notice.version, notice.size
-
-
-def noticed(file: Sequence[Any]) -> Notice:
-    """The notice that a manifest names."""
-    name, key, version, size = file
-    return Notice(os.fsdecode(name), key=os.fsdecode(key), version=version, size=size)
 
 
 class Manifests:

@@ -22,8 +22,9 @@ from pyspark.sql.streaming.stateful_processor import StatefulProcessor, Stateful
 from pyspark.sql.types import StructType
 
 from replay.spark.manifest import Manifests
+from replay.spark.parts import Parts
 from replay.spark.rows import ROWS, of_one
-from replay.spark.stages import DRIVER, How, Parts, Row, admitted, counted, read_files, told
+from replay.spark.stages import DRIVER, How, Row, admitted, counted, read_files, told
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -26,12 +26,11 @@ from detector.source import Notice
 from detector.watches import watches
 from replay.spark.came import Came, whole
 from replay.spark.cluster import Cluster
-from replay.spark.manifest import named
+from replay.spark.manifest import LogFile
+from replay.spark.parts import LAYOUT, check
 
 PART = "spark"
 """The part of the daemon's checkpoint that says how far Spark's results are in it."""
-LAYOUT = 1
-"""Version of what lies in the shards' state, beside the engine's own."""
 _DECODE = msgspec.msgpack.Decoder().decode
 
 
@@ -143,7 +142,7 @@ class Remote(Engine):
 
     def read(self, files: Iterable[Notice], columns: frozenset[str]) -> Came:
         """A batch of these log files; what it comes to."""
-        return self._batch(sorted(columns), [named(one) for one in files])
+        return self._batch(sorted(columns), [LogFile.of(one) for one in files])
 
     def _ask(self, **order: Any) -> list[Finding]:
         """A batch without log files; what it finds."""
@@ -155,9 +154,12 @@ class Remote(Engine):
         return self.cluster.receive()
 
     def _check(self, state: Mapping[str, Any]) -> None:
-        if state["version"] != [LAYOUT, STATE_VERSION]:
+        layout, engine = state["version"]
+        check(layout)
+        if engine != STATE_VERSION:
             raise StateError(
-                f"Spark's state is of version {state['version']}, this program reads {[LAYOUT, STATE_VERSION]}",
+                f"the engine's part of Spark's state is of version {engine}, this program reads version "
+                f"{STATE_VERSION}",
                 where="spark.path",
                 remedy="run the version that wrote it, or start anew with a new state and spark.path: docs/spark.md, "
                 "moving, says how nothing is lost by it",

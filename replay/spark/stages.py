@@ -9,15 +9,15 @@ Rules of this file
 - Records are dealt out by event id; a copy, and what AWS read for it, by what links them. All copies of a record say
   the same of that, so they meet; of those that differ the first counts, as in the daemon.
 - Every shard hears of every batch. Shard 0 of the books tells the levels' shards, and those of levels that are no more.
-- A shard's state holds the rules that it counts by, so that new ones are adopted as the daemon adopts them.
+- A shard's state (`parts.py`) holds the rules that it counts by: new ones are adopted as the daemon adopts them.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -35,9 +35,12 @@ from detector.logs.read import fallible
 from detector.rules import Rulebook, read_book
 from detector.source import Notice
 from detector.watches import watches
+from replay.remote import objects
 from replay.shards import NOT_KEYED, Shards, cut_by, dealt_out, levels_of
-from replay.spark.manifest import Order, noticed
+from replay.spark.manifest import LogFile, Order
+from replay.spark.parts import OnShelf, Parts
 
+Fetch = Callable[[Notice], bytes]
 Row = tuple[str, int, bytes]
 """Shard, number of what is in it, parcel."""
 DRIVER = ""
@@ -45,14 +48,13 @@ DRIVER = ""
 BOOKS = "books"
 ORDER = -1
 """The number of a parcel that is no records, but the batch's order."""
-RULES = "rules"
-"""The part of a shard's state that holds the texts of its rules."""
 _ENCODE, _DECODE = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder().decode
 
 
 class How(msgspec.Struct, frozen=True):
-    """What the configuration says. count: shards of the books, and of each level. folder: of the log files.
+    """What the configuration says. count: shards of the books, and of each level.
 
+    folder: of the log files; empty: they lie in S3, as each says.
     memory: bytes that a shard's engine may hold. prefer: see `Admission`. limits: fields of `Limits`.
     """
 
@@ -74,69 +76,17 @@ class Outcome(NamedTuple):
     passing: bool = False
 
 
-class State(Protocol):
-    """Spark's map state, as far as it is used."""
-
-    def keys(self) -> Iterator[tuple[Any, ...]]: ...
-    def getValue(self, key: tuple[Any, ...]) -> tuple[Any, ...] | None: ...  # noqa: N802  Spark's name
-    def updateValue(self, key: tuple[Any, ...], value: tuple[Any, ...]) -> None: ...  # noqa: N802
-    def removeKey(self, key: tuple[Any, ...]) -> None: ...  # noqa: N802
-
-
-class Parts(Mapping[str, bytes]):
-    """A shard's checkpoint in Spark's state."""
-
-    def __init__(self, state: State) -> None:
-        self._state = state
-        self._names = {str(key[0]): None for key in state.keys()}  # noqa: SIM118  it is no dict
-
-    def __getitem__(self, name: str) -> bytes:
-        if name not in self._names:
-            raise KeyError(name)
-        found = self._state.getValue((name,))
-        return b"" if found is None else bytes(found[0])
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    def save(self, parts: Mapping[str, bytes | None]) -> None:
-        """Replace these parts; None takes one away."""
-        for name, part in parts.items():
-            if part is not None:
-                self._state.updateValue((name,), (part,))
-                self._names[name] = None
-            elif name in self._names:
-                self._state.removeKey((name,))
-                del self._names[name]
-
-
-class OnShelf:
-    """The same as a shelf. Spark has parts whole only, so the last one stays in memory."""
-
-    def __init__(self, parts: Parts) -> None:
-        self._parts, self._last = parts, ("", b"")
-
-    def get(self, name: str, first: int, end: int) -> bytes:
-        """Bytes `first` to `end` (not included) of a part."""
-        if self._last[0] != name:
-            self._last = (name, self._parts[name])
-        return self._last[1][first:end]
-
-
 def told(order: Order, count: int) -> Iterator[Row]:
     """What every shard of the books, and the driver, hears of a batch."""
     yield DRIVER, 0, _ENCODE(("head", order.number, order.rules))
     yield from ((f"{BOOKS}#{shard}", ORDER, _ENCODE(order)) for shard in range(count))
 
 
-def read_files(how: How, columns: Iterable[str], chunk: int, files: Iterable[Any]) -> Iterator[Row]:
+def read_files(how: How, columns: Iterable[str], chunk: int, files: Iterable[LogFile]) -> Iterator[Row]:
     """Read some log files: every shard's records, and for the driver what came of them."""
     builder = BatchBuilder(frozenset(columns))
-    source, limits = DirectorySource(how.folder), Limits(**how.limits)
-    outcomes = [_read_file(noticed(file), source, builder, limits) for file in files]
+    fetch, limits = _fetching(how), Limits(**how.limits)
+    outcomes = [_read_file(file.notice, fetch, builder, limits) for file in files]
     batch = Admission.of(None, None, how.prefer).apply(builder.build())
     rejects = [(one.file, one.position, one.reason, one.detail) for one in batch.rejects]
     yield from dealt(how, chunk, batch)
@@ -150,9 +100,16 @@ def dealt(how: How, chunk: int, batch: AccessBatch) -> Iterator[Row]:
         yield f"{BOOKS}#{shard}", chunk, pack(batch.take(rows))
 
 
-def _read_file(notice: Notice, source: DirectorySource, into: BatchBuilder, limits: Limits) -> Outcome:
+def _fetching(how: How) -> Fetch:
+    """How this executor gets at log files."""
+    if how.folder:
+        return DirectorySource(how.folder).fetch
+    return lambda notice: objects().fetch(notice.bucket, notice.key, notice.version)
+
+
+def _read_file(notice: Notice, fetch: Fetch, into: BatchBuilder, limits: Limits) -> Outcome:
     try:
-        data = source.fetch(notice)
+        data = fetch(notice)
     except EdgeError as error:
         return Outcome(notice.name, notice.version, {}, error.what, error.retryable)
     return Outcome(notice.name, notice.version, fallible(data, notice.name, into, limits))
@@ -177,7 +134,7 @@ def admitted(how: How, shard: str, rows: Iterable[Row], parts: Parts) -> list[Ro
     out.append((DRIVER, 0, _ENCODE(("books", shard, engine.books))))
     if number == 0:
         out += [(to, ORDER, _ENCODE(order)) for to in _all_shards([before, rules], how)]
-    parts.save(engine.changes() | _kept(order))
+    parts.save(engine.changes(), order.rules)
     return out
 
 
@@ -196,8 +153,10 @@ def counted(how: How, shard: str, rows: Iterable[Row], parts: Parts) -> list[Row
         engine.count(batch.take(~named), order.now)
         found += engine.judge()
     found += engine.finish() if order.finish else engine.advance(order.now, backlog=True)
-    changes = engine.changes() | _kept(order)
-    parts.save(changes if after else dict.fromkeys(parts))  # a level that is no more has nothing to keep
+    if after:
+        parts.save(engine.changes(), order.rules)
+    else:
+        parts.clear()  # a level that is no more has nothing to keep
     return [(DRIVER, 0, _ENCODE(("found", shard, found, engine.failures, engine.learning())))]
 
 
@@ -211,17 +170,13 @@ def _opened(rows: Iterable[Row]) -> tuple[Order, AccessBatch | None]:
 
 def _books(parts: Parts, order: Order) -> tuple[Rulebook, Rulebook]:
     """The rules that counted so far, and those that count from now on."""
-    kept = _book(bytes(parts[RULES])) if RULES in parts else Rulebook((), {})
+    kept = _book(_ENCODE(parts.rules()))
     return kept, kept if order.rules is None else _book(_ENCODE(order.rules))
 
 
 @lru_cache(maxsize=4)
 def _book(texts: bytes) -> Rulebook:
     return read_book(_DECODE(texts))
-
-
-def _kept(order: Order) -> dict[str, bytes]:
-    return {} if order.rules is None else {RULES: _ENCODE(order.rules)}
 
 
 def _name(by: GroupKey) -> str:

@@ -172,7 +172,7 @@ def _history(
     logs: list[str], rule: Threshold, cache: Path | None, since: str, until: str, jobs: int, *, quiet: bool
 ) -> tuple[Summary, bool, Reads | None, dict[str, str]]:
     """The summary of history; whether it was in the cache; what came of the files, if they were read."""
-    from replay.dated import Period
+    from detector.core.dated import Period
     from replay.files import find
     from replay.run import Options
     from replay.terminal import progress_bar

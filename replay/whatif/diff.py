@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from detector.core.dated import Period
 from detector.core.finding import Finding
 from detector.core.rule import Rule
 from detector.core.times import iso
-from replay.dated import Period
 from replay.files import find
 from replay.reader import Reads
 from replay.run import Count, Options, closed_of, count

@@ -150,6 +150,14 @@ def test_where_all_is_well_there_is_no_problem(world):
     }  # fmt: skip
 
 
+def test_a_prefix_that_is_listed_is_examined_without_a_queue(world):
+    results = world.results(source={"kind": "s3", "bucket": world.logs}, accept={"accounts": [ACCOUNT]})
+    assert [r for r in results if r.status in ("problem", "skipped")] == []
+    checks = {r.check for r in results}
+    assert checks >= {"logs", "cost", "trails", "coverage", "loops", "encryption"}
+    assert not checks & {"queue", "dead-letters", "notices"}
+
+
 def test_bucket_keys_that_leave_few_decrypts_are_warned_about(world):
     world.encrypt("arn:aws:kms:us-east-1:111122223333:key/0b8e", bucket_keys=True)
     assert "encryption: has S3 Bucket Keys on: KMS Decrypts are few and name the bucket only" in world.told("warn")

@@ -1,4 +1,4 @@
-"""The laws of a Source, over both twins: a directory, and SQS with S3 behind it on a real server."""
+"""The laws of a Source, over a directory, a prefix in S3, and SQS with S3 behind it, on a real server."""
 
 import time
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from detector.aws.objects import S3Objects
+from detector.aws.prefix import PrefixSource
 from detector.aws.queue import SqsSource
 from detector.errors import EdgeError, InputError
 from detector.local.directory import DirectorySource
@@ -50,6 +51,40 @@ class Directory:
         return DirectorySource(self.root / "nowhere")
 
 
+class Prefix:
+    """A prefix of a bucket as the world of a source: what is beside it is not read."""
+
+    def __init__(self, aws: Aws) -> None:
+        self.bucket, self.s3 = aws.bucket("logs"), aws.client("s3")
+        self.s3.put_object(Bucket=self.bucket, Key="beside.gz", Body=b"x")
+        self.source: PrefixSource | None = None
+        self.positions = b""
+
+    def put(self, name, content):
+        self.s3.put_object(Bucket=self.bucket, Key=f"logs/{name}", Body=content)
+
+    def remove(self, name):
+        self.s3.delete_object(Bucket=self.bucket, Key=f"logs/{name}")
+
+    def open(self):
+        """A source after a restart: it knows what was acknowledged before."""
+        if self.source:
+            self.positions = self.source.positions([])
+        self.source = PrefixSource(self.bucket, "logs/", Accept(frozenset({self.bucket})), S3Objects(), every=0)
+        if self.positions:
+            self.source.restore(self.positions)
+        return self.source
+
+    def hold_briefly(self):
+        """Deliveries in hand end with the process anyway."""
+
+    def let_time_pass(self):
+        pass
+
+    def missing(self):
+        return PrefixSource("nowhere-at-all", "", Accept(frozenset({"nowhere-at-all"})), S3Objects())
+
+
 class Queue:
     """A bucket whose notifications go to a queue."""
 
@@ -81,11 +116,11 @@ class Queue:
         return SqsSource(self.url + "-nowhere", Accept(frozenset()), S3Objects())
 
 
-@pytest.fixture(params=["directory", "sqs"])
+@pytest.fixture(params=["directory", "prefix", "sqs"])
 def world(request, tmp_path):
     if request.param == "directory":
         return Directory(tmp_path)
-    return Queue(request.getfixturevalue("aws"))
+    return (Prefix if request.param == "prefix" else Queue)(request.getfixturevalue("aws"))
 
 
 def drain(source, polls=20):
@@ -95,7 +130,7 @@ def drain(source, polls=20):
         delivery = source.receive(0)
         for message in delivery.messages:
             for notice in message.notices:
-                got[notice.key] = source.fetch(notice)
+                got[notice.key.removeprefix("logs/")] = source.fetch(notice)
         assert source.acknowledge(delivery.messages) == []
         if not any(message.notices for message in delivery.messages) and not delivery.backlog:
             return got
@@ -126,7 +161,7 @@ def test_what_was_not_acknowledged_comes_again(world):
     """A crash between delivery and acknowledgement loses nothing."""
     world.hold_briefly()
     world.put("a.gz", b"a")
-    delivered = [n.key for m in world.open().receive(1).messages for n in m.notices]
+    delivered = [n.key.removeprefix("logs/") for m in world.open().receive(1).messages for n in m.notices]
     assert delivered == ["a.gz"]
     world.let_time_pass()
     assert drain(world.open()) == {"a.gz": b"a"}
@@ -152,7 +187,7 @@ def test_more_than_a_poll_holds_is_a_backlog_and_all_arrives(world):
     first = source.receive(0)
     assert first.backlog
     assert len(first.messages) < len(put)
-    got = {n.key: source.fetch(n) for m in first.messages for n in m.notices}
+    got = {n.key.removeprefix("logs/"): source.fetch(n) for m in first.messages for n in m.notices}
     source.acknowledge(first.messages)
     assert got | drain(source) == put
 

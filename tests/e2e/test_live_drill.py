@@ -100,6 +100,14 @@ def test_where_nobody_watches_no_alert_comes(tmp_path):
     assert json.loads(result.stdout)["alert"] is None
 
 
+def test_into_a_log_bucket_nothing_is_written(aws, tmp_path):
+    bucket = aws.bucket("logs")
+    result = drill(config(tmp_path, f"{{kind: s3, bucket: {bucket}}}"))
+    assert result.returncode == 2
+    assert "writes nothing into a log bucket" in result.stderr
+    assert "Contents" not in aws.client("s3").list_objects_v2(Bucket=bucket)
+
+
 @pytest.mark.parametrize("options", [(), ("--config", "missing.yaml")])
 def test_without_a_config_it_is_the_users_mistake(options):
     result = subprocess.run([PROGRAM, "drill", "--live", *options], capture_output=True, text=True, check=False)

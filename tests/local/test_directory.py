@@ -1,12 +1,14 @@
 """Laws of the directory source beyond the contract of every source: order, what is passed over, what is remembered."""
 
+import json
 import os
 
 import pytest
 
 from detector.errors import EdgeError, StateError
+from detector.listed import HELD_SECONDS
 from detector.local import directory
-from detector.local.directory import HELD_SECONDS, DirectorySource
+from detector.local.directory import DirectorySource
 from detector.source import Notice
 
 
@@ -80,13 +82,12 @@ def test_what_is_gone_is_forgotten(tmp_path):
     """The memory of what was read is no larger than the directory."""
     (tmp_path / "a").write_bytes(b"x")
     (tmp_path / "b").write_bytes(b"x")
-    done = set()
-    source, _ = made(tmp_path, done=done)
+    source, _ = made(tmp_path)
     source.acknowledge(source.receive(0).messages)
-    assert len(done) == 2
+    assert len(json.loads(source.positions([]))) == 2
     (tmp_path / "a").unlink()
     source.receive(0)
-    assert [identity.partition("|")[0] for identity in done] == ["b"]
+    assert [identity.partition("|")[0] for identity in json.loads(source.positions([]))] == ["b"]
 
 
 def test_a_poll_is_bounded_and_says_when_more_waits(tmp_path):

@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from detector.cli import watch
 from detector.errors import BucketwatchError, InputError
 from detector.journal import verify
+from detector.local.sqlite import SqliteState
 from detector.rules import RuleFiles, load_rules, shipped
 from detector.settings import read_settings
 from replay import java
@@ -25,11 +27,15 @@ from replay.run import Options, Result, run
 from replay.spark import history
 from replay.spark.cluster import Cluster
 from replay.spark.live import Driver
+from replay.spark.parts import LAYOUT
+from replay.spark.remote import PART
 from replay.spark.session import session as spark_session
+from tests import older
 from tests.parts import need
 from tests.records import record
 from tests.replay import test_incidents
 from tests.replay.test_replay import T0, lines, put
+from tests.servers import environment
 from tests.spark import essence, prepared
 
 RULES = """
@@ -46,14 +52,17 @@ chained = test_incidents.logs
 
 
 @pytest.fixture(scope="module", autouse=True)
-def session() -> Iterator[None]:
-    """On two cores, as long as the tests of this module."""
+def session(moto_server: str) -> Iterator[None]:
+    """On two cores, as long as the tests of this module. Its executors find AWS where the tests do."""
     try:
         java.require()
     except InputError as error:
         need(False, f"Spark: {error}")
-    with spark_session(2):
-        yield
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment(moto_server).items():
+            patch.setenv(name, value)
+        with spark_session(2):
+            yield
 
 
 @pytest.fixture(scope="module")
@@ -86,9 +95,10 @@ def test_parity_with_one_process(logs, shards, tmp_path):
     """Findings, evidence, books, rejects, files that are no logs: with the shipped rules and the model."""
     (tmp_path / "rules.yaml").write_text(RULES)
     rules = [*load_rules(shipped()), *load_rules(tmp_path / "rules.yaml")]
-    told, on_spark = [], []
+    told, on_spark, said = [], [], []
     alone = run([str(logs)], rules, Options(rejects=told.append))
-    result = history.run([str(logs)], rules, Options(jobs=shards, rejects=on_spark.append))
+    result = history.run([str(logs)], rules, Options(jobs=shards, rejects=on_spark.append, tell=said.append))
+    assert "what is not keyed: " in said[0]
     assert written(result) == written(alone)
     assert {f.rule_id for f in result.findings} >= {"bulk-object-read-session", "few"}
     assert books(result) == books(alone)
@@ -120,9 +130,9 @@ def test_files_listed_several_times_count_once(logs, tmp_path):
 class Daemon:
     """`watch --engine spark` in this process, on the session there is, one life after the other."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, source: dict[str, Any] | None = None) -> None:
         self.folder = folder
-        self.config = prepared(folder, RULES)
+        self.config = prepared(folder, RULES, source)
 
     def begin(self) -> Driver:
         """Another life."""
@@ -137,6 +147,13 @@ class Daemon:
         """Deliver log files."""
         for file in files:
             shutil.copy(file, self.folder / "in" / (name + file.name))
+
+    def layout(self) -> int:
+        """Which version its checkpoint says Spark's state is laid out in."""
+        state = SqliteState(self.folder / "state.db")
+        layout, _ = msgspec.msgpack.decode(state.load()[PART])["version"]
+        state.close()
+        return int(layout)
 
     def told(self) -> list[dict[str, Any]]:
         """Bodies of the findings in the journal; no alert was sent twice."""
@@ -162,18 +179,22 @@ def crash(driver: Driver, monkeypatch: pytest.MonkeyPatch, step: tuple[type, str
 def test_live_it_closes_what_replay_closes(logs, tmp_path, monkeypatch):
     """Over a crash after the daemon's checkpoint and before Spark's, which runs the batch again, and a file twice.
 
-    And after a crash between Spark and the checkpoint, of rules that are as before when the daemon starts again.
+    And after a crash between Spark and the checkpoint, of rules that are as before when the daemon starts again. Both
+    lives that crash are of an older version: the third finds its state, its manifest and the batch that runs again.
     """
     daemon, files, rules = Daemon(tmp_path), sorted(logs.iterdir()), tmp_path / "rules.yaml"
     alone = run([str(logs)], load_rules(rules))
-    driver = daemon.begin()
-    rules.write_text(RULES.replace("id: few", "id: other"))
-    other = RuleFiles(rules).read()
-    crash(driver, monkeypatch, (Driver, "_checkpoint"), lambda: driver.reload(other))
-    rules.write_text(RULES)
-    driver = daemon.begin()
-    daemon.put(files[:6])
-    crash(driver, monkeypatch, (Cluster, "saved"), lambda driver=driver: driver.turn(0.1))
+    with pytest.MonkeyPatch.context() as before:
+        older.write(before)
+        driver = daemon.begin()
+        rules.write_text(RULES.replace("id: few", "id: other"))
+        other = RuleFiles(rules).read()
+        crash(driver, monkeypatch, (Driver, "_checkpoint"), lambda: driver.reload(other))
+        rules.write_text(RULES)
+        driver = daemon.begin()
+        daemon.put(files[:6])
+        crash(driver, monkeypatch, (Cluster, "saved"), lambda driver=driver: driver.turn(0.1))
+    assert daemon.layout() == 1
     driver = daemon.begin()
     daemon.put(files[6:])
     daemon.put(files[:1], "again-")
@@ -181,6 +202,7 @@ def test_live_it_closes_what_replay_closes(logs, tmp_path, monkeypatch):
     driver.close_all()
     books = driver.engine.books
     assert driver.stop() == 0
+    assert daemon.layout() == LAYOUT
     closed = [one for one in daemon.told() if one["state"] == "closed"]
     assert sorted(map(essence, closed)) == sorted(essence(one.to_json()) for one in alone.findings)
     assert {one["rule_id"] for one in closed} == {"few", "networks"}
@@ -194,6 +216,28 @@ def test_live_it_closes_what_replay_closes(logs, tmp_path, monkeypatch):
     noted = [(entry["kind"], entry["body"].get("file", "")) for entry in lines(tmp_path / "journal.jsonl")]
     of_files = [(kind, Path(file).name) for kind, file in noted if kind in ("ignored", "damaged")]
     assert sorted(of_files) == [("damaged", "8.json.gz"), ("ignored", "notes.txt")]
+
+
+def test_live_over_a_prefix_of_a_bucket_it_closes_what_replay_closes(aws, logs, tmp_path):
+    """Executors fetch from S3; keys turn up before those already read; the second life reads what the first did not."""
+    s3, bucket, files = aws.client("s3"), aws.bucket("logs"), sorted(logs.glob("*.gz"))
+    daemon = Daemon(tmp_path, {"kind": "s3", "bucket": bucket, "prefix": "trail/", "every": "1s"})
+    for some in (files[5:], files[:5]):
+        for file in some:
+            s3.upload_file(str(file), bucket, f"trail/{file.name}")
+        driver = daemon.begin()
+        watch.run(driver, 0.5, [])
+        if some[0] is files[0]:
+            driver.close_all()
+        books = driver.engine.books
+        assert driver.stop() == 0
+    alone = run([f"s3://{bucket}/trail/"], load_rules(tmp_path / "rules.yaml"))
+    closed = [one for one in daemon.told() if one["state"] == "closed"]
+    assert sorted(map(essence, closed)) == sorted(essence(one.to_json()) for one in alone.findings) != []
+    assert (books.records, books.duplicates) == (alone.summary["records"], alone.summary["duplicates"])
+    assert {one["body"]["file"] for one in lines(tmp_path / "journal.jsonl") if one["kind"] == "damaged"} == {
+        f"s3://{bucket}/trail/8.json.gz"
+    }
 
 
 def test_a_task_that_fails_is_an_error_that_says_so(logs, tmp_path, monkeypatch):

@@ -25,7 +25,9 @@ from replay.spark import joined, stages
 from replay.spark.came import Came
 from replay.spark.cluster import Cluster
 from replay.spark.manifest import Order
-from replay.spark.remote import LAYOUT, PART, Remote
+from replay.spark.parts import HEAD, LAYOUT, RULES_1, Parts
+from replay.spark.remote import PART, Remote
+from tests import older
 from tests.kinds import DAY, KIND, NOW, T0, Fact, batch, shown
 
 
@@ -58,6 +60,7 @@ class Cut:
         self.books: dict[str, Books] = {}
         self.told: list[Finding] = []
         self.now, self.number = now, 0
+        self.steps: Any = (stages.admitted, stages.counted)
 
     def batch(self, chunks: Sequence[AccessBatch] = (), **fields: Any) -> Came:
         """One batch, whose tasks end in any order."""
@@ -66,7 +69,7 @@ class Cut:
         rows = list(stages.told(order, self.how.count))
         for number, records in enumerate(chunks):
             rows += stages.dealt(self.how, number, records)
-        for step in (stages.admitted, stages.counted):
+        for step in self.steps:
             rows = self._stepped(step, rows)
         came = Came.of(parcel for _, _, parcel in rows)
         self.books |= came.books
@@ -84,7 +87,7 @@ class Cut:
             by_shard[row[0]].append(row)
         out = by_shard.pop(stages.DRIVER, [])
         for shard, mine in by_shard.items():
-            out += step(self.how, shard, mine, stages.Parts(self.states[shard]))
+            out += step(self.how, shard, mine, Parts(self.states[shard]))
         return out
 
     @property
@@ -198,15 +201,46 @@ def test_a_batch_that_runs_again_finds_the_same():
     assert again.books == first.books
 
 
+@pytest.mark.parametrize("kind", ["threshold", "sequence", "silence"])
+def test_what_an_older_version_kept_is_carried_on(kind):
+    """Layout 1 in every shard, half way: the findings are those of a run without a break, and all is laid out anew."""
+    rule, polls, cut = KIND[kind].rule(kind), polls_of(KIND[kind].facts), Cut(3)
+    _, found = daemon(rule, polls, 300 * DAY)
+    cut.steps = (older.admitted, older.counted)
+    cut.batch(rules=rules_of(rule))
+    for chunks in polls[:2]:
+        cut.batch(chunks)
+    assert not [name for state in cut.states.values() for (name,) in state.values if name == HEAD]
+    cut.steps = (stages.admitted, stages.counted)
+    for chunks in polls[2:]:
+        cut.batch(chunks)
+    kept = [{name for (name,) in state.values} for state in cut.states.values() if state.values]
+    assert all(HEAD in names and RULES_1 not in names for names in kept)
+    cut.batch(finish=True)
+    assert closed(cut.told) == closed(found) != []
+
+
+def test_what_a_newer_version_kept_is_refused_by_every_shard():
+    """Whatever the daemon's own checkpoint says: one of them was restored from a copy."""
+    parts = Parts(Kept())
+    parts.save({"engine": b"x"})
+    assert parts.rules() == {}
+    parts._put(HEAD, msgspec.msgpack.encode({"version": LAYOUT + 1, "rules": {}}))
+    with pytest.raises(StateError, match="up to version") as refused:
+        parts.rules()
+    assert "a newer one" in refused.value.remedy
+
+
 STATES = {
     "of version": {"version": [LAYOUT, STATE_VERSION - 1]},
+    "laid out in version": {"version": [LAYOUT + 1, STATE_VERSION]},
     "into 3 shards": {"version": [LAYOUT, STATE_VERSION], "shards": 3},
 }
 
 
 @pytest.mark.parametrize("told", STATES)
 def test_a_state_that_does_not_fit_is_refused(tmp_path, told):
-    """Of an older version, or cut otherwise: with what to do, before Spark begins."""
+    """Of another version of the engine's, of a newer one of ours, or cut otherwise: before Spark begins."""
     cluster = Cluster(None, tmp_path, stages.How(2, ".", DAY, 1 << 20), Drain())
     remote = Remote(cluster, watermark=Watermark(), horizon=DAY)
     with pytest.raises(StateError, match=told) as refused:
@@ -222,7 +256,7 @@ def test_a_state_of_one_process_is_refused(tmp_path):
 
 
 REFUSED = {
-    "source: expected a directory": {
+    "source: expected a directory, or s3": {
         "source": {"kind": "sqs", "queue_url": "https://q"},
         "accept": {"buckets": ("b",)},
     },

@@ -2,11 +2,11 @@
 
 import pytest
 
+from detector.core.dated import ALWAYS, Period
 from detector.core.times import epoch
 from detector.source import Leaf
+from detector.walk import walk
 from replay.arguments import admission
-from replay.dated import ALWAYS, Period
-from replay.files import walk
 
 TRAIL = "x/AWSLogs/o-abc123/111122223333/CloudTrail/us-east-1"
 ACCESS = "logs/111122223333/us-east-1/ml-voice"

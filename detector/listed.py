@@ -1,0 +1,83 @@
+"""What a source that lists its files has handed out: in hand, done with, or still to come. Pure: the clock is told.
+
+Rules of this file
+- What was handed out is not handed out again for `HELD_SECONDS` (SQS's visibility timeout); what was acknowledged,
+  never.
+- Order says nothing: a file that turns up before those already read is as new as any. So every file is known by itself
+  as long as it is listed; what is listed no more is forgotten.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from detector.errors import StateError
+from detector.source import Message
+
+POLL = 64
+"""Files one poll delivers at most."""
+HELD_SECONDS = 300.0
+
+
+class Listed:
+    """Identities of messages, as the source makes them."""
+
+    def __init__(self) -> None:
+        self._done: set[str] = set()
+        self._held: dict[str, float] = {}
+
+    @property
+    def in_hand(self) -> bool:
+        """Whether something was handed out and never acknowledged, and may be there still."""
+        return bool(self._held)
+
+    def waiting(self, there: Mapping[str, Message], now: float) -> list[Message]:
+        """Of the files there are, those neither read nor in hand, in their order."""
+        self._done &= there.keys()
+        self._held = {identity: at for identity, at in self._held.items() if identity in there and at > now}
+        return [m for identity, m in there.items() if identity not in self._done and identity not in self._held]
+
+    def hand_out(self, messages: Iterable[Message], now: float) -> None:
+        """These are worked on."""
+        self._held |= dict.fromkeys((message.id for message in messages), now + HELD_SECONDS)
+
+    def acknowledge(self, messages: Sequence[Message]) -> list[str]:
+        """Never hand these out again. All succeed: nothing is written before the checkpoint takes `known`."""
+        for message in messages:
+            self._done.add(message.id)
+            self._held.pop(message.id, None)
+        return []
+
+    def known(self, done: Sequence[Message]) -> list[str]:
+        """What has been read, these included, for the checkpoint."""
+        return sorted({*self._done, *(message.id for message in done)})
+
+    def restore(self, known: Any) -> None:
+        """Take up what `known` gave, after a journey through a checkpoint. Raises StateError."""
+        if not isinstance(known, list) or not all(isinstance(identity, str) for identity in known):
+            raise damaged()
+        self._done.update(known)
+
+
+def written(positions: Any) -> bytes:
+    """Positions for a checkpoint."""
+    return json.dumps(positions, separators=(",", ":")).encode("ascii")
+
+
+def read(positions: bytes) -> Any:
+    """What `written` was given. Raises StateError."""
+    try:
+        return json.loads(positions)
+    except (ValueError, RecursionError) as error:
+        raise damaged() from error
+
+
+def damaged() -> StateError:
+    """Positions that are none."""
+    return StateError(
+        "the list of files already read is damaged",
+        where="checkpoint: positions",
+        remedy="delete the state file: the files are read again and records already counted are recognised",
+    )

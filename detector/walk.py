@@ -1,0 +1,59 @@
+"""The files in a tree of folders, in the order of their whole names. Pure: the tree is an edge's.
+
+What is somebody's work in progress (dot-files, `*.part`, `*.tmp`), and what is no log by its folder's name, is passed
+over, and so is what cannot hold records of a period by its date; such folders are not even listed.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+
+from detector.core.dated import Period
+from detector.source import Leaf, Tree
+
+PASSED_OVER = (".part", ".tmp")
+NO_LOGS = ("/CloudTrail-Insight/",)
+"""Folders beside CloudTrail's logs."""
+AHEAD = 8
+"""Folders that may be listed before it is their turn."""
+
+
+def walk(tree: Tree, folder: str, period: Period, above: str = "") -> Iterator[Leaf]:
+    """The files in a folder of a tree and in the folders in it, by their whole names. above: where the tree lies."""
+    waiting: deque[Leaf] = deque()
+    for leaf in _level(tree, folder, period, above):
+        if leaf.folder:
+            tree.begin(leaf.name)
+        waiting.append(leaf)
+        if len(waiting) > AHEAD:
+            yield from _opened(tree, waiting.popleft(), period, above)
+    for leaf in waiting:
+        yield from _opened(tree, leaf, period, above)
+
+
+def _opened(tree: Tree, leaf: Leaf, period: Period, above: str) -> Iterator[Leaf]:
+    if leaf.folder:
+        yield from walk(tree, leaf.name, period, above)
+    else:
+        yield leaf
+
+
+def _level(tree: Tree, folder: str, period: Period, above: str) -> Iterator[Leaf]:
+    """What of a folder is looked at."""
+    after = ""
+    while True:
+        for leaf in tree.level(folder, after):
+            if not period.passes_over(above + leaf.name):
+                if _looked_at(leaf):
+                    yield leaf
+            elif (further := period.after(leaf.name)) > leaf.name:
+                after = further
+                break
+        else:
+            return
+
+
+def _looked_at(leaf: Leaf) -> bool:
+    name = leaf.name.removesuffix("/").rpartition("/")[2]
+    return not (name.startswith(".") or leaf.name.endswith((*PASSED_OVER, *NO_LOGS)))
