@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from detector.settings import Settings
+
+INCIDENT = "i-"
+"""How an incident's id begins."""
 
 
 def settings_of(config: Path) -> Settings:
@@ -42,7 +45,9 @@ def planned(
     if unbounded + bool(presigned) + person > 1:
         raise InputError("these go one at a time", where="--unbounded, --presigned, --person", remedy="choose one")
     now, allowed = int(time.time()), policy(settings)
-    every = list(dict.fromkeys(one for alert in alerts for one in _members(settings, alert, from_)))
+    every = list(
+        dict.fromkeys(one for alert in alerts for one in members(lambda: journal_lines(settings, from_), alert))
+    )
     found = findings_in(journal_lines(settings, from_), every, str(from_ or "the journal"), "--from")
     findings = [_sound(finding, alert) for finding, alert in zip(found, every, strict=True)]
     more = [chained for finding in findings for chained in _chained(finding, logs or ())]
@@ -72,15 +77,15 @@ def _sound(finding: dict[str, Any], alert: str) -> dict[str, Any]:
     return finding
 
 
-def _members(settings: Settings, wanted: str, from_: Path | None) -> list[str]:
-    """The alerts of an incident; any other id is itself."""
-    if not wanted.startswith("i-"):
+def members(lines: Callable[[], Iterable[bytes]], wanted: str) -> list[str]:
+    """The alerts or findings of an incident, by lines of alerts, journal or incidents.jsonl; any other id is itself."""
+    if not wanted.startswith(INCIDENT):
         return [wanted]
     found: dict[str, None] = {}
-    for line in journal_lines(settings, from_):
+    for line in lines():
         if wanted.encode() in line and (told := _parsed(line)).get("incident_id") == wanted:
             incident = told.get("incident")
-            named = _list(incident.get("alert_ids")) if isinstance(incident, dict) else []
+            named = _list(incident.get("alert_ids")) if isinstance(incident, dict) else _list(told.get("findings"))
             mine = [told.get("alert_id")] if told.get("alert_id") != wanted else []
             found |= dict.fromkeys(str(one) for one in (*mine, *named) if one)
     return list(found) or [wanted]

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from detector.cli.planned import finding_in, lines_of
+from detector.cli.planned import finding_in, findings_in, lines_of, members
 from detector.core.times import iso_or_none
 from detector.errors import InputError
 from replay.covered import covered, line
-from replay.investigate.who import KINDS, Who, of_finding, who
+from replay.investigate.who import KINDS, Who, of_finding, of_incident, who
 
 if TYPE_CHECKING:
     from replay.cache.kept import Kept
 
+OPTION = "--findings"
 HOLES = 100
 """Holes in what the logs cover that are told; more are counted."""
 
@@ -24,9 +26,25 @@ def who_of(text: str, kind: str, findings: Path) -> Who:
     if kind and chosen is None:
         raise InputError(f"expected one of {', '.join(KINDS)}, got '{ascii(kind)[1:-1]}'", where="--as")
     found = who(text, chosen)
-    if found.kind != "finding":
-        return found
-    return of_finding(finding_in(lines_of(findings, "--findings"), text, str(findings), "--findings"))
+    if found.kind == "incident":
+        ids = _members(text, findings)
+        return of_incident(findings_in(lines_of(findings, OPTION), ids, str(findings), OPTION))
+    if found.kind == "finding":
+        return of_finding(finding_in(lines_of(findings, OPTION), text, str(findings), OPTION))
+    return found
+
+
+def _members(incident: str, findings: Path) -> list[str]:
+    """The findings of an incident: as alerts and journals tell, or the incidents.jsonl of a replay."""
+    beside = findings.with_name("incidents.jsonl")
+    for path in (findings, *([beside] if beside.exists() else [])):
+        if (some := members(partial(lines_of, path, OPTION), incident)) != [incident]:
+            return some
+    raise InputError(
+        "no alert or finding is of this incident",
+        where=f"{incident} in {findings}",
+        remedy=f"take incident_id from an alert or incidents.jsonl, and name the file of its findings with {OPTION}",
+    )
 
 
 def logs_of(records: Kept) -> dict[str, Any]:

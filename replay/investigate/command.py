@@ -38,7 +38,7 @@ def investigate(
         str,
         typer.Argument(
             help="A session, role or user (ARN or unique id), an address or network, an access key, an account, a VPC "
-            "endpoint, or a finding (finding_id or alert_id)."
+            "endpoint, a finding (finding_id or alert_id), or an incident (incident_id): all of whom its findings are."
         ),
     ],
     paths: Logs,
@@ -50,7 +50,10 @@ def investigate(
     until: Until = "",
     owner: Owner = None,
     findings: Annotated[
-        Path, typer.Option(help="Where a finding is looked up: findings.jsonl, a file of alerts, or a journal.")
+        Path,
+        typer.Option(
+            help="Where a finding or an incident is looked up: findings.jsonl, a file of alerts, or a journal."
+        ),
     ] = FINDINGS,
     cache: Cache = None,
     prefer: Prefer = None,

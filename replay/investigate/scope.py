@@ -265,7 +265,7 @@ def _nobody(files: Sequence[Path], asked: Question) -> InputError:
 def _asked(asked: Question) -> Json:
     who = asked.who
     finding = who.finding or {}
-    return {"asked": asked.text, "kind": who.kind, "names": list(who.texts)} | (
+    return {"asked": asked.text, "kind": "incident" if who.also else who.kind, "names": list(who.names)} | (
         {"finding_id": finding.get("finding_id"), "rule_id": finding.get("rule_id"), "title": finding.get("title")}
         if who.finding
         else {}

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any, Literal, get_args
 
@@ -23,7 +23,9 @@ from detector.errors import InputError
 from replay.columns import Piece
 from replay.investigate.reach import Reach, Why
 
-Kind = Literal["principal", "session", "role", "address", "access_key", "person", "account", "vpc_endpoint", "finding"]
+Kind = Literal[
+    "principal", "session", "role", "address", "access_key", "person", "account", "vpc_endpoint", "finding", "incident"
+]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 COLUMNS: dict[str, tuple[str, ...]] = {
@@ -49,6 +51,7 @@ _SHAPES: tuple[tuple[Kind, re.Pattern[str]], ...] = (
     ("account", re.compile(r"[0-9]{12}")),
     ("vpc_endpoint", re.compile(r"vpce-[0-9a-z]+")),
     ("finding", re.compile(r"(a-)?[0-9a-f]{16}")),
+    ("incident", re.compile(r"i-[0-9a-f]{16}")),
 )
 """Which shape tells which kind; the first that fits."""
 _OF_GROUP: dict[str, Kind | None] = {
@@ -63,25 +66,36 @@ COMPARED = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Who:
-    """Whom it is about. first, last: of what counts as theirs (epoch seconds). finding: where it came from, if so."""
+    """Whom it is about. first, last: of what counts as theirs (epoch seconds). finding: where it came from, if so.
+
+    also: whom else, of one incident.
+    """
 
     kind: Kind
     texts: tuple[str, ...]
     first: int = NEVER
     last: int = FOREVER
     finding: Mapping[str, Any] | None = None
+    also: tuple[Who, ...] = ()
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns in which they stand."""
-        return COLUMNS[self.kind]
+        return tuple(dict.fromkeys(name for one in (self, *self.also) for name in COLUMNS[one.kind]))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All that they are called."""
+        return tuple(dict.fromkeys(text for one in (self, *self.also) for text in one.texts))
 
     def begin(self, reach: Reach) -> None:
         """Reach their records."""
         if self.kind == "address" and (nets := [net for text in self.texts if (net := _network(text))]):
             reach.add_networks(Networks(nets), Why.who, self.first, self.last)
-        for column in self.columns:
+        for column in COLUMNS[self.kind]:
             reach.add(column, self.texts, Why.who, self.first, self.last)
+        for one in self.also:
+            one.begin(reach)
 
 
 def who(text: str, kind: Kind | None = None) -> Who:
@@ -92,7 +106,7 @@ def who(text: str, kind: Kind | None = None) -> Who:
         raise InputError(
             f"'{ascii(text)[1:-1][:200]}' may be anything",
             where="WHO",
-            remedy="expected an ARN, an address, an access key, a role's or session's unique id, or a finding's id; "
+            remedy="expected an ARN, an address, an access key, a unique id, a finding's or incident's id; "
             f"or say what it is with --as: {', '.join(KINDS)}",
         )
     if kind == "role" and (other := _other_name(text)):
@@ -124,6 +138,20 @@ def of_finding(finding: Mapping[str, Any]) -> Who:
         where="WHO",
         remedy="investigate a session or an address that it names",
     )
+
+
+def of_incident(findings: Iterable[Mapping[str, Any]]) -> Who:
+    """Whom the findings of an incident are about: those that are about somebody. Raises InputError if none is."""
+    found: list[Who] = []
+    nobody: InputError | None = None
+    for finding in findings:
+        try:
+            found.append(of_finding(finding))
+        except InputError as error:
+            nobody = nobody or error
+    if nobody and not found:
+        raise nobody
+    return replace(found[0], finding=None, also=tuple(found[1:])) if len(found) > 1 else found[0]
 
 
 def names(piece: Piece, columns: Iterable[str]) -> set[str]:

@@ -99,6 +99,28 @@ def test_a_finding_is_looked_up_by_any_of_its_ids(place):
         assert (summary["who"]["finding_id"], summary["objects"]) == ("0123456789abcdef", 4)
 
 
+def test_an_incident_is_whom_its_findings_are_about(place):
+    """Of a replay, whose incidents.jsonl lies beside its findings; of a daemon, whose alerts name their incident."""
+    other = {"session": SESSION_ARN.replace("contractor-42", "trainer")}
+    second = FINDING | {"finding_id": "1" * 16, "group": other, "principal": other}
+    nobody = FINDING | {"finding_id": "2" * 16, "group": {"bucket": "b"}, "principal": None}
+    found, ids = [FINDING, second, nobody], [FINDING["finding_id"], "1" * 16, "2" * 16]
+    incident = "i-0123456789abcdef"
+    replayed = place / "replayed"
+    replayed.mkdir()
+    (replayed / "findings.jsonl").write_text("".join(json.dumps(one) + "\n" for one in found))
+    (replayed / "incidents.jsonl").write_text(json.dumps({"incident_id": incident, "findings": ids}) + "\n")
+    alerts = [one | {"alert_id": f"a-{n:016x}", "incident_id": incident} for n, one in enumerate(found)]
+    (place / "alerts.jsonl").write_text("".join(json.dumps(one) + "\n" for one in alerts))
+    for where in ("replayed/findings.jsonl", "alerts.jsonl"):
+        run(incident, "logs", "--findings", where, "--cache", "kept", "--out", "of-incident", "--quiet", cwd=place)
+        summary = json.loads((place / "of-incident" / "summary.json").read_text())
+        assert (summary["who"]["kind"], summary["who"]["names"]) == ("incident", [SESSION_ARN, other["session"]])
+        assert (summary["people_count"], summary["objects"]) == (2, 5)
+        assert pq.read_table(place / "of-incident" / "events.parquet")["because"].to_pylist() == ["who"] * 5
+    assert f"What `{incident}` took" in (place / "of-incident" / "notification.md").read_text("utf-8")
+
+
 def test_a_script_gets_json_and_nothing_else(place):
     done = run(ROLE_ARN, "logs", "--json", "--out", "as-json", "--redact-keys", "hash", cwd=place)
     assert json.loads(done.stdout) == json.loads((place / "as-json" / "summary.json").read_text())
@@ -118,6 +140,7 @@ def test_a_script_gets_json_and_nothing_else(place):
         ((SESSION_ARN, "logs", "--redact-keys", "all"), "--redact-keys"),
         (("0123456789abcdee", "logs", "--findings", "findings.jsonl"), "no alert or finding"),
         (("0123456789abcdef", "logs"), "out/findings.jsonl"),
+        (("i-0123456789abcdee", "logs", "--findings", "findings.jsonl"), "no alert or finding is of this incident"),
         ((SESSION_ARN, "findings.jsonl"), "findings.jsonl"),
     ],
 )

@@ -21,7 +21,7 @@ ROLE = "arn:aws:iam::111122223333:role/x/Reader"
         ("service:athena.amazonaws.com", "principal"), ("192.0.2.1", "address"), ("192.0.2.0/24", "address"),
         ("2001:db8::/32", "address"), ("ASIAEXAMPLE", "access_key"), ("AKIAEXAMPLE", "access_key"),
         ("111122223333", "account"), ("vpce-0a1b", "vpc_endpoint"), ("0123456789abcdef", "finding"),
-        ("a-0123456789abcdef", "finding"),
+        ("a-0123456789abcdef", "finding"), ("i-0123456789abcdef", "incident"),
     ],
 )  # fmt: skip
 def test_the_shape_tells_what_it_is(text, kind):
