@@ -131,6 +131,12 @@ class Column:
             self._hashed.append(np.append(text_hashes(self.values), np.uint64(0)))
         return self._hashed[0][self.codes]
 
+    def each(self) -> Column:
+        """A row of each text that there is, in the order of the dictionary."""
+        met = np.zeros(len(self.values) + 1, np.bool_)
+        met[self.codes] = True
+        return Column(np.flatnonzero(met[:-1]).astype(np.int32), self.values, self._hashed)
+
     def smallest(self, rows: Index, count: int) -> dict[str, int]:
         """Of the texts of these rows those with the smallest hashes, at most so many, and their hashes."""
         rows = rows[self.codes[rows] >= 0]

@@ -13,6 +13,8 @@ from detector.core.table import SPREAD
 
 FULL = 5
 """Ids a word, on average, from which on too many new ids look like known ones (about one in a hundred)."""
+SMALL = 1 << 6
+"""Ids up to which sorting them and putting them together word by word is not worth the while."""
 _BIT = np.uint64(1) << np.arange(64, dtype=np.uint64)
 _TWO_BITS: U64 = (_BIT[:, None] | _BIT).ravel()
 """Twelve bits of a hash → two bits of a word."""
@@ -41,17 +43,19 @@ class Bloom:
 
     def add(self, ids: U64) -> None:
         """Put in these ids, which are sorted."""
-        if not len(ids):
+        if len(ids) <= SMALL:
+            np.bitwise_or.at(self._words, (ids >> self._shift).astype(np.intp), bits(ids))
+            self.added += len(ids)
             return
         word = (ids >> self._shift).astype(np.intp)
         starts = np.flatnonzero(np.append(True, word[1:] != word[:-1]))
-        self._words[word[starts]] |= np.bitwise_or.reduceat(_bits(ids), starts)
+        self._words[word[starts]] |= np.bitwise_or.reduceat(bits(ids), starts)
         self.added += len(ids)
 
-    def may_hold(self, ids: U64) -> Mask:
-        """Which of these ids may be in it; all others are not. Fast where they are sorted."""
-        bits = _bits(ids)
-        seen: Mask = self._words[(ids >> self._shift).astype(np.intp)] & bits == bits
+    def may_hold(self, ids: U64, wanted: U64 | None = None) -> Mask:
+        """Which of these ids may be in it; all others are not. Fast where they are sorted. wanted: their `bits`."""
+        wanted = bits(ids) if wanted is None else wanted
+        seen: Mask = self._words[(ids >> self._shift).astype(np.intp)] & wanted == wanted
         return seen
 
     def snapshot(self) -> tuple[int, bytes]:
@@ -70,7 +74,8 @@ class Bloom:
         self._words[first >> int(self._shift) : (last >> int(self._shift)) + 1] = 0
 
 
-def _bits(ids: U64) -> U64:
+def bits(ids: U64) -> U64:
+    """The bits each id sets in its word, whatever the size of the filter."""
     mixed = ids * SPREAD
-    bits: U64 = _TWO_BITS[mixed >> np.uint64(52)] | _TWO_BITS[mixed >> np.uint64(40) & np.uint64(0xFFF)]
-    return bits
+    set_: U64 = _TWO_BITS[mixed >> np.uint64(52)] | _TWO_BITS[mixed >> np.uint64(40) & np.uint64(0xFFF)]
+    return set_

@@ -49,9 +49,9 @@ class Sightings(Segments):
 
     def add(self, key: U64, tie: U64, hour: I64, *content: npt.NDArray[Any]) -> None:
         """Put in these rows."""
-        run: Run = (key, tie, hour.astype(np.int32), *content)
-        for partition, rows in _by_partition(key):
-            self.append(partition, latest([tuple(column[rows] for column in run)]))
+        run = latest([(key, tie, hour.astype(np.int32), *content)])
+        for partition, rows in _by_partition(run[0]):
+            self.append(partition, tuple(column[rows] for column in run))
 
     def rows(self, key: int) -> list[Run]:
         """Runs of the rows of a key. A row may be among them more than once."""

@@ -158,10 +158,13 @@ class BatchView:
         bucket, key = self.batch.text["bucket"], self.batch.text["key"]
         codes, folders = intern(prefixes_of(key.values))
         folder = np.append(codes, np.int32(-1))[key.codes].astype(np.int64)
-        buckets = len(bucket.values) + 1
-        first, number = distinct((folder + 1) * buckets + bucket.codes + 1, (len(folders) + 1) * buckets)
-        names, each = [*bucket.values, ""], zip(bucket.codes[first].tolist(), folder[first].tolist(), strict=True)
-        texts = [f"{names[in_bucket]}/{folders[at]}" if at >= 0 else "" for in_bucket, at in each]
+        of_bucket, names = intern(bucket.values)
+        in_bucket = np.append(of_bucket, np.int32(-1))[bucket.codes]
+        buckets = len(names) + 1
+        first, number = distinct((folder + 1) * buckets + in_bucket + 1, (len(folders) + 1) * buckets)
+        heads = [*(f"{name}/" for name in names), "/"]
+        each = zip(in_bucket[first].tolist(), folder[first].tolist(), strict=True)
+        texts = [heads[bucket] + folders[at] if at >= 0 else "" for bucket, at in each]
         return Column(np.where(folder >= 0, number, -1).astype(np.int32), texts)
 
     def nets(self) -> Column:

@@ -30,11 +30,12 @@ from detector.model.codec import seal, unseal, unusable
 from detector.model.history import History
 from detector.model.judgement import Judgement, Reason, reasons
 from detector.model.levels import Levels
-from detector.model.novelty import Novelty, Rows, Who
+from detector.model.novelty import Novelty
 from detector.model.own import AT, Own
-from detector.model.pane import Pane, Past, added, filling, fresh, scales
+from detector.model.pane import Pane, Past, filling, fresh, scales
 from detector.model.pools import YOUNG, DayOf, Learned, Pools
 from detector.model.roles import NEVER, Identity, Pieces, Role, Row
+from detector.model.rows import Rows, Who
 from detector.model.score import WIDTH, Rarity, judge
 from detector.model.tail import CALM, TailState
 
@@ -297,7 +298,7 @@ class Baseline:
         found: list[Judgement] = []
         told = _Told(rows, every.counted.new_rows)
         for number in range(panes):
-            one = every._replace(cells=every.cells[:, number * SUB_PANES : (number + 1) * SUB_PANES])
+            one = every.part(number * SUB_PANES, (number + 1) * SUB_PANES)
             start = first + number * PANE
             held = self.history.sums_at(every.slots, start // PANE)
             for which, window in enumerate(WINDOWS):
@@ -313,13 +314,7 @@ class Baseline:
         slots = np.array([role.slot for role in roles], np.intp)
         groups = np.array([group_print(("peer_group", role.who.group)) for role in roles], np.uint64)
         counted = self.novelty.count(rows, Who(prints, slots, groups), start)
-        subs = panes * SUB_PANES
-        cells = np.zeros((len(roles), subs, COUNTERS), np.int64)
-        for counter, event in counted.events.items():
-            if len(event.role):
-                counts = added(event.role * subs + event.sub, event.weight, len(roles) * subs)
-                cells[:, :, counter] = counts.reshape(len(roles), subs)
-        return Pane(slots, cells, counted)
+        return Pane.of(slots, panes * SUB_PANES, counted)
 
     def _past(self, pane: int, slots: Index, sums: I64) -> Past:
         return Past(self._before(pane, slots), sums, *self.levels.usual(slots))

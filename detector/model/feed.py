@@ -18,12 +18,13 @@ from detector.core.principal import Principal, is_identity_center_role
 from detector.core.rule import Peers
 from detector.core.runs import Segments, concat
 from detector.core.sighting import Texts
+from detector.core.table import Table
 from detector.core.view import BatchView, group_print
 from detector.core.window import by_value, starts_of_runs
 from detector.model.channels import HOUR, PANE
 from detector.model.keys import Keys
-from detector.model.novelty import COPY, ERROR, READ, Rows
 from detector.model.roles import Identity
+from detector.model.rows import COPY, ERROR, READ, Rows
 
 NOT_MODIFIED = 304
 _ENCODE = msgspec.json.encode
@@ -51,7 +52,7 @@ class Feed:
         self.texts = Texts(f"pane-texts/{name}", slack)
         self._who = Keys(f"pane-keys/{name}")
         self._peers, self._shared = peers, shared
-        self._met: set[int] = set()
+        self._acting = Table()
 
     def absorb(self, view: BatchView, chosen: Index) -> tuple[U64, I64]:
         """Take in these rows of a batch; the role and second of each."""
@@ -62,7 +63,7 @@ class Feed:
         rows = chosen[((batch.who >= 0) & ((succeeded & reads) | failed))[chosen]]
         if not len(rows):
             return np.zeros(0, np.uint64), np.zeros(0, np.int64)
-        role, second = self._acting(view, rows), view.time[rows]
+        role, second = self._roles(view, rows), view.time[rows]
         copies = succeeded[rows] & (batch.operation[rows] == Operation.copy)
         what = np.where(failed[rows], ERROR, np.where(copies, COPY, READ)).astype(np.uint8)
         to = np.where(copies, batch.text["destination"].hashes()[rows], batch.bytes[rows].astype(np.uint64))
@@ -72,7 +73,6 @@ class Feed:
         )  # fmt: skip
         for hour, some in by_value(second // HOUR):
             self.rows.append(hour, by_role([tuple(column[some] for column in run)]))
-        self._meet(view, rows)
         return role, second
 
     def panes(self, first: int, end: int) -> Iterator[tuple[int, Rows, U64, dict[int, Identity], U64]]:
@@ -125,7 +125,7 @@ class Feed:
         self.texts.forget_before(second // HOUR)
         held = {one for part in self.rows.all_parts() for one in np.unique(part.whole()[2]).tolist()}
         self._who.keep(held)
-        self._met &= held
+        self._acting = Table()
         return True
 
     def names(self) -> set[str]:
@@ -156,54 +156,54 @@ class Feed:
         rows = Rows(at, second.astype(np.int64), object_, prefix, net, amount, what.astype(np.int64))
         return rows, prints, candidates, who
 
-    def _meet(self, view: BatchView, rows: Index) -> None:
+    def _roles(self, view: BatchView, rows: Index) -> U64:
+        """Fingerprint of whose habits each row is of: see `acting`. Who is new is remembered."""
         batch = view.batch
-        new: dict[int, str] = {}
-        for code in np.unique(batch.who[rows]).tolist():
-            one = int(batch.prints[code])
-            if one not in self._met:
-                self._met.add(one)
-                who = batch.principals[code]
-                new[one] = _ENCODE((acting(who, self._shared), peer_group(who, self._peers), kind_of(who))).decode()
-        if new:
-            self._who.put(new)
+        met = np.zeros(len(batch.principals), np.bool_)
+        met[batch.who[rows]] = True
+        codes = np.flatnonzero(met)
+        prints = batch.prints[codes]
+        roles = self._acting.values_of(prints)
+        new = np.flatnonzero(roles == 0)
+        if len(new):
+            roles[new] = self._meet([batch.principals[code] for code in codes[new].tolist()], prints[new])
+        of_code = np.zeros(len(met), np.uint64)
+        of_code[codes] = roles
+        return of_code[batch.who[rows]]
 
-    def _acting(self, view: BatchView, rows: Index) -> U64:
-        """Fingerprint of whose habits each row is of: see `acting`."""
-        batch = view.batch
-        prints = np.zeros(len(batch.principals), np.uint64)
-        for code in np.unique(batch.who[rows]).tolist():
-            prints[code] = group_print(acting(batch.principals[code], self._shared))
-        return prints[batch.who[rows]]
+    def _meet(self, people: Sequence[Principal], prints: U64) -> U64:
+        """Remember who these credentials are; fingerprints of whose habits theirs are."""
+        keys = [acting(who, self._shared) for who in people]
+        roles = np.fromiter(map(group_print, keys), np.uint64, len(keys))
+        texts = [
+            _ENCODE((key, peer_group(who, self._peers), kind_of(who))).decode()
+            for who, key in zip(people, keys, strict=True)
+        ]
+        self._who.put(dict(zip(prints.tolist(), texts, strict=True)))
+        unique, at = np.unique(prints, return_index=True)
+        self._acting.put(unique, roles[at])
+        return roles
 
     def _prefixes(self, view: BatchView, rows: Index) -> U64:
         """Hash of (bucket, prefix); what it stands for is remembered."""
         folders = view.folders().take(rows)
-        hashes = folders.hashes()
-        self._remember(hashes, view.time[rows], folders)
-        return hashes
+        self._remember(folders, view.time[rows])
+        return folders.hashes()
 
     def _nets(self, view: BatchView, rows: Index) -> U64:
         """Hash of the network, 0 where it can be no news: a private one, or AWS itself."""
         nets = view.nets().take(rows)
-        news = np.array([*(_can_be_news(net) for net in nets.values), False], np.bool_)
-        hashes = np.where(news[nets.codes], nets.hashes(), np.uint64(0))
-        self._remember(hashes, view.time[rows], nets)
-        return hashes
+        news = nets.fit(_can_be_news)
+        self._remember(Column(np.where(news, nets.codes, np.int32(-1)), nets.values), view.time[rows])
+        return np.where(news, nets.hashes(), np.uint64(0))
 
-    def _remember(self, hashes: U64, seconds: I64, column: Column) -> None:
-        """What these hashes of rows of a column stand for; 0 stands for nothing."""
-        unique, at = np.unique(hashes, return_index=True)
-        kept = unique != 0
-        unique, at = unique[kept], at[kept]
-        if len(unique):
-            hour = np.full(len(unique), int(seconds.max()) // HOUR, np.int64)
-
-            def texts(new: list[int]) -> list[bytes]:
-                chosen = map(column.values.__getitem__, column.codes[at[new]].tolist())
-                return [text.encode("utf-8", "replace")[:TEXT_LIMIT] for text in chosen]
-
-            self.texts.put(unique, hour, texts)
+    def _remember(self, column: Column, seconds: I64) -> None:
+        """What the hashes of this column, no two texts alike, stand for, at the times of its rows."""
+        each = column.each()
+        if len(each.codes):
+            hour = np.full(len(each.codes), int(seconds.max()) // HOUR, np.int64)
+            codes = each.codes
+            self.texts.put(each.hashes(), hour, lambda new: _bytes([column.values[at] for at in codes[new].tolist()]))
 
 
 def kind_of(who: Principal) -> str:
@@ -222,6 +222,16 @@ def _can_be_news(net: str) -> bool:
         return not ipaddress.ip_network(net).is_private
     except ValueError:
         return net.startswith("vpce-")
+
+
+def _bytes(texts: Sequence[str]) -> list[bytes]:
+    """These texts as they are kept."""
+    try:
+        encoded = list(map(str.encode, texts))
+    except UnicodeEncodeError:  # a lone surrogate
+        encoded = [text.encode("utf-8", "replace") for text in texts]
+    long = max(map(len, encoded), default=0) > TEXT_LIMIT
+    return [text[:TEXT_LIMIT] for text in encoded] if long else encoded
 
 
 def _in_order(run: Run) -> Index:

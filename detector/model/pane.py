@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
 from detector.core.access import I64, Index
 from detector.core.window import F64
-from detector.model.channels import CHANNELS, PANE, SLID, SUB_PANES, WINDOWS, Counter
-from detector.model.novelty import Counted
+from detector.model.channels import CHANNELS, COUNTERS, PANE, SLID, SUB_PANES, WINDOWS, Counter
+from detector.model.rows import Counted
 
 _SLID = {counter: at for at, counter in enumerate(SLID)}
 _WINDOW = {window: at for at, window in enumerate(WINDOWS)}
@@ -38,7 +40,8 @@ class Past(NamedTuple):
         return Past(*(column[role] for column in self))
 
 
-class Pane(NamedTuple):
+@dataclass(frozen=True)
+class Pane:
     """What a pane (or the open panes so far) counted: by role, in the order of their keys."""
 
     slots: Index
@@ -46,11 +49,27 @@ class Pane(NamedTuple):
     """(roles, sub-panes, counters)"""
     counted: Counted
 
-    @property
+    @classmethod
+    def of(cls, slots: Index, subs: int, counted: Counted) -> Pane:
+        """The cells of these roles: of so many sub-panes."""
+        size = len(slots) * subs * COUNTERS
+        place = {counter: (one.role * subs + one.sub) * COUNTERS + counter for counter, one in counted.events.items()}
+        plain = [place[counter] for counter, one in counted.events.items() if one.weight is None]
+        cells = np.bincount(np.concatenate(plain), minlength=size)
+        for counter, one in counted.events.items():
+            if one.weight is not None:
+                cells += np.bincount(place[counter], one.weight.astype(np.float64), size).astype(np.int64)
+        return cls(slots, cells.reshape(len(slots), subs, COUNTERS), counted)
+
+    @cached_property
     def totals(self) -> I64:
         """(roles, counters)"""
         totals: I64 = self.cells.sum(axis=1)
         return totals
+
+    def part(self, first: int, end: int) -> Pane:
+        """Of some of the sub-panes."""
+        return Pane(self.slots, self.cells[:, first:end], self.counted)
 
     def seen(self, past: Past) -> F64:
         """Every channel's x at the end of the pane: (roles, channels)."""
@@ -73,13 +92,6 @@ def fresh(x: F64, totals: I64) -> F64:
 def scales(x: F64, past: Past) -> F64:
     """How many scales above what is usual; 0 where it is not."""
     return np.where((x > past.mean) & (x > 0.0), (x - past.mean) / past.scale, 0.0)
-
-
-def added(at: Index | I64, weight: I64 | None, size: int) -> I64:
-    """Weights (None: 1 each) summed by place, of `size` places."""
-    if weight is None:
-        return np.bincount(at, minlength=size).astype(np.int64)
-    return np.bincount(at, weight.astype(np.float64), minlength=size).astype(np.int64)
 
 
 def _beyond(x: F64, past: Past) -> F64:

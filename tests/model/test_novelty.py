@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.model import novelty as module
+from detector.model import keymemory
 from detector.model.channels import COUNTERS, DAY, PANE, SUB_PANE, WINDOWS, YOUNG_PREFIX, Counter
 from detector.model.history import History
-from detector.model.novelty import COPY, ERROR, READ, KeyMemory, Novelty, Rows, Who
+from detector.model.keymemory import KeyMemory
+from detector.model.novelty import Novelty
+from detector.model.rows import COPY, ERROR, READ, Rows, Who
 
 T0 = 20_000 * DAY
 GROUP = {0: 7, 1: 7, 2: 7, 3: 8}
@@ -165,7 +167,7 @@ def many(role, first, count):
 
 def test_past_the_exact_keys_a_filter_misses_few_and_invents_none(monkeypatch):
     """All keys of a large role are known afterwards; of fresh ones nearly all are news; then only new prefixes are."""
-    monkeypatch.setattr(module, "LAYERS", 3)
+    monkeypatch.setattr(keymemory, "LAYERS", 3)
     memory, fresh = Novelty("n", 1 << 20), []
     for pane in range(6):
         found = memory.count(
@@ -183,7 +185,7 @@ def test_past_the_exact_keys_a_filter_misses_few_and_invents_none(monkeypatch):
 
 def test_a_role_whose_memory_is_full_counts_new_prefixes_only(monkeypatch):
     """With no room left a key is new where its prefix is, and nowhere else: it may be missed, never invented."""
-    monkeypatch.setattr(module, "LAYERS", 1)
+    monkeypatch.setattr(keymemory, "LAYERS", 1)
     memory = Novelty("n", 1 << 20)
     for pane in range(4):
         memory.learn(memory.count(many(0, pane * 5000, 5000), WHO, 0).learnt, 0)
@@ -269,3 +271,12 @@ def test_a_thousand_roles_remember_within_a_hundred_megabytes():
     tracemalloc.stop()
     assert held < 15 << 20
     assert peak < 25 << 20
+
+
+def test_what_a_person_accepts_is_no_news():
+    """Places and networks said to be a role's business: known to it, and the networks to everybody."""
+    rows, memory = rows_of([read(10, 0, 4), read(20, 3, 5)]), Novelty("n", 1 << 20)
+    memory.accept(int(WHO.role[0]), rows.prefix, rows.net)
+    found = memory.count(rows, WHO, T0).events
+    assert found[Counter.prefixes].role.tolist() == found[Counter.new_nets].role.tolist() == [3]
+    assert not len(found[Counter.strange].role)
