@@ -7,7 +7,7 @@ that evidence shows.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -23,8 +23,9 @@ from detector.core.owner import Owners
 from detector.core.projection import OF_EVIDENCE
 from detector.core.redaction import Redaction, leaving_finding
 from detector.core.rule import FirstSeen, Received, Rule, Unaudited
+from detector.core.sought import Asked, Sought
 from detector.core.unaudited import LOG_GROUP, read_hashes
-from detector.core.view import BatchView
+from detector.core.view import BatchView, Groupings
 from detector.logs.limits import LIMITS, Limits
 from replay.files import Files, LogPath
 from replay.lost import Lost
@@ -53,32 +54,43 @@ class Behind:
             after = until = NOTHING
         return cls(rule, finding.group_id, after, until, finding.members)
 
+    @property
+    def asked(self) -> Asked:
+        """As far as it can be told of a record by its time and who asked."""
+        if self.group == LOG_GROUP:
+            return Asked(self.after, self.until)
+        return Asked.of(self.after, self.until, self.rule.grouping, self.group)
+
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """How to read again. columns: of the first pass."""
+    """How to read again. columns: of the first pass. groupings: what is known of principals, batch after batch."""
 
     wanted: Sequence[Behind]
     admission: Admission
     columns: frozenset[str]
     limits: Limits = LIMITS
     records: Records = records
+    groupings: Groupings = field(default_factory=Groupings)
 
     def read(self, files: list[LogPath]) -> tuple[AccessBatch, list[FileRead]]:
         """The records behind the findings in these files, with all that evidence shows."""
-        batch, outcomes = self.records(files, self.columns | OF_EVIDENCE, self.limits)
+        sought = Sought((behind.asked for behind in self.wanted), self.groupings)
+        batch, outcomes = self.records(files, self.columns | OF_EVIDENCE, self.limits, sought)
         return batch.take(self._matching(self.admission.apply(batch))), outcomes
 
     def _matching(self, batch: AccessBatch) -> Index:
         found = np.zeros(len(batch), np.bool_)
-        for _, mask in matches(batch, self.wanted):
+        for _, mask in matches(batch, self.wanted, self.groupings):
             found |= mask
         return np.flatnonzero(found & (batch.skip == Skip.no))
 
 
-def matches(batch: AccessBatch, wanted: Sequence[Behind]) -> Iterator[tuple[int, Mask]]:
+def matches(
+    batch: AccessBatch, wanted: Sequence[Behind], groupings: Groupings | None = None
+) -> Iterator[tuple[int, Mask]]:
     """Which rows of a batch stand behind which of the wanted."""
-    view = BatchView(batch)
+    view = BatchView(batch, groupings)
     masks: dict[str, Mask] = {}
     for number, behind in enumerate(wanted):
         inside = (batch.time > behind.after) & (batch.time <= behind.until)
@@ -145,7 +157,7 @@ def _gathered(
     for batch, _ in followed(read(files, how.read), files, progress, "evidence"):
         distinct = engine.distinct(batch, seen, how.columns)
         if len(distinct):
-            for number, mask in matches(distinct, how.wanted):
+            for number, mask in matches(distinct, how.wanted, how.groupings):
                 rows = np.flatnonzero(mask)
                 evidence[number].add(distinct, rows)
                 lost.add(number, distinct, rows)

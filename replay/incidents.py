@@ -19,6 +19,8 @@ from detector.core.finding import Finding
 from detector.core.incident import Incident, Loss, incident, worst_first
 from detector.core.links import Answers, Link, Question, Trace, joined, questions, trace
 from detector.core.redaction import Redaction, leaving_owner
+from detector.core.sought import Asked, Sought
+from detector.core.view import Groupings
 from detector.core.ways import Chains, networks, sessions
 from detector.logs.limits import Limits
 from detector.response.incident import one_plan
@@ -92,7 +94,8 @@ def _came(
     how: Records, asked: Sequence[Question], admission: Admission, limits: Limits, files: list[LogPath]
 ) -> tuple[AccessBatch, list[FileRead]]:
     """The records of these files that came from one of the networks in its time."""
-    batch, outcomes = how(files, frozenset({"source_ip", "bucket"}), limits)
+    sought = Sought((Asked(one.first - 1, one.last) for one in asked), Groupings())
+    batch, outcomes = how(files, frozenset({"source_ip", "bucket"}), limits, sought)
     batch = admission.apply(batch).requests()
     rows, nets = networks(batch)
     chosen = np.zeros(len(rows), np.bool_)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Protocol
 
 import numpy as np
 import xxhash
@@ -15,6 +16,7 @@ import xxhash
 from detector.core.access import AccessBatch, Mask
 from detector.core.builder import BatchBuilder
 from detector.core.coverage import Coverage
+from detector.core.sought import Sought
 from detector.core.watermark import NEVER
 from detector.logs.limits import LIMITS, Limits
 from detector.logs.read import read
@@ -107,8 +109,18 @@ Progress = Callable[[int, int, int, str], None]
 """Called with (files done, files in all, bytes done, step)."""
 Chunk = Callable[[list[LogPath]], tuple[AccessBatch, list[FileRead]]]
 
-Records = Callable[[list[LogPath], frozenset[str], Limits], tuple[AccessBatch, list[FileRead]]]
-"""All records of some files with these columns."""
+
+class Records(Protocol):
+    """Reads some files."""
+
+    def __call__(
+        self, files: list[LogPath], columns: frozenset[str], limits: Limits, sought: Sought | None = None
+    ) -> tuple[AccessBatch, list[FileRead]]:
+        """All records of these files with these columns, and what came of each file.
+
+        sought: for a later look: of other records as many are left out as can cheaply be, and no checksum is made.
+        """
+
 
 ReadAll = Callable[[Files, Chunk], Iterable[tuple[AccessBatch, list[FileRead]]]]
 """Given files and how to read some of them: all their records in batches, with what came of each file, in order."""
@@ -134,10 +146,10 @@ def followed(
 
 
 def records(
-    files: list[LogPath], columns: frozenset[str], limits: Limits = LIMITS
+    files: list[LogPath], columns: frozenset[str], limits: Limits = LIMITS, sought: Sought | None = None
 ) -> tuple[AccessBatch, list[FileRead]]:
-    """All records of these files with these columns."""
-    builder = BatchBuilder(columns)
+    """As `Records` says."""
+    builder = BatchBuilder(columns, sought)
     outcomes = [_read_file(*one, builder, limits) for one in contents(files)]
     return builder.build(), outcomes
 
@@ -179,9 +191,8 @@ def _read_file(file: LogPath, data: bytes | str, into: BatchBuilder, limits: Lim
     if isinstance(data, str):
         return FileRead(file, "", data, data)
     reading = read(data, file.name, into, limits)
-    return FileRead(
-        file, reading.kind, reading.reason, reading.damage, into.first, into.last, reading.lacks, checksum(data)
-    )
+    sum_ = checksum(data) if into.sought is None else ""
+    return FileRead(file, reading.kind, reading.reason, reading.damage, into.first, into.last, reading.lacks, sum_)
 
 
 def checksum(data: bytes) -> str:

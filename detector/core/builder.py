@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,14 @@ from detector.core.access import (
     Column,
     Index,
     Log,
+    Mask,
     Reject,
     Row,
     unresolved,
 )
 from detector.core.principal import Principal, print_of
 from detector.core.principals import Principals, Unread
+from detector.core.sought import Sought
 from detector.core.table import Table
 
 ARRAYS = (
@@ -36,12 +39,13 @@ ARRAYS = (
 class BatchBuilder:
     """Collects rows, pieces of columns and rejects of many files into one batch.
 
-    columns: what is asked of the parsers (COLUMNS: all).
-    first, last: epoch seconds of what was added since `begin`, None if nothing was.
+    columns: what is asked of the parsers (COLUMNS: all). sought: which rows are; a parser may leave out others.
+    first, last: epoch seconds of what was added since `begin`, None if nothing was. told: as in `sought.People`.
     """
 
-    def __init__(self, columns: frozenset[str] = COLUMNS) -> None:
+    def __init__(self, columns: frozenset[str] = COLUMNS, sought: Sought | None = None) -> None:
         self.columns = columns
+        self.sought = sought
         self.first: int | None = None
         self.last: int | None = None
         self._clear()
@@ -101,6 +105,15 @@ class BatchBuilder:
         self._principals += principals(list(new.values())) if new else []
         return list(map(codes.__getitem__, prints))
 
+    def prints(self, first: int = 0) -> U64:
+        """Fingerprints of the principals of all codes from this one on."""
+        return np.fromiter(islice(self._codes, first, None), np.uint64, len(self._codes) - first)
+
+    def principal(self, code: int) -> Principal:
+        """The principal of a code."""
+        held = self._principals[code]
+        return held.read(held.text) if isinstance(held, Unread) else held
+
     def known(self, hashes: U64, read: Callable[[Index], I32]) -> I32:
         """Of identities twice the code that `codes_of` gave, plus one where the ARN is named; -1: nobody.
 
@@ -118,14 +131,14 @@ class BatchBuilder:
     def build(self) -> AccessBatch:
         """The batch of all that was added so far; the builder is empty afterwards."""
         self._turn_rows()
-        prints = np.fromiter(self._codes, np.uint64, len(self._codes))
         whole = concat(self._pieces or [self.turned([])], self.columns)
-        batch = replace(whole, principals=Principals(self._principals), prints=prints, rejects=self.rejects)
+        batch = replace(whole, principals=Principals(self._principals), prints=self.prints(), rejects=self.rejects)
         self._clear()
         return batch
 
     def _clear(self) -> None:
         self._known = Table()
+        self.told: dict[str, Mask] = {}
         self.rejects: list[Reject] = []
         self._rows: list[Row] = []
         self._pieces: list[AccessBatch] = []

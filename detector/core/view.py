@@ -6,7 +6,7 @@ or two runs of the program agree on them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -56,15 +56,14 @@ class Groupings:
     def __init__(self) -> None:
         self._tables: dict[str, Table] = {}
 
-    def groups(self, level: str, batch: AccessBatch, codes: Index) -> U64:
-        """The groups of the principals with these codes."""
-        prints = batch.prints[codes]
+    def groups(self, level: str, prints: U64, principal: Callable[[int], Principal]) -> U64:
+        """The groups of the principals with these fingerprints. principal: of the n-th of them."""
         table = self._tables.setdefault(level, Table())
         groups = table.values_of(prints)
         new = np.flatnonzero(groups == 0)
         if len(new):
             key = IDENTITY[level]
-            texts = [(key(batch.principals[code]),) for code in codes[new].tolist()]
+            texts = [(key(principal(at)),) for at in new.tolist()]
             groups[new] = np.fromiter(map(fingerprint, texts), np.uint64, len(new))
             if len(table) + len(new) > self.REMEMBERED:
                 table = self._tables[level] = Table()
@@ -122,8 +121,8 @@ class BatchView:
     def groups(self, levels: GroupKey) -> tuple[U64, Mapping[int, GroupKey]]:
         """Group of every row at these levels, and the key (one text a level) of each group."""
         if levels not in self._groups:
-            of_identity = len(levels) == 1 and levels[0] in IDENTITY and levels[0] != "peer_group"
-            self._groups[levels] = self._identities(levels[0]) if of_identity else self._make_groups(levels)
+            of_identity = self._identities if one_identity(levels) else self._make_groups
+            self._groups[levels] = of_identity(levels)
         return self._groups[levels]
 
     def who(self) -> U64:
@@ -173,16 +172,19 @@ class BatchView:
             self._nets = nets(self.batch)
         return self._nets
 
-    def _identities(self, level: str) -> tuple[U64, Mapping[int, GroupKey]]:
+    def _identities(self, levels: GroupKey) -> tuple[U64, Mapping[int, GroupKey]]:
         """The groups of one level at which identities are counted."""
-        batch = self.batch
+        (level,), batch = levels, self.batch
         met = np.zeros(len(batch.principals) + 1, np.bool_)  # the last is nobody's, whose code is -1
         met[batch.who] = True
         codes = np.flatnonzero(met[:-1])
         of_code = np.full(len(met), NO_GROUP)
-        of_code[codes] = self._groupings.groups(level, batch, codes)
-        key = IDENTITY[level]
-        return of_code[batch.who], Keys(of_code[codes], lambda at: (key(batch.principals[int(codes[at])]),))
+
+        def one(at: int) -> Principal:
+            return batch.principals[int(codes[at])]
+
+        of_code[codes] = self._groupings.groups(level, batch.prints[codes], one)
+        return of_code[batch.who], Keys(of_code[codes], lambda at: (IDENTITY[level](one(at)),))
 
     def _level(self, level: str, peers: Peers) -> tuple[I32, int, Callable[[int], str]]:
         """Codes of the rows at one level (-1 where a record has no value there), how many there are, and their keys."""
@@ -210,6 +212,11 @@ class BatchView:
         groups = prints[combined] if keys else np.zeros(0, np.uint64)
         groups[nowhere] = NO_GROUP
         return groups, dict(zip(prints.tolist(), keys, strict=True))
+
+
+def one_identity(levels: Sequence[str]) -> bool:
+    """Whether groups of these levels depend on nothing but the principal."""
+    return len(levels) == 1 and levels[0] in IDENTITY and levels[0] != "peer_group"
 
 
 def distinct(codes: I64, count: int) -> tuple[Index, I64]:

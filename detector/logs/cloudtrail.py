@@ -156,10 +156,13 @@ def _skip(kind: str | None, category: str | None) -> Skip:
 
 def _columns(members: Members, time: I64, asked: Shape, into: BatchBuilder) -> AccessBatch:
     """The records as columns. time: epoch seconds. What is no access event keeps its time, id and partition only."""
+    people = _people(members, into)
+    if into.sought is not None:
+        rows = np.flatnonzero(into.sought.rows(time, people >> 1, into))
+        members, time, people = members.take(rows), time[rows], people[rows]
     count, columns = len(members), into.columns
     skip, operation = _skips(members), _operation(members)
     skip = np.where((skip == Skip.no) & ~_about_access(members, operation), np.int8(Skip.not_s3), skip)
-    people = _people(members, into)
     texts, unresolved_ = _places(members, operation, asked)
     if not columns.isdisjoint(OWNERS):
         texts |= accounts(members, operation)

@@ -47,11 +47,15 @@ class Decoded:
     """Members of records that are decoded, as `record.shape` shapes them."""
 
     def __init__(self, records: list[Any], shape: Shape) -> None:
-        self._records = records
+        self._records, self._shape = records, shape
         self._paths = plan(shape.struct).paths
 
     def __len__(self) -> int:
         return len(self._records)
+
+    def take(self, rows: Index) -> Decoded:
+        """These rows only."""
+        return Decoded([self._records[row] for row in rows.tolist()], self._shape)
 
     def record(self, row: int) -> Any:
         """A record as it is decoded."""
@@ -122,19 +126,25 @@ class Sliced:
     `documents.UNDECODABLE` when it is asked for.
     """
 
-    def __init__(self, data: bytes, shape: Shape, found: Found) -> None:
+    def __init__(self, data: bytes, shape: Shape, found: Found, rows: Index | None = None) -> None:
         self._data = data
         self._shape = shape
         self._plan = plan(shape.struct)
         self._found = found
+        self._rows: Index | slice = slice(found.rows) if rows is None else rows
+        self._count = found.rows if rows is None else len(rows)
         self._known: dict[str, Column] = {}
 
     def __len__(self) -> int:
-        return self._found.rows
+        return self._count
+
+    def take(self, rows: Index) -> Sliced:
+        """These rows only; of all."""
+        return Sliced(self._data, self._shape, self._found, rows)
 
     def record(self, row: int) -> Any:
         """A record as it is decoded."""
-        start, stop = self._found.slices[0, row]
+        start, stop = self._found.slices[0, self._rows][row]
         return self._shape.record.decode(self._data[start:stop])
 
     def column(self, member: str) -> Column:
@@ -142,12 +152,11 @@ class Sliced:
         known = self._known.get(member)
         if known is None:
             at = self._plan.columns[member]
-            slices = self._found.slices[at, : len(self)]
             if member in ALL_DIFFERENT:
-                known = Column.of(self._texts(slices), distinct=True)
+                known = Column.of(self._texts(self._slices(member)), distinct=True)
             else:
                 codes, firsts = self._coded(at)
-                known = Column(codes, self._texts(slices[firsts]))  # type: ignore[arg-type]  # a value is no null
+                known = Column(codes, self._texts(self._found.slices[at, firsts]))  # type: ignore[arg-type]  # a value is no null
             self._known[member] = known
         return known
 
@@ -156,7 +165,7 @@ class Sliced:
 
         Also null where that cannot be told at a glance: a text with escapes, the 65th prefix.
         """
-        slices = self._found.slices[self._plan.columns[member], : len(self)]
+        slices = self._slices(member)
         rest, length = np.full_like(slices, -1), slices[:, 1] - slices[:, 0]
         document = np.frombuffer(self._data, np.uint8)
         for code, text in enumerate(prefixes.values[:MOST_PREFIXES]):
@@ -179,7 +188,7 @@ class Sliced:
 
     def numbers(self, member: str) -> npt.NDArray[np.float64]:
         """A member that is a number; NaN for null."""
-        texts = kernel.texts(self._data, self._found.slices[self._plan.columns[member], : len(self)], False)
+        texts = kernel.texts(self._data, self._slices(member), False)
         return np.fromiter(map(float, [one or "nan" for one in texts]), np.float64, len(texts))
 
     def values(self, member: str) -> list[Any]:
@@ -193,7 +202,7 @@ class Sliced:
     def given(self, member: str) -> list[int]:
         """The rows in which a member is not null."""
         at = self._plan.columns[member]
-        return np.flatnonzero(self._found.codes[at, : len(self)] >= 0).tolist() if self._found.counts[at] else []
+        return np.flatnonzero(self._found.codes[at, self._rows] >= 0).tolist() if self._found.counts[at] else []
 
     def identities(self) -> Identities:
         """Who made the requests."""
@@ -209,7 +218,7 @@ class Sliced:
 
     def times(self) -> I64:
         """Epoch seconds of every record; -1 where there is no time."""
-        times = self._found.times[: len(self)]
+        times = self._found.times[self._rows]
         if times.min(initial=0) < 0:
             column = self.column(TIMED)
             for row in np.flatnonzero(times < 0).tolist():
@@ -218,21 +227,25 @@ class Sliced:
 
     def identified(self) -> bool:
         """Whether every record has an id."""
-        slices = self._found.slices[self._plan.columns[HASHED], : len(self)]
+        slices = self._slices(HASHED)
         return bool(((slices[:, 0] >= 0) & (slices[:, 0] != slices[:, 1])).all())
 
     def hashes(self) -> U64:
         """xxh64 of every record's id."""
-        escaped = (self._found.slices[self._plan.columns[HASHED], : len(self), 1] < 0).any()
-        return text_hashes(self.column(HASHED).values) if escaped else self._found.hashes[: len(self)]
+        escaped = (self._slices(HASHED)[:, 1] < 0).any()
+        return text_hashes(self.column(HASHED).values) if escaped else self._found.hashes[self._rows]
 
     def lengths(self, member: str) -> npt.NDArray[np.int32]:
         """How many elements a list has; -1 for null."""
-        return self._found.slices[self._plan.columns[member], : len(self), 0]
+        return self._slices(member)[:, 0]
+
+    def _slices(self, member: str) -> npt.NDArray[np.int32]:
+        """Where a member lies."""
+        return self._found.slices[self._plan.columns[member], self._rows]
 
     def _coded(self, at: int) -> tuple[I32, npt.NDArray[np.int32]]:
         """A column's codes, and the rows in which its values come first."""
-        return self._found.codes[at, : len(self)], self._found.firsts[at, : self._found.counts[at]]
+        return self._found.codes[at, self._rows], self._found.firsts[at, : self._found.counts[at]]
 
     def _texts(self, slices: npt.NDArray[np.int32]) -> list[str | None]:
         """The texts that lie there."""

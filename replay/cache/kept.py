@@ -33,6 +33,7 @@ from detector.core.builder import BatchBuilder
 from detector.core.dated import Period
 from detector.core.engine import Books
 from detector.core.principal import fingerprint
+from detector.core.sought import Sought
 from detector.errors import EdgeError
 from detector.logs.limits import Limits
 from detector.logs.read import PARQUET
@@ -136,9 +137,12 @@ def _temporary(stack: ExitStack, above: Path | None) -> Path:
     return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bucketwatch-", dir=above)))
 
 
-def pieces(files: list[LogPath], columns: frozenset[str], _limits: Limits) -> tuple[AccessBatch, list[FileRead]]:
+def pieces(
+    files: list[LogPath], columns: frozenset[str], limits: Limits, sought: Sought | None = None
+) -> tuple[AccessBatch, list[FileRead]]:
     """As `replay.reader.records`, of what `Kept.pieces` names."""
-    into = BatchBuilder(columns)
+    del limits  # they were for the log files
+    into = BatchBuilder(columns, sought)
     outcomes = []
     for file in files:
         into.begin()
