@@ -58,11 +58,11 @@ def world(aws: Aws) -> World:
     return World(aws)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_each_file_comes_once_whatever_the_order_of_keys_and_crashes(world, seed):
     """Keys turn up before those already read; lives end before the acknowledgement, with or without a checkpoint."""
     chance, got = random.Random(seed), list[str]()
-    keys = [key(days, name) for days in range(3) for name in "abcdef"]
+    keys = [key(days, name) for days in range(3) for name in "abcd"]
     chance.shuffle(keys)
     source = world.begin(limit=3)
     for first in range(0, len(keys), 4):
