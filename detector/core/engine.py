@@ -334,12 +334,11 @@ class Engine:
             one.let_go(most)
 
     def spill(self, save: Callable[[dict[str, bytes | None]], None]) -> None:
-        """Replay, which makes no checkpoints: save what may leave memory, if there is more than memory may hold."""
-        if self.held() > self._memory:
-            self._tidy()
-            for one in self._spilling:
-                save(one.changes())
-            self.saved()
+        """Replay, which makes no checkpoints: save what has to leave memory, if there is more than memory may hold."""
+        for one, most in self._shares():
+            one.tidy(most)
+            save(one.leaving(most))
+            one.let_go(most)
 
     def held(self) -> int:
         """Bytes of its state in memory."""

@@ -44,6 +44,9 @@ class Spilling(Protocol):
     def changes(self) -> dict[str, bytes | None]:
         """Checkpoint parts that came or went since the last call."""
 
+    def leaving(self, most: int) -> dict[str, bytes | None]:
+        """Of `changes` what has to be written, and deleted, for `let_go` to hold no more than so many bytes."""
+
     def let_go(self, most: int) -> None:
         """Right after a checkpoint: hold no more than so many bytes, if what is in it can be spared."""
 

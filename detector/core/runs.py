@@ -164,17 +164,34 @@ class Segments:
                 parts.append(self._enter(segment, self._merge([part.whole() for part in warm])))
                 self._leave(warm)
 
+    def leaving(self, most: int) -> dict[str, bytes | None]:
+        """What has to be written, and deleted, for `let_go` to hold no more than so many bytes."""
+        out: dict[str, bytes | None] = dict.fromkeys(self._gone)
+        self._gone = set()
+        held = self.held()
+        for part in self._by_age():
+            if held <= most:
+                break
+            held -= part.nbytes * (not part.cold)
+            if self._fresh.pop(part.name, None):
+                out[part.name] = encode(part.whole())
+        return out
+
     def let_go(self, most: int) -> None:
         """Right after a checkpoint: hold no more than so many bytes, if what is in it can be spared."""
         held = self.held()
+        for part in self._by_age():
+            if held <= most or self._shelf is None:
+                return
+            if part.name not in self._fresh:
+                held -= part.nbytes
+                part.leave(self._shelf)
+                held += part.nbytes
+
+    def _by_age(self) -> Iterator[Part]:
+        """The parts in the order in which they leave memory."""
         for segment in list(self._touched):
-            for part in sorted(self._parts[segment], key=len, reverse=True):
-                if held <= most or self._shelf is None:
-                    return
-                if part.name not in self._fresh:
-                    held -= part.nbytes
-                    part.leave(self._shelf)
-                    held += part.nbytes
+            yield from sorted(self._parts[segment], key=len, reverse=True)
 
     def _enter(self, segment: int, run: Run) -> Part:
         part = Part(f"{self.name}/{segment}/{self._next:x}", run)

@@ -116,6 +116,10 @@ class Screen:
     def tidy(self, most: int) -> None:
         """Nothing has to be written."""
 
+    def leaving(self, most: int) -> dict[str, bytes | None]:  # noqa: ARG002  nothing is written, however much goes
+        """Nothing, as in `changes`."""
+        return {}
+
     def held(self) -> int:
         """Bytes in memory."""
         return self._few * self._members.nbytes + sum(places.totals.nbytes for places in self._stretches.values())

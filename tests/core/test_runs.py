@@ -87,6 +87,10 @@ class Both:
         self.save()
         self.held.let_go(len(values) * OVERHEAD)
 
+    def spill(self, _, values):
+        self.store.save(self.held.leaving(len(values) * OVERHEAD))
+        self.held.let_go(len(values) * OVERHEAD)
+
     def restart(self, _, values):
         self.save()
         self.held = Segments("s")
@@ -102,7 +106,7 @@ class Both:
             assert sorted(values_of(self.held.parts(first, last))) == sorted(inside)
 
 
-STEPS = ("append",) * 8 + ("replace", "drop_before", "drop", "tidy", "save", "save_and_let_go", "restart")
+STEPS = ("append",) * 8 + ("replace", "drop_before", "drop", "tidy", "save", "save_and_let_go", "spill", "restart")
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
@@ -205,6 +209,25 @@ def test_what_was_not_touched_for_longest_leaves_first():
     put(held, 1, 7)
     held.let_go(held.held() - 1)
     assert cold(held) == [2, 3]
+
+
+def test_only_what_has_to_leave_is_written():
+    """Once: what leaves is on the shelf, what went since is off it, and what stays is written when it is its turn."""
+    store, held = Store(), Segments("s")
+    held.lean_on(store, 0)
+    for segment in (3, 1, 2):
+        put(held, segment, *range(100))
+    for most, left in ((3 * WARM, []), (3 * WARM - 1, [3]), (2 * WARM + COLD - 1, [1, 3])):
+        store.save(held.leaving(most))
+        held.let_go(most)
+        assert (cold(held), [name.split("/")[1] for name in sorted(store.parts)]) == (left, list(map(str, left)))
+    held.drop_before(2)
+    store.save(held.leaving(held.held()))
+    assert [name.split("/")[1] for name in store.parts] == ["3"]
+    store.save(held.changes())
+    held.let_go(0)
+    assert cold(held) == [2, 3]
+    assert values_of(held.all_parts()) == 2 * [*range(100)]
 
 
 def test_of_one_segment_the_largest_part_leaves_first():
