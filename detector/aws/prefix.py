@@ -2,8 +2,9 @@
 
 Rules of this file
 - A listing is in the order of keys, not of time: a file may turn up anywhere. So each is known by its key and ETag
-  (`detector/listed.py`), and only folders and names that tell by their date that they are older than `lookback` are not
-  listed (`detector/core/dated.py`). A file written anew is another one.
+  (`detector/listed.py`; by a hash of both, since the checkpoint of every turn has all of them), and only folders and
+  names that tell by their date that they are older than `lookback` are not listed (`detector/core/dated.py`). A file
+  written anew is another one.
 - From where on is listed moves when all of a listing has been acknowledged, by S3's clock (the newest file it showed),
   not ours: what came while the daemon was down is read, however long that was. It never moves back.
 - What was listed is handed out before anything is listed anew.
@@ -20,10 +21,12 @@ from typing import TYPE_CHECKING
 
 from detector.aws.session import code_of
 from detector.aws.tree import S3Tree
+from detector.core.access import text_hash
 from detector.core.dated import Period
 from detector.errors import EdgeError, InputError
 from detector.listed import POLL, Listed, damaged, read, written
 from detector.logs.envelope import Accept
+from detector.response.plain import printable
 from detector.source import Delivery, Message, Notice
 from detector.walk import walk
 
@@ -102,7 +105,7 @@ class PrefixSource:
 
     def restore(self, positions: bytes) -> None:
         """Take up what `positions` wrote. Raises StateError."""
-        found = read(positions)
+        found = read(positions) if positions else {"first": None, "done": []}  # a queue's are empty
         if not isinstance(found, dict) or not isinstance(found.get("first"), int | None):
             raise damaged()
         self._listed.restore(found.get("done"))
@@ -143,9 +146,10 @@ class PrefixSource:
     def _message(self, leaf: Leaf) -> Message:
         name = f"s3://{self._bucket}/{leaf.name}"
         notice = Notice(name, bucket=self._bucket, key=leaf.name, version=leaf.stamp, size=leaf.size)
-        refused = self._accept.refusal(notice)
-        mine = () if refused else (notice,)
-        return Message(f"{leaf.name}|{leaf.stamp}", mine, leaf.at, refused, name.encode() if refused else b"")
+        identity = f"{text_hash(f'{leaf.name}|{leaf.stamp}'):016x}"
+        if refused := self._accept.refusal(notice):
+            return Message(identity, (), leaf.at, f"{refused}: {printable(name)}", name.encode())
+        return Message(identity, (notice,), leaf.at)
 
     def _told(self, error: EdgeError) -> EdgeError | InputError:
         if code_of(error) != "NoSuchBucket":

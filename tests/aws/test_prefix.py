@@ -125,7 +125,16 @@ def test_another_account_is_refused_and_said(world):
     messages = world.begin(accounts=frozenset({"111122223333"})).receive(0).messages
     assert [bool(message.problem) for message in messages] == [False, True]
     assert "999999999999" in messages[1].problem
+    assert key(0, account="999999999999") in messages[1].problem
     assert messages[1].notices == ()
+
+
+def test_where_a_queue_was_read_before_it_begins(world):
+    """A queue leaves no positions."""
+    world.put(key(0))
+    source = world.begin()
+    source.restore(b"")
+    assert world.read(source) == [key(0)]
 
 
 @pytest.mark.parametrize("positions", [b"[]", b"{", b'{"first": "x", "done": []}', b'{"first": 1, "done": [1]}'])
