@@ -23,6 +23,7 @@ from detector.core.access import I32, I64, U64, Column
 if TYPE_CHECKING:
     import pyarrow as pa
 
+S = TypeVar("S")
 T = TypeVar("T")
 THREADS = min(4, os.cpu_count() or 1)
 DENSE = 1 << 22
@@ -97,14 +98,14 @@ def over(files: Sequence[Path], columns: Sequence[str], count: Callable[[Piece],
     return in_threads(files, lambda file: _counted(file, columns, count))
 
 
-def in_threads(files: Sequence[Path], work: Callable[[Path], T]) -> Iterator[T]:
-    """What `work` makes of each file, in order; at most one more than there are threads is held."""
+def in_threads(every: Sequence[S], work: Callable[[S], T]) -> Iterator[T]:
+    """What `work` makes of each, in order; at most one more than there are threads is held."""
     with ThreadPoolExecutor(THREADS) as threads:
         waiting: deque[Future[T]] = deque()
-        for file in files:
+        for one in every:
             if len(waiting) > THREADS:
                 yield waiting.popleft().result()
-            waiting.append(threads.submit(work, file))
+            waiting.append(threads.submit(work, one))
         while waiting:
             yield waiting.popleft().result()
 
@@ -150,19 +151,24 @@ def pair(first: I32, second: I32, values: int) -> tuple[I32, I64]:
     return table[combined], pairs
 
 
-def together(columns: Sequence[Column]) -> tuple[I32, list[tuple[str | None, ...]]]:
-    """One code for each combination of texts that there is, and the combinations.
+def grouped(columns: Sequence[I32]) -> tuple[I32, I64]:
+    """One code for each combination of codes (from -1) that there is, and of each combination a row that has it.
 
     Rows that are like the one before are passed over: kept records lie in the order of who made them.
     """
-    changes = np.ones(len(columns[0].codes), np.bool_)
+    changes = np.ones(len(columns[0]), np.bool_)
     if len(changes):
-        changes[1:] = np.logical_or.reduce([column.codes[1:] != column.codes[:-1] for column in columns])
+        changes[1:] = np.logical_or.reduce([column[1:] != column[:-1] for column in columns])
     starts = np.flatnonzero(changes)
-    codes = np.zeros(len(starts), np.int32)
-    met: list[tuple[str | None, ...]] = [()]
+    codes, met = np.zeros(len(starts), np.int32), np.zeros(min(len(starts), 1), np.int64)
     for column in columns:
-        texts = [None, *column.values]
-        codes, pairs = pair(codes, column.codes[starts] + np.int32(1), len(texts))
-        met = [(*met[one // len(texts)], texts[one % len(texts)]) for one in pairs.tolist()]
-    return np.repeat(codes, np.diff(np.append(starts, len(changes)))), met
+        codes, met = pair(codes, column[starts] + np.int32(1), int(column.max(initial=-1)) + 2)
+    rows = np.zeros(len(met), np.int64)
+    rows[codes] = starts
+    return np.repeat(codes, np.diff(np.append(starts, len(changes)))), rows
+
+
+def together(columns: Sequence[Column]) -> tuple[I32, list[tuple[str | None, ...]]]:
+    """One code for each combination of texts that there is, and the combinations."""
+    codes, rows = grouped([column.codes for column in columns])
+    return codes, list(zip(*(column.take(rows).texts() for column in columns), strict=True))

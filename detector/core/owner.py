@@ -32,6 +32,11 @@ class Owners:
     by_folder: bool
     expressions: tuple[re.Pattern[str], ...]
 
+    @property
+    def folders(self) -> int:
+        """How many folders of a key are looked at, at most, where folders are enough."""
+        return max(_completed(pattern).partition("/**")[0].count("/") + 1 for pattern in self.patterns)
+
     def of(self, key: str) -> str | None:
         """The owner of the object with this key; None where no pattern fits."""
         for one in self.expressions:

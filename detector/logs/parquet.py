@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detector.core.access import (
+    ALL_DIFFERENT,
     I8,
     I32,
     MAX_BYTES,
@@ -89,18 +90,24 @@ NO_TIME = -(1 << 62)
 def to_table(batch: AccessBatch, *, of_objects: bool = False) -> pa.Table:
     """The access events of a batch as a table, without the skipped rows: the contract's columns, then the further ones.
 
-    Text is dictionary-encoded, without values that no row has. of_objects: with `prefix` and `object`.
+    Text is dictionary-encoded, without values that no row has, unless hardly two rows are alike. of_objects: with
+    `prefix` and `object`.
     """
     import pyarrow as pa
 
     batch = batch.take(batch.skip == Skip.no)
+    people = [*batch.principals]
+    who: Any = pa.array(batch.who)
     seconds = pa.timestamp("s", "UTC")
-    columns: dict[str, Any] = {name: _dictionary(column) for name, column in _texts(batch).items()}
+    columns: dict[str, Any] = {
+        name: _plain(column) if name in ALL_DIFFERENT else _dictionary(column)
+        for name, column in _texts(batch, people).items()
+    }
     columns |= {name: pa.array(batch.number[name], mask=batch.number[name] < 0) for name in NUMBER_COLUMNS}
     columns |= {"time": pa.array(batch.time), "bytes": pa.array(batch.bytes), "link": pa.array(batch.link)}
     columns["has_arn"] = pa.array(batch.has_arn)
-    columns["mfa"] = pa.array([batch.principals[code].mfa for code in batch.who], pa.bool_())
-    columns["issued_at"] = pa.array([batch.principals[code].issued_at for code in batch.who], pa.int64())
+    columns["mfa"] = pa.array([one.mfa for one in people], pa.bool_()).take(who)
+    columns["issued_at"] = pa.array([one.issued_at for one in people], pa.int64()).take(who)
     columns |= {name: columns[name].cast(seconds) for name in _TIMES}
     if of_objects:
         columns |= _of_objects(batch)
@@ -108,11 +115,11 @@ def to_table(batch: AccessBatch, *, of_objects: bool = False) -> pa.Table:
     return pa.table({name: columns[name] for name in order})
 
 
-def _texts(batch: AccessBatch) -> dict[str, Column]:
+def _texts(batch: AccessBatch, people: Sequence[Principal]) -> dict[str, Column]:
     classes = {"operation": batch.operation, "outcome": batch.outcome, "log": batch.log}
     texts = {n: Column(codes.astype(np.int32), [c.name for c in _CLASSES[n]]) for n, codes in classes.items()}
     for name, part in _PRINCIPAL.items():
-        codes, values = intern([part(who) for who in batch.principals])
+        codes, values = intern([*map(part, people)])
         texts[name] = Column(codes[batch.who], values)
     return texts | batch.text | {"partition": batch.partition}
 
@@ -121,21 +128,29 @@ def _of_objects(batch: AccessBatch) -> dict[str, Any]:
     import pyarrow as pa
 
     key, hashes = batch.text["key"], batch.object_hash(np.arange(len(batch)))
-    codes, values = intern(prefixes_of(key.values))
-    folder = Column(np.append(codes, np.int32(-1))[key.codes], values)
-    return {"prefix": _dictionary(folder), "object": pa.array(hashes, mask=key.codes < 0)}
+    folder = _plain(Column(key.codes, prefixes_of(key.values)))
+    return {"prefix": folder, "object": pa.array(hashes, mask=key.codes < 0)}
 
 
 def _dictionary(column: Column) -> pa.Array[Any]:
     """The column over the values its rows really have: a slice of a big batch does not carry the batch's dictionary."""
     import pyarrow as pa
 
-    null = column.codes < 0
-    used, codes = np.unique(column.codes[~null], return_inverse=True)
-    indices: Any = np.zeros(len(null), np.int32)
-    indices[~null] = codes
-    values = pa.array([column.values[code] for code in used], pa.string())
-    return pa.DictionaryArray.from_arrays(pa.array(indices, mask=null), values)
+    there = np.zeros(len(column.values) + 1, np.bool_)  # the last is null's
+    there[column.codes] = True
+    used = np.flatnonzero(there[:-1])
+    number = np.full(len(there), -1, np.int32)
+    number[used] = np.arange(len(used), dtype=np.int32)
+    indices: Any = pa.array(number[column.codes], mask=column.codes < 0 if there[-1] else None)
+    return pa.DictionaryArray.from_arrays(indices, pa.array([column.values[code] for code in used], pa.string()))
+
+
+def _plain(column: Column) -> pa.Array[Any]:
+    """The column as texts."""
+    import pyarrow as pa
+
+    codes: Any = pa.array(column.codes, mask=column.codes < 0)
+    return pa.array(column.values, pa.string()).take(codes)
 
 
 def parse(data: bytes, name: str, into: BatchBuilder) -> list[str]:

@@ -40,6 +40,8 @@ from detector.logs.read import PARQUET
 from replay.cache import partfiles
 from replay.cache.parts import Gathered, Input, Part
 from replay.cache.settle import Known, settle
+from replay.cache.summed import Summed
+from replay.columns import in_threads
 from replay.files import Files, LogPath, find
 from replay.reader import FileRead, Reads, batches, followed, records
 from replay.remote import SCHEME, S3Path
@@ -50,7 +52,7 @@ if TYPE_CHECKING:
 
     from replay.run import Options
 
-VERSION = 2
+VERSION = 3
 MANIFEST, LOCK = "manifest.json", "lock"
 Tell = Callable[[str], None]
 
@@ -93,6 +95,10 @@ class Kept:
         from pyarrow import dataset
 
         return dataset.dataset([str(file) for file in self.files], format="parquet")
+
+    def summed(self) -> Iterator[Summed]:
+        """What the records of each part add up to."""
+        return in_threads(self.parts, partial(partfiles.read_summed, self.folder))
 
     def pieces(self) -> Files:
         """What a replay reads, with `pieces`: row groups, and what lies aside."""
@@ -299,7 +305,7 @@ def _path(read: FileRead) -> str:
 
 def _prints(home: Path, parts: Sequence[Part]) -> U64:
     """Prints of the log files of these parts."""
-    return np.array([one.print for part in parts for one in partfiles.read_inputs(home, part.inputs)[0]], np.uint64)
+    return np.array([one for part in parts for one in partfiles.read_prints(home, part.inputs)], np.uint64)
 
 
 def _print(file: LogPath) -> int:

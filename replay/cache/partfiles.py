@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import mmap
 import os
 from dataclasses import fields, replace
 from functools import partial
@@ -18,7 +19,9 @@ from detector.core.builder import BatchBuilder
 from detector.core.coverage import Coverage
 from detector.core.parcel import unpack
 from detector.logs.parquet import add_rows, asked_of, to_table
+from replay.cache import summed
 from replay.cache.parts import GROUP, ORDER, Content, Gathered, Group, Ids, Input, Part, Written
+from replay.cache.summed import Summed
 from replay.files import LogPath
 from replay.reader import FileRead
 from replay.remote import path_of
@@ -33,7 +36,9 @@ def write(folder: Path, part: tuple[int, str], content: Content, inputs: Written
     order = _order(content.table)
     content.judged.records += len(order)
     content.judged.access_events += len(order)
-    records, groups = _write_records(folder, f"{name}.parquet", content.table.take(order))
+    table = content.table.take(order)
+    records, groups = _write_records(folder, f"{name}.parquet", table)
+    sums, reads = summed.encoded(summed.of_part(table))
     ids = content.ids.take(order)
     arrays = [getattr(ids, one.name).tobytes() for one in fields(Ids)]
     return Part(
@@ -41,6 +46,8 @@ def write(folder: Path, part: tuple[int, str], content: Content, inputs: Written
         records,
         put(folder, f"{name}.ids", _packed([arrays, content.skipped])),
         inputs,
+        put(folder, f"{name}.sums", sums),
+        put(folder, f"{name}.reads", reads),
         put(folder, f"{name}.aside", _packed(content.aside)) if content.aside else None,
         groups,
         msgspec.to_builtins(content.left),
@@ -67,6 +74,11 @@ def read_inputs(folder: Path, written: Written) -> tuple[list[Input], list[Rejec
     return inputs, [Reject(*one) for one in rejects], Coverage.from_json(coverage)
 
 
+def read_prints(folder: Path, written: Written) -> list[int]:
+    """Of these log files only the prints."""
+    return [print_ for _, _, _, print_, *_ in _read(folder / written.name)[0]]
+
+
 def read_ids(folder: Path, part: Part) -> tuple[Ids, list[bytes]]:
     """The ids of a part, and parcels of its skipped records."""
     arrays, skipped = _read(folder / part.ids.name)
@@ -77,6 +89,11 @@ def read_aside(folder: Path, part: Part) -> list[bytes]:
     """Parcels of the records that lie aside."""
     parcels: list[bytes] = _read(folder / part.aside.name) if part.aside else []
     return parcels
+
+
+def read_summed(folder: Path, part: Part) -> Summed:
+    """What the records of a part add up to."""
+    return summed.decoded(folder / part.sums.name, folder / part.reads.name)
 
 
 def read_table(folder: Path, part: Part) -> pa.Table:
@@ -119,10 +136,13 @@ def put(folder: Path, name: str, data: bytes) -> Written:
 def damaged(folder: Path, written: Written) -> bool:
     """Whether a file is not what was written."""
     try:
-        data = (folder / written.name).read_bytes()
+        with (folder / written.name).open("rb") as file:
+            if os.fstat(file.fileno()).st_size != written.size:
+                return True
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if written.size else b""
     except OSError:
         return True
-    return len(data) != written.size or xxhash.xxh3_64_hexdigest(data) != written.digest
+    return xxhash.xxh3_64_hexdigest(data) != written.digest
 
 
 def _came(read: FileRead) -> tuple[Any, ...]:
@@ -168,15 +188,9 @@ def _write_records(folder: Path, name: str, table: pa.Table) -> tuple[Written, l
     import pyarrow as pa
     from pyarrow import parquet
 
-    plain = [
-        pa.field(n, pa.string() if n in ALL_DIFFERENT else t)
-        for n, t in zip(table.schema.names, table.schema.types, strict=True)
-    ]
     out = io.BytesIO()
-    parquet.write_table(
-        table.cast(pa.schema(plain)), out, compression="zstd", row_group_size=GROUP,
-        use_dictionary=[n for n in table.schema.names if n not in ALL_DIFFERENT],  # type: ignore[arg-type]  # a list may be
-    )  # fmt: skip
+    values: Any = [name for name in table.schema.names if name not in ALL_DIFFERENT and name not in ("object", "bytes")]
+    parquet.write_table(table, out, compression="zstd", row_group_size=GROUP, use_dictionary=values)
     times = table["time"].cast(pa.int64()).to_numpy()
     groups = []
     file = parquet.ParquetFile(out).metadata

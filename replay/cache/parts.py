@@ -1,10 +1,10 @@
 """Parts of a cache of parsed records: each is the distinct access records of some log files, and what else was in them.
 
 Rules of this file
-- A part is up to four files. `.parquet`: the access records that count, the contract's access-record Parquet. `.ids`:
+- A part is up to six files. `.parquet`: the access records that count, the contract's access-record Parquet. `.ids`:
   their ids, so that copies in other files are known. `.aside`: records that do not count because of others (worse
   copies of one id, reads that AWS made for a copy), which a replay judges anew by its own columns. `.inputs`: the log
-  files, what came of each, and the rejected records.
+  files, what came of each, and the rejected records. `.sums` and `.reads`: what the records add up to (`summed`).
 - Records lie in the order of `ORDER`, in row groups of `GROUP`: those of a role or a session lie together, so a reader
   that asks for one passes over nearly all others by their statistics.
 - Every file has a digest in the manifest (`kept`): what is damaged is never read as if it were whole.
@@ -64,6 +64,8 @@ class Part(msgspec.Struct, frozen=True):
     records: Written
     ids: Written
     inputs: Written
+    sums: Written
+    reads: Written
     aside: Written | None
     groups: list[Group]
     left: dict[str, Any]
@@ -73,7 +75,8 @@ class Part(msgspec.Struct, frozen=True):
     @property
     def files(self) -> list[Written]:
         """All its files."""
-        return [one for one in (self.records, self.ids, self.inputs, self.aside) if one is not None]
+        every = (self.records, self.ids, self.inputs, self.sums, self.reads, self.aside)
+        return [one for one in every if one is not None]
 
 
 def _nothing() -> U64:

@@ -47,7 +47,7 @@ class Review:
 
 def review(kept: Kept, asked: Asked) -> Review:
     """Review what was used, of kept records."""
-    used = usage(kept.files, asked.depth, asked.scopes)
+    used = usage(kept, asked.depth, asked.scopes)
     if asked.redact == "hash":
         _hide(used)
     period = Period(kept.books.first_event_time, kept.books.last_event_time)
@@ -118,7 +118,7 @@ def table(access: Sequence[Json]) -> pa.Table:
     import pyarrow as pa
 
     types = dict.fromkeys(COLUMNS, pa.string()) | dict.fromkeys(WHOLE, pa.int64()) | {"out_of_scope": pa.bool_()}
-    made = pa.Table.from_pylist(list(access), pa.schema([(name, types[name]) for name in COLUMNS]))
+    made = pa.table({name: pa.array([row[name] for row in access], types[name]) for name in COLUMNS})
     for name in ("first", "last"):
         times = made[name].cast(pa.timestamp("s", "UTC"))
         made = made.set_column(COLUMNS.index(name), name, times)

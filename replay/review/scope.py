@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,8 +18,11 @@ from detector.core.principal import Principal
 from detector.core.principals import Principals
 from detector.core.select import Selector
 from detector.errors import InputError
-from replay.columns import Piece, pair, together
-from replay.review.sums import Side, side
+from replay.cache.summed import FIGURES
+from replay.columns import Piece
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 KNOWN = frozenset({"bucket", "key", "role", "account", "session_name", "principal_type", "operation", "outcome", "log"})
 """What a scope may look at here."""
@@ -37,44 +40,52 @@ class Scopes:
     owners: Owners | None = None
 
     @property
-    def columns(self) -> tuple[str, ...]:
-        """Further columns that must be read: whole keys, where folders do not say enough."""
+    def looked_at(self) -> str:
+        """The column that is looked at: whole keys, where folders do not say enough."""
         by_folder = all(Entitlements(rule).by_folder for rule in self.rules)
-        return () if by_folder and (self.owners is None or self.owners.by_folder) else ("key",)
+        return "prefix" if by_folder and (self.owners is None or self.owners.by_folder) else "key"
+
+    @property
+    def folders(self) -> int | None:
+        """How many folders of a key are looked at, at most; None: there is no knowing."""
+        if self.rules or self.looked_at == "key":
+            return None
+        return self.owners.folders if self.owners else 0
 
     @property
     def not_judged(self) -> dict[str, list[str]]:
         """Rules that look at what is not looked at here: id → columns."""
         return {rule.id: sorted(more) for rule in self.rules if (more := _asked(rule) - KNOWN)}
 
-    def judge(
-        self, piece: Piece, texts: dict[str, Column], who: tuple[I32, Sequence[Any]], operation: I8
-    ) -> tuple[Mask, dict[str, Side]]:
-        """Which rows lie outside of a scope, and the table of owners. who: codes, and the texts of `OF_WHO`."""
-        key = piece.text("key") if self.columns else texts["prefix"]
-        return self._outside(texts, key, who), self._owners(piece, texts, key, who[0], operation)
-
-    def _outside(self, texts: dict[str, Column], key: Column, who: tuple[I32, Sequence[Any]]) -> Mask:
+    def outside(self, cells: Piece, key: Column, people: Sequence[Any]) -> Mask:
+        """Which rows lie outside of a scope. key: or its folder. people: texts of `OF_WHO`, by `who`."""
         rules = [rule for rule in self.rules if rule.id not in self.not_judged]
+        outside = np.zeros(len(cells), np.bool_)
         if not rules:
-            return np.zeros(len(key.codes), np.bool_)
-        names = ("bucket", "operation", "outcome", "log")
-        place, places = together([*(texts[name] for name in names), key])
-        row, pairs = pair(who[0], place, len(places))
-        batch = _batch(who[1], [(one // len(places), *places[one % len(places)]) for one in pairs.tolist()])
-        outside = np.zeros(len(pairs), np.bool_)
+            return outside
+        texts = {name: cells.text(name) for name in ("bucket", "operation", "outcome", "log")}
+        batch = _batch(people, cells.table["who"].to_numpy(), texts, key)
         for rule in rules:
             outside[Entitlements(rule).outside(batch, np.flatnonzero(Selector(rule.where).mask(batch)))] = True
-        return outside[row]
+        return outside
 
-    def _owners(self, piece: Piece, texts: dict[str, Column], key: Column, who: I32, operation: I8) -> dict[str, Side]:
-        if self.owners is None:
-            return {}
-        owners = Column.of(self.owners.of_each(key.values))
-        owner = Column(np.append(owners.codes, np.int32(-1))[key.codes], owners.values)
-        rows = np.flatnonzero((owner.codes >= 0) & LEAVES[operation] & texts["outcome"].are("success"))
-        time, size = piece.seconds("time")[rows], piece.number("bytes")[rows]
-        return {"owners": side(who[rows], owner.codes[rows], owner.values, time, size)}
+    def owned(self, cells: Piece, key: Column) -> pa.Table:
+        """The rows of who read something that has an owner, with the owner."""
+        import pyarrow as pa
+
+        owner = Column.of(self.owners.of_each(key.values) if self.owners else [])
+        codes = np.append(owner.codes, np.int32(-1))[key.codes]
+        left = LEAVES[coded(cells.text("operation"), Operation)] & cells.text("outcome").are("success")
+        rows = np.flatnonzero((codes >= 0) & left)
+        owners: Any = pa.DictionaryArray.from_arrays(codes[rows], pa.array(owner.values, pa.string()))
+        table = cells.table.take(rows)
+        return pa.table({"who": table["who"], "owner": owners} | {name: table[name] for name in FIGURES})
+
+
+def coded(column: Column, kind: type[Operation | Outcome | Log]) -> I8:
+    """Every row's member of an enumeration; what is none is the first."""
+    found: I8 = np.array([*(int(kind.__members__.get(text, 0)) for text in column.values), 0], np.int8)[column.codes]
+    return found
 
 
 def _asked(rule: Scope) -> set[str]:
@@ -83,20 +94,16 @@ def _asked(rule: Scope) -> set[str]:
     return set[str]().union(*map(columns_asked, conditions))
 
 
-def _batch(people: Sequence[Any], rows: Sequence[tuple[Any, ...]]) -> AccessBatch:
-    """Rows of (identity, bucket, operation, outcome, log, key), as rules look at them."""
-    count = len(rows)
-    who, bucket, operation, outcome, log, key = zip(*rows, strict=True) if rows else ((),) * 6
-    none = np.zeros(count, np.int64)
+def _batch(people: Sequence[Any], who: I32, texts: dict[str, Column], key: Column) -> AccessBatch:
+    """Rows as rules look at them."""
+    none = np.zeros(len(who), np.int64)
     return AccessBatch(
         time=none, id=none.astype(np.uint64), link=none.astype(np.uint64), skip=none.astype(np.int8),
-        log=np.array([Log[one] for one in log], np.int8),
-        operation=np.array([Operation[one] for one in operation], np.int8),
-        outcome=np.array([Outcome[one] for one in outcome], np.int8),
-        bytes=none, who=np.array(who, np.int32), has_arn=none.astype(np.bool_), unresolved=none.astype(np.bool_),
-        principals=Principals([_principal(one) for one in people]),
-        prints=np.arange(1, len(people) + 1, dtype=np.uint64),
-        partition=Column.null(count), text={"bucket": Column.of(bucket), "key": Column.of(key)}, number={},
+        log=coded(texts["log"], Log), operation=coded(texts["operation"], Operation),
+        outcome=coded(texts["outcome"], Outcome), bytes=none, who=who, has_arn=none.astype(np.bool_),
+        unresolved=none.astype(np.bool_), principals=Principals([_principal(one) for one in people]),
+        prints=np.arange(1, len(people) + 1, dtype=np.uint64), partition=Column.null(len(who)),
+        text={"bucket": texts["bucket"], "key": key}, number={},
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import shlex
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from detector.core.access import Operation
 from detector.core.principal import is_identity_center_role, role_of_assumed_arn
@@ -87,15 +88,16 @@ def _gather(usage: Usage) -> dict[Key, _Gathered]:
     for by, key in keys.items():
         one = gathered.setdefault(key, _Gathered(usage.who[by].role))
         one.longest = max(one.longest, usage.longest[by])
-    for at, (by, where, _) in enumerate(usage.cells.keys):
-        bucket, prefix = usage.places[where]
-        if by not in keys or not BUCKET.fullmatch(bucket):
+    seen: dict[str, Any] = {name: usage.by_operation[:, list(of)].any(axis=1) for name, of in OPERATIONS.items()}
+    named = [BUCKET.fullmatch(bucket) for bucket, _ in usage.places]
+    for at, ((by, where, _), objects) in enumerate(zip(usage.cells.keys, usage.objects.tolist(), strict=True)):
+        if by not in keys or not named[where]:
             continue
         one = gathered[keys[by]]
-        one.objects += int(usage.objects[at])
-        for name, operations in OPERATIONS.items():
-            if usage.by_operation[at, list(operations)].any():
-                one.places[name].add(Place(bucket, prefix))
+        one.objects += objects
+        for name, of_cells in seen.items():
+            if of_cells[at]:
+                one.places[name].add(Place(*usage.places[where]))
     for side in ("apis", "kms_keys", "access_points"):
         for (by, text), *_ in usage.side(side):
             if by in keys and text:

@@ -1,47 +1,45 @@
-"""Counts by who, where and from where, over kept access records. No I/O of its own.
+"""Counts by who, where and from where, over kept access records: the sums of all parts together.
 
 Rules of this file
 - A cell is what one identity did in one place: `Who` (role or user, and session name) and a place (bucket, and the
   first folders of the key). Everything else is counted beside it, by identity.
 - What the application says of itself (`access_audit`) is a second view of requests that AWS logged: it tells purposes
-  and counts nowhere else.
+  and counts in no cell.
 - Reads, objects and bytes are those that succeeded; `requests` are all.
-- Objects are told apart by as much of their hash as 64 bits leave beside the number of the cell.
+- Sums are what a part has beside its records (`replay.cache.summed`). The records themselves are read only where these
+  do not say enough: more folders, or whole keys. Both ways give the same.
+- Objects are told apart by as much of their hash as 64 bits leave beside the number of the cell. They are counted a
+  range of hashes at a time (`HELD`).
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from detector.core.access import I8, I32, I64, U64, Column, Index, Log, Mask, Operation, Outcome, intern, text_hashes
+from detector.core.access import I32, I64, U64, Column, Log, Mask, Operation, Outcome, intern
 from detector.core.finding import shown
 from detector.core.net import net_of
 from detector.response.identity import INSTANCE, TASK
-from replay.columns import Piece, over, pair, together
-from replay.review.scope import LEAVES, Scopes
-from replay.review.sums import Side, Sums, Table, side
+from replay.cache.summed import DEPTH, FIGURES, OF_WHO, TABLES, Summed, Sums, cut, nothing, of_records
+from replay.columns import Piece, grouped, in_threads, together
+from replay.review.scope import LEAVES, Scopes, coded
 
-OF_WHO = ("role_key", "role", "session_name", "principal_type", "account")
-OF_SOURCE = ("vpc_endpoint", "source_ip", "invoked_by")
-TEXTS = (
-    *OF_WHO, *OF_SOURCE, "session_key", "access_key", "bucket", "prefix", "operation", "outcome", "log", "api", "auth",
-    "purpose", "kms_key", "access_point", "began", "began_arn",
-)  # fmt: skip
-COLUMNS = (*TEXTS, "time", "bytes", "object", "issued_at")
-HELD = 1 << 24
-"""Reads that are held before copies among them are let go."""
-MIX = np.uint64(0x9E37_79B9_7F4A_7C15)
-LONG_LIVED_TYPES = ("IAMUser", "Root")
-LONG_LIVED_KEYS = "AKIA"
-"""How the ids of access keys begin that do not expire. Source: IAM user guide, "IAM identifiers"."""
-Rows = Any
-"""Rows of a piece: their numbers, or a slice that is all."""
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from replay.cache.kept import Kept
+
+HELD = 1 << 20
+"""Reads of objects that are looked at together."""
+ROWS = 1 << 18
+"""Rows of a table that wait until those of the same texts are made one."""
+PLACE = ("who", "bucket", "folder", "outside")
+"""What tells cells apart. outside: 1 out of scope, -1 what the application tells of itself."""
 
 
 class Who(NamedTuple):
@@ -67,272 +65,252 @@ class Who(NamedTuple):
 
 
 @dataclass(slots=True)
-class Counted:
-    """What one piece came to. Codes of identities and places are the piece's own.
+class Table:
+    """Keys, identity first, and the sums of each."""
 
-    who, places: by code. cell_who, cell_place, outside: of every cell. by_operation: successes of each class of
-    operation. cell, object: of every read of an object. longest: by identity, the greatest age of credentials in use.
-    """
-
-    who: list[Who]
-    places: list[tuple[str, str]]
-    cell_who: I64
-    cell_place: I64
-    outside: Mask
+    keys: list[tuple[Any, ...]]
     sums: Sums
-    denied: I64
-    by_operation: I64
-    cell: I32
-    object: U64
-    longest: I64
-    sides: dict[str, Side]
+
+    def items(self) -> Iterator[tuple[tuple[Any, ...], int, int, int, int]]:
+        """Key, requests, bytes, first, last."""
+        yield from zip(self.keys, *(getattr(self.sums, name).tolist() for name in FIGURES), strict=True)
 
 
 @dataclass(slots=True)
 class Usage:
-    """All pieces together: cells as (identity, place, whether out of scope), and tables by identity.
+    """All parts together: cells as (identity, place, whether out of scope), and tables by identity.
 
-    objects: distinct objects read, by cell. longest: seconds, -1 where no issue time is known.
+    denied, by_operation (successes of each class), objects (distinct ones that were read): by cell. longest: by
+    identity, the greatest age of credentials in use, in seconds; -1 where no issue time is known.
     """
 
-    who: list[Who] = field(default_factory=list)
-    places: list[tuple[str, str]] = field(default_factory=list)
-    cells: Table[tuple[int, int, bool]] = field(default_factory=Table)
-    denied: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
-    by_operation: I64 = field(default_factory=lambda: np.zeros((0, len(Operation)), np.int64))
-    objects: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
-    longest: list[int] = field(default_factory=list)
-    sides: dict[str, Table[tuple[Any, ...]]] = field(default_factory=dict)
+    who: list[Who]
+    longest: list[int]
+    places: list[tuple[str, str]]
+    cells: Table
+    denied: I64
+    by_operation: I64
+    objects: I64
+    sides: dict[str, Table]
 
     def side(self, name: str) -> Iterator[tuple[tuple[Any, ...], int, int, int, int]]:
         """A table by identity: keys (identity first), requests, bytes, first, last."""
         yield from self.sides[name].items() if name in self.sides else ()
 
 
-def usage(files: Sequence[Path], depth: int, scopes: Scopes) -> Usage:
-    """Count the records of these files. depth: how many folders of a key are told apart."""
-    gathering = _Gathering()
-    count = _counting(depth, scopes)
-    for one in over(files, (*COLUMNS, *scopes.columns), count):
-        gathering.take(one)
+def usage(kept: Kept, depth: int, scopes: Scopes) -> Usage:
+    """Count kept records. depth: how many folders of a key are told apart."""
+    if enough(depth, scopes):
+        return added_up(kept.summed(), depth, scopes)
+    return added_up(of_records(kept.files, scopes.looked_at), depth, scopes)
+
+
+def enough(depth: int, scopes: Scopes) -> bool:
+    """Whether the sums that are kept say enough."""
+    return scopes.folders is not None and max(depth, scopes.folders) <= DEPTH
+
+
+def added_up(parts: Iterable[Summed], depth: int, scopes: Scopes) -> Usage:
+    """The sums of all parts together. Their folders are as deep as is asked for, or deeper."""
+    gathering = _Gathering(depth, scopes)
+    gathering.take(nothing())
+    for part in parts:
+        gathering.take(part)
     return gathering.usage()
 
 
-def cut(folder: str, depth: int) -> str:
-    """The first folders of a folder."""
-    end = -1
-    for _ in range(depth):
-        found = folder.find("/", end + 1)
-        if found < 0:
-            break
-        end = found
-    return folder[: end + 1]
+class _Rows:
+    """Rows of one table, of all parts: those of the same texts as one."""
 
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = names
+        self._tables: list[pa.Table] = []
+        self._of_part: list[I32] = []
+        self._held = self._folded = 0
 
-def _counting(depth: int, scopes: Scopes) -> Callable[[Piece], Counted]:
-    return lambda piece: _count(piece, depth, scopes)
+    def add(self, table: pa.Table) -> None:
+        """The rows of the next part."""
+        self._tables.append(table.select([*self._names, *FIGURES]))
+        self._of_part.append(np.arange(self._held, self._held + len(table), dtype=np.int32))
+        self._held += len(table)
+        if self._held - self._folded > max(ROWS, self._folded):
+            self.whole()
 
+    def whole(self) -> tuple[pa.Table, list[I32]]:
+        """All rows, and which of them each part's have become."""
+        import pyarrow as pa
 
-def _count(piece: Piece, depth: int, scopes: Scopes) -> Counted:
-    texts = {name: piece.text(name) for name in TEXTS}
-    time, size, operation = piece.seconds("time"), piece.number("bytes"), _codes(texts["operation"], Operation)
-    told = _codes(texts["log"], Log) == Log.access_audit
-    outcome = _codes(texts["outcome"], Outcome)
-    ok = outcome == Outcome.success
-    who, people = together([texts[name] for name in OF_WHO])
-    place, places = together([texts["bucket"], _cut(texts["prefix"], depth)])
-    outside, crossed = scopes.judge(piece, texts, (who, people), operation)
-    rows: Rows = np.flatnonzero(~told) if told.any() else slice(None)
-    cell, pairs = pair(2 * who[rows] + outside[rows], place[rows], len(places))
-    left = ok[rows] & LEAVES[operation[rows]]
-    count, kinds = len(pairs), len(Operation)
-    sums = Sums.by(cell, count, time[rows], np.where(left, size[rows], 0))
-    done = np.bincount(cell[ok[rows]].astype(np.int64) * kinds + operation[rows][ok[rows]], minlength=count * kinds)
-    objects = piece.hashes("object")[rows]
-    read = left & (objects != 0)
-    sides = _Sides(who, time, np.where(ok, size, 0), texts)
-    return Counted(
-        [Who.of(one) for one in people],
-        [(bucket or "", prefix or "") for bucket, prefix in places],
-        pairs // len(places) // 2 if count else pairs,
-        pairs % max(len(places), 1),
-        (pairs // max(len(places), 1) % 2).astype(np.bool_),
-        sums,
-        np.bincount(cell[outcome[rows] == Outcome.denied], minlength=count),
-        done.reshape(count, kinds),
-        cell[read],
-        objects[read],
-        _longest(who, len(people), time, piece.seconds("issued_at")),
-        sides.all(rows, ok, operation, people) | crossed,
-    )
-
-
-def _codes(column: Column, kind: type[Operation | Outcome | Log]) -> I8:
-    """Every row's member of an enumeration; what is none is the first."""
-    found: I8 = np.array([*(int(kind.__members__.get(text, 0)) for text in column.values), 0], np.int8)[column.codes]
-    return found
-
-
-def _cut(prefix: Column, depth: int) -> Column:
-    codes, values = intern([cut(folder, depth) for folder in prefix.values])
-    return Column(np.append(codes, np.int32(-1))[prefix.codes], values)
-
-
-def _longest(who: I32, count: int, time: I64, issued: I64) -> I64:
-    """By identity, the greatest age of credentials when they were used; -1 if it is not known."""
-    longest = np.full(count, -1, np.int64)
-    known = issued > 0
-    np.maximum.at(longest, who[known], time[known] - issued[known])
-    return longest
-
-
-class _Sides:
-    """Tables beside the cells, by identity and something else."""
-
-    def __init__(self, who: I32, time: I64, size: I64, texts: dict[str, Column]) -> None:
-        self._who, self._time, self._size, self._texts = who, time, size, texts
-
-    def all(self, rows: Any, ok: Mask, operation: I8, people: Sequence[Any]) -> dict[str, Side]:
-        """Those over what AWS logged (rows), and purposes, which only the application tells."""
-        texts = self._texts
-        numbers = np.arange(len(ok))[rows]
-        done = numbers[ok[rows]]
-        reads = done[LEAVES[operation[done]]]
-        lasting = np.array([one[3] in LONG_LIVED_TYPES for one in people], np.bool_)[self._who]
-        key = texts["access_key"]
-        lasting |= key.fit(lambda one: one.startswith(LONG_LIVED_KEYS))
-        lasting = numbers[lasting[rows]]
-        begun = done[texts["began"].codes[done] >= 0]
-        signed = numbers[texts["auth"].are("query")[rows]]
-        return {
-            "sources": self.by(rows, self._sources(rows)),
-            "apis": self.by(done, texts["api"].take(done)),
-            "keys": self.by(lasting, key.take(lasting)),
-            "kms_keys": self._some(reads, texts["kms_key"]),
-            "access_points": self._some(numbers, texts["access_point"]),
-            "signed": self.by(signed, texts["auth"].take(signed)),
-            "sessions": self._sessions(rows),
-            "began": self._began(begun),
-            "purposes": self._purposes(),
-        }
-
-    def _some(self, rows: Index, column: Column) -> Side:
-        """By identity and text, of those of these rows that have one."""
-        rows = rows[column.codes[rows] >= 0] if column.values else rows[:0]
-        return self.by(rows, column.take(rows))
-
-    def by(self, rows: Rows, column: Column) -> Side:
-        """By identity and the text of these rows."""
-        return side(self._who[rows], column.codes, column.values, self._time[rows], self._size[rows])
-
-    def _sources(self, rows: Any) -> Column:
-        """VPC endpoint, else service, else network."""
-        codes, met = together([self._texts[name].take(rows) for name in OF_SOURCE])
-        nets, values = intern([net_of(*one) for one in met])
-        return Column(nets[codes], values)
-
-    def _sessions(self, rows: Any) -> Side:
-        session = self._texts["session_key"].take(rows)
-        return side(self._who[rows], session.codes, text_hashes(session.values).tolist(), self._time[rows])
-
-    def _began(self, rows: Any) -> Side:
-        codes, met = together([self._texts[name].take(rows) for name in ("began", "began_arn")])
-        keys = [(-1, (began or "").partition(":")[0], arn or "") for began, arn in met]
-        distinct, values = intern(keys)
-        return values, Sums.by(distinct[codes], len(values), self._time[rows])
-
-    def _purposes(self) -> Side:
-        rows = np.flatnonzero(_codes(self._texts["log"], Log) == Log.access_audit)
-        codes, met = together([self._texts[name].take(rows) for name in ("purpose", "bucket")])
-        keys, sums = side(self._who[rows], codes, met, self._time[rows], self._size[rows])
-        return [(by, *what) for by, what in keys], sums
+        piece = Piece(pa.concat_tables(self._tables).unify_dictionaries().combine_chunks())
+        codes, at = grouped([_codes(piece, name) for name in self._names])
+        sums = Sums.none(len(at)).add(codes, Sums.of(piece.table))
+        table = piece.table.select(list(self._names)).take(at)
+        for name in FIGURES:
+            table = table.append_column(name, pa.array(getattr(sums, name)))
+        self._tables, self._of_part = [table], [codes[rows] for rows in self._of_part]
+        self._held = self._folded = len(table)
+        return table, self._of_part
 
 
 class _Gathering:
-    """Pieces on their way into one usage."""
+    """Parts on their way into one usage."""
 
-    def __init__(self) -> None:
-        self._usage = Usage()
-        self._who = Table[tuple[str, str | None]]()
+    def __init__(self, depth: int, scopes: Scopes) -> None:
+        self._depth, self._scopes = depth, scopes
+        self._at: dict[tuple[str, str | None], int] = {}
+        self._who: list[Who] = []
+        self._longest: list[int] = []
         self._names: defaultdict[str, set[str]] = defaultdict(set)
-        self._places = Table[tuple[str, str]]()
-        self._rows: list[tuple[list[int], I64, I64]] = []
+        self._cells = _Rows((*PLACE, "operation", "outcome"))
+        self._sides = {name: _Rows(("who", *names)) for name, names in TABLES.items() if name != "cells"}
+        self._sides |= {"owners": _Rows(("who", "owner"))} if scopes.owners else {}
         self._reads: list[tuple[I32, U64]] = []
-        self._held = 0
 
-    def take(self, one: Counted) -> None:
-        """Add a piece."""
-        usage = self._usage
-        who, place = self._identities(one), self._places.rows(one.places)
-        cells = usage.cells.add(
-            [
-                (who[by], place[at], out)
-                for by, at, out in zip(
-                    one.cell_who.tolist(), one.cell_place.tolist(), one.outside.tolist(), strict=True
-                )
-            ],
-            one.sums,
-        )
-        self._rows.append((cells, one.denied, one.by_operation))
-        self._hold(np.array(cells, np.int32)[one.cell], one.object)
-        for name, (keys, sums) in one.sides.items():
-            table = usage.sides.setdefault(name, Table())
-            table.add([(who[key[0]] if key[0] >= 0 else -1, *key[1:]) for key in keys], sums)
+    def take(self, part: Summed) -> None:
+        """Add a part."""
+        texts = [*zip(*(Piece(part.people).text(name).texts() for name in OF_WHO), strict=True)]
+        who = self._identities(texts, part.people["longest"].to_numpy())
+        cells = Piece(part.tables["cells"])
+        folder = cells.text("folder")
+        for name, table in part.tables.items():
+            if name != "cells":
+                self._sides[name].add(_by(table, who))
+        if self._scopes.owners:
+            self._sides["owners"].add(_by(self._scopes.owned(cells, folder), who))
+        self._place(cells, folder, who, self._scopes.outside(cells, folder, texts))
+        self._reads.append((part.cell, part.object))
 
-    def _identities(self, one: Counted) -> list[int]:
-        usage = self._usage
-        rows = self._who.rows((who.role_key, who.session_name) for who in one.who)
-        for at, who, age in zip(rows, one.who, one.longest.tolist(), strict=True):
-            if at == len(usage.who):
-                usage.who.append(who)
-                usage.longest.append(-1)
-            self._names[who.role_key].add(who.role)
-            usage.longest[at] = max(usage.longest[at], age)
-        return rows
+    def _identities(self, texts: Sequence[tuple[str | None, ...]], longest: I64) -> I32:
+        """Their numbers here. Of several ways to show one the greatest counts: no order of parts matters."""
+        numbers = []
+        for one, age in zip(map(Who.of, texts), longest.tolist(), strict=True):
+            at = self._at.setdefault((one.role_key, one.session_name), len(self._at))
+            if at == len(self._who):
+                self._who.append(one)
+                self._longest.append(age)
+            elif one != self._who[at]:
+                self._who[at] = max(self._who[at], one)
+            self._longest[at] = max(self._longest[at], age)
+            self._names[one.role_key].add(one.role)
+            numbers.append(at)
+        return np.array(numbers, np.int32)
 
-    def _hold(self, cell: I32, objects: U64) -> None:
-        self._reads.append((cell, objects))
-        self._held += len(cell)
-        if self._held > HELD:
-            self._reads = [self._distinct()]
-            self._held = len(self._reads[0][0])
+    def _place(self, cells: Piece, folder: Column, who: I32, outside: Mask) -> None:
+        """A part's cells, with their folders cut. Those of the application's log are kept apart, and never counted."""
+        import pyarrow as pa
 
-    def _distinct(self) -> tuple[I32, U64]:
-        """Cells and objects read, each pair once."""
-        cell, objects = (np.concatenate(columns) for columns in zip(*self._reads, strict=True))
-        order = np.argsort(objects + cell.astype(np.uint64) * MIX)
-        cell, objects = cell[order], objects[order]
-        new = np.ones(len(cell), np.bool_)
-        new[1:] = (cell[1:] != cell[:-1]) | (objects[1:] != objects[:-1])
-        return cell[new], objects[new]
+        told = cells.text("log").are(Log.access_audit.name)
+        bucket = cells.text("bucket")
+        columns: dict[str, Any] = {
+            "bucket": _filled(bucket, bucket.values),
+            "folder": _filled(folder, [cut(one, self._depth) for one in folder.values]),
+            "outside": np.where(told, np.int32(-1), outside.astype(np.int32)),
+        }
+        columns |= {name: cells.table[name] for name in ("who", "operation", "outcome", *FIGURES)}
+        self._cells.add(_by(pa.table(columns), who))
 
     def usage(self) -> Usage:
         """All that was added."""
-        usage = self._usage
-        count = len(usage.cells.keys)
-        usage.places = self._places.keys
         names = {key: shown(names) for key, names in self._names.items()}
-        usage.who = [who._replace(role=names[who.role_key]) for who in usage.who]
-        usage.denied = np.zeros(count, np.int64)
-        usage.by_operation = np.zeros((count, len(Operation)), np.int64)
-        for cells, denied, by_operation in self._rows:
-            np.add.at(usage.denied, cells, denied)
-            np.add.at(usage.by_operation, cells, by_operation)
-        usage.objects = _counts(self._reads, count)
-        return usage
+        who = [one._replace(role=names[one.role_key]) for one in self._who]
+        sides = {name: _side(name, rows) for name, rows in self._sides.items()}
+        return Usage(who, self._longest, sides=sides, **self._counted())
+
+    def _counted(self) -> dict[str, Any]:
+        """Cells, and what is counted of each."""
+        table, of_part = self._cells.whole()
+        piece = Piece(table)
+        cell, at = grouped([_codes(piece, name) for name in PLACE])
+        there = np.flatnonzero(_codes(piece, "outside")[at] >= 0)
+        cell, at, count = _renumbered(cell, there, len(at)), at[there], len(there)
+        rows = np.flatnonzero(cell >= 0)
+        of_row, sums = cell[rows], Sums.of(table.take(rows))
+        operation, outcome = (
+            coded(piece.text(n), c)[rows] for n, c in (("operation", Operation), ("outcome", Outcome))
+        )
+        success = outcome == Outcome.success
+        by_operation = np.zeros((count, len(Operation)), np.int64)
+        np.add.at(by_operation, (of_row[success], operation[success]), sums.requests[success])
+        denied = np.zeros(count, np.int64)
+        np.add.at(denied, of_row[outcome == Outcome.denied], sums.requests[outcome == Outcome.denied])
+        sums.bytes = np.where(success & LEAVES[operation], sums.bytes, 0)
+        place, places = together([piece.text(name).take(at) for name in ("bucket", "folder")])
+        who, outside = _codes(piece, "who")[at], _codes(piece, "outside")[at] > 0
+        return {
+            "places": places,
+            "cells": Table(
+                [*zip(who.tolist(), place.tolist(), outside.tolist(), strict=True)], Sums.none(count).add(of_row, sums)
+            ),
+            "denied": denied,
+            "by_operation": by_operation,
+            "objects": _distinct([(cell[rows], *one) for rows, one in zip(of_part, self._reads, strict=True)], count),
+        }
 
 
-def _counts(reads: list[tuple[I32, U64]], cells: int) -> I64:
-    """Distinct objects of each cell: its number and the beginning of the object's hash, sorted as one number."""
+def _by(table: pa.Table, who: I32) -> pa.Table:
+    """The table with the identities' numbers in place of the part's."""
+    import pyarrow as pa
+
+    return table.set_column(table.column_names.index("who"), "who", pa.array(who[table["who"].to_numpy()]))
+
+
+def _filled(column: Column, texts: Sequence[str]) -> Any:
+    """Other texts in place of the column's, and an empty one for null."""
+    import pyarrow as pa
+
+    codes, values = intern([*texts, ""])  # the last is null's
+    return pa.DictionaryArray.from_arrays(codes[column.codes], pa.array(values, pa.string()))
+
+
+def _codes(piece: Piece, name: str) -> I32:
+    """Codes of a column of texts, or its numbers."""
+    import pyarrow as pa
+
+    column = piece.table[name]
+    return piece.text(name).codes if pa.types.is_dictionary(column.type) else column.to_numpy()
+
+
+def _renumbered(codes: I32, kept: I64, count: int) -> I32:
+    """The codes among those that are kept; -1 for the others."""
+    number = np.full(count, -1, np.int32)
+    number[kept] = np.arange(len(kept), dtype=np.int32)
+    return number[codes]
+
+
+KEYS: dict[str, Callable[..., tuple[Any, ...]]] = {
+    "sources": lambda who, *source: (who, net_of(*source)),
+    "began": lambda _, began, arn: (-1, (began or "").partition(":")[0], arn or ""),
+}
+"""Table → its key, of an identity and texts; else it is these. A source is a VPC endpoint, else a service, else a
+network. Who began a session does not matter."""
+
+
+def _side(name: str, rows: _Rows) -> Table:
+    table, _ = rows.whole()
+    texts = [Piece(table).text(one).texts() for one in table.column_names if one not in ("who", *FIGURES)]
+    columns, made = [table["who"].to_pylist(), *texts], KEYS.get(name)
+    codes, keys = intern([*(map(made, *columns) if made else zip(*columns, strict=True))])
+    return Table(keys, Sums.none(len(keys)).add(codes, Sums.of(table)))
+
+
+def _distinct(reads: Sequence[tuple[I32, I32, U64]], cells: int) -> I64:
+    """Distinct objects of each cell. reads: of each part, which cell is which here, then cells and objects by hash.
+
+    Cell and hash are sorted as one number, on several threads.
+    """
     bits = np.uint64(max(cells - 1, 1).bit_length())
-    packed = np.concatenate([np.zeros(0, np.uint64), *(_packed(cell, objects, bits) for cell, objects in reads)])
-    packed.sort()
-    new = np.ones(len(packed), np.bool_)
-    new[1:] = packed[1:] != packed[:-1]
-    of_cell = (packed[new] >> (np.uint64(64) - bits)).astype(np.int64)
-    return np.bincount(of_cell, minlength=cells)
+    ranges = 1 + sum(len(objects) for _, _, objects in reads) // HELD
+    bounds = np.array([(2**64 - 1) * at // ranges for at in range(1, ranges)], np.uint64)
+    cuts = [np.array([0, *np.searchsorted(objects, bounds), len(objects)]) for _, _, objects in reads]
 
+    def count(at: int) -> I64:
+        packed = [np.zeros(0, np.uint64)]
+        for (here, cell, objects), of_part in zip(reads, cuts, strict=True):
+            some = slice(of_part[at], of_part[at + 1])
+            packed.append(here[cell[some]].astype(np.uint64) << (np.uint64(64) - bits) | objects[some] >> bits)
+        whole = np.concatenate(packed)
+        whole.sort()
+        new = np.ones(len(whole), np.bool_)
+        new[1:] = whole[1:] != whole[:-1]
+        return np.bincount((whole[new] >> (np.uint64(64) - bits)).astype(np.int64), minlength=cells)
 
-def _packed(cell: I32, objects: U64, bits: np.uint64) -> U64:
-    packed: U64 = cell.astype(np.uint64) << (np.uint64(64) - bits) | objects >> bits
-    return packed
+    return sum(in_threads(range(ranges), count), np.zeros(cells, np.int64))

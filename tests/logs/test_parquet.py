@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from detector.core.access import AccessBatch, Log, Operation, Outcome, Row, Skip, text_hash
+from detector.core.access import ALL_DIFFERENT, AccessBatch, Log, Operation, Outcome, Row, Skip, text_hash
 from detector.core.builder import BatchBuilder
 from detector.core.principal import Principal, anonymous, service
 from detector.errors import InputError
@@ -156,7 +156,7 @@ def test_real_lines_survive_the_round_trip(name):
 
 
 def test_the_columns_and_types_are_the_contracts():
-    """Fixed columns first and in order; time in UTC seconds, bytes as int64, text dictionary-encoded."""
+    """Fixed columns first, in order; time in UTC seconds, bytes as int64; text dictionary-encoded but for keys."""
     schema = to_table(batch_of(FULL)).schema
     assert tuple(schema.names[: len(FIXED_COLUMNS)]) == FIXED_COLUMNS
     assert schema.field("time").type == pa.timestamp("s", "UTC")
@@ -165,8 +165,9 @@ def test_the_columns_and_types_are_the_contracts():
                   signed_for tls sse kms_key version_id purpose"""
     assert set(nullable.split()) <= set(schema.names)
     assert all(
-        pa.types.is_dictionary(schema.field(name).type) for name in ("session", "key", "operation", "user_agent")
+        pa.types.is_dictionary(schema.field(name).type) for name in ("session", "bucket", "operation", "user_agent")
     )
+    assert {schema.field(name).type for name in ALL_DIFFERENT} == {pa.string()}
     assert to_table(batch_of()).schema == schema
 
 
@@ -194,12 +195,12 @@ def test_session_and_role_are_shown_as_in_a_finding():
 
 
 def test_a_slice_carries_only_its_own_text():
-    """An hour cut out of a big batch does not carry the whole batch's keys into the archive."""
-    big = batch_of(*(FULL._replace(key=f"k{i}") for i in range(100)))
-    key = to_table(big.take(big.time == FULL.time)).column("key").chunk(0)
-    assert len(key.dictionary) == 100
-    key = to_table(big.take(big.text["key"].codes == 7)).column("key").chunk(0)
-    assert (key.to_pylist(), len(key.dictionary)) == (["k7"], 1)
+    """An hour cut out of a big batch does not carry the whole batch's buckets and keys into the archive."""
+    big = batch_of(*(FULL._replace(bucket=f"b{i}", key=f"k{i}" * 99) for i in range(100)))
+    whole, small = to_table(big), to_table(big.take(big.text["key"].codes == 7))
+    assert [len(table["bucket"].chunk(0).dictionary) for table in (whole, small)] == [100, 1]
+    assert (small["bucket"].to_pylist(), small["key"].to_pylist()) == (["b7"], ["k7" * 99])
+    assert small["key"].get_total_buffer_size() * 10 < whole["key"].get_total_buffer_size()
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,10 @@ import sys
 from dataclasses import astuple
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
+from pyarrow import parquet
 
 from detector.core.access import COLUMNS
 from detector.errors import EdgeError, InputError
@@ -20,7 +23,7 @@ from replay import RECORD, reader, records, replay
 from replay import run as replay_run
 from replay.arguments import admission
 from replay.cache import parts
-from replay.cache.kept import MANIFEST, kept
+from replay.cache.kept import MANIFEST, VERSION, kept
 from replay.run import Options, run
 from tests.real_logs import REAL_LOGS, needs_real_logs
 from tests.records import record
@@ -171,7 +174,9 @@ def test_another_period_is_another_question(logs, rules, tmp_path):
     assert len(list(cache.iterdir())) == 2
 
 
-@pytest.mark.parametrize("harm", ["log", "gone", "manifest", "version", *[".parquet", ".ids", ".inputs", ".aside"]])
+@pytest.mark.parametrize(
+    "harm", ["log", "gone", "manifest", "version", *[".parquet", ".ids", ".inputs", ".aside", ".sums", ".reads"]]
+)
 def test_what_does_not_fit_is_made_anew_and_that_is_said(logs, rules, tmp_path, harm):
     cache = tmp_path / "cache"
     replayed(logs, rules(MORE_COLUMNS), cache)
@@ -185,7 +190,7 @@ def test_what_does_not_fit_is_made_anew_and_that_is_said(logs, rules, tmp_path, 
         case "manifest":
             manifest.write_bytes(manifest.read_bytes()[:-9])
         case "version":
-            manifest.write_text(manifest.read_text().replace('"version": 2', '"version": 0'))
+            manifest.write_text(manifest.read_text().replace(f'"version": {VERSION}', '"version": 0'))
         case _:
             (path,) = (path for path in home.iterdir() if path.suffix == harm)
             content = bytearray(path.read_bytes())
@@ -209,6 +214,36 @@ def test_real_logs_are_the_same_out_of_the_cache(tmp_path, folder):
     whole, _ = replayed(REAL_LOGS / folder, rules)
     for _ in range(2):
         assert replayed(REAL_LOGS / folder, rules, tmp_path)[0] == whole
+
+
+AUDIT_RULE = f"""{MORE_COLUMNS}
+- {{id: e, title: e, severity: high, kind: match, where: {{log: access_audit, purpose: ["train*"]}}, group_by: session}}
+"""
+
+
+def test_audit_logs_and_parquet_are_the_same_out_of_the_cache(logs, rules, tmp_path, small):
+    """What an application tells, with copies and lines that cannot be read, and a Parquet file that lacks a column."""
+    lines = [
+        {"timestamp": f"2026-05-01T09:02:{n % 40:02d}Z", "user": f"app-{n % 3}", "bucket": "ml-voice",
+         "key": f"raw/{n}.wav", "bytes": n, "purpose": "training", "event_id": f"a-{n % 50}"} for n in range(80)
+    ]  # fmt: skip
+    audit = "".join(json.dumps(line) + "\n" for line in [*lines, {"user": "nobody"}])
+    (logs / "audit.jsonl").write_text(audit)
+    table = parquet.read_table(kept_file(logs, tmp_path)).drop_columns(["tls", "prefix", "object"])
+    ids = pc.binary_join_element_wise(table["event_id"].cast(pa.string()), pa.scalar("p"), "-")
+    parquet.write_table(table.set_column(table.column_names.index("event_id"), "event_id", ids), logs / "p.parquet")
+    whole, _ = replayed(logs, rules(AUDIT_RULE))
+    assert {finding["rule_id"] for finding in whole[0]} >= {"a", "c", "e"}
+    assert {"rule_id": "d", "log": "parquet", "missing": ["tls"]} in whole[1]["rules_not_evaluated"]
+    assert whole[1]["rejected"]["by_reason"]["no_event_time"] == 9
+    for _ in range(2):
+        assert replayed(logs, rules(AUDIT_RULE), tmp_path / "cache")[0] == whole
+
+
+def kept_file(logs: Path, tmp_path: Path) -> Path:
+    """Access-record Parquet of these logs."""
+    with kept([str(logs)], tmp_path / "other", Options()) as records:
+        return records.files[0]
 
 
 KILLED = """

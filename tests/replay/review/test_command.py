@@ -16,6 +16,8 @@ from detector.cli import app
 from detector.core.redaction import hashed
 from detector.errors import InputError
 from replay import access_review
+from replay.cache import parts
+from replay.review import usage
 from tests.browser import browser, opened
 from tests.sql_oracle import ACCOUNT, Fact, record
 
@@ -102,6 +104,23 @@ def test_the_table_is_the_same_in_every_form(made):
     assert sum(row["requests"] for row in rows) == len(FACTS) == sum(row["objects"] for row in rows)
     assert {row["prefix"] for row in rows} == {"42/", "43/", f"x/{CUT}/", "old/", "f/", "u/", "public/"}
     assert not any("\x1b" in cell for row in sheet for cell in row.values())
+
+
+@pytest.mark.parametrize("options", [{}, {"depth": 0}, {"owner": ["{contractor}/**"]}, {"roles": True}])
+def test_a_review_of_kept_sums_is_that_of_the_records(made, options, monkeypatch):
+    """From a cache, from none, and by going over all records again: the same table, the same words, policies too."""
+    folder = made[0]
+    asked = options | ({"roles": folder / "roles.json"} if "roles" in options else {})
+    monkeypatch.setattr(parts, "ROWS", 5)
+    found = [
+        access_review(folder / "logs", cache=cache, **asked) for cache in (None, folder / "small", folder / "small")
+    ]
+    monkeypatch.setattr(usage, "enough", lambda *_: False)
+    found.append(access_review(folder / "logs", cache=folder / "small", **asked))
+    for one in found[1:]:
+        assert one.access.equals(found[0].access)
+        assert one[1:] == found[0][1:]
+    assert int(found[0].access.requests.sum()) == len(FACTS)
 
 
 def test_what_could_be_tightened_is_named(made):

@@ -12,14 +12,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from detector.core.access import AccessBatch
 from detector.core.owner import owners
 from detector.core.times import iso
 from detector.logs.parquet import to_table
+from replay.cache import summed
 from replay.review import usage as counting
 from replay.review.judged import access_rows, several_owners
 from replay.review.scope import Scopes, scope_of
-from replay.review.usage import usage
+from replay.review.usage import Usage, added_up, enough
 from tests.sql_oracle import ACCOUNT, KNOWN, Fact, batch
 
 HOSTILE = [
@@ -54,12 +54,18 @@ some = st.lists(st.lists(facts, max_size=8, unique_by=lambda fact: fact.id), min
 quiet = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 
 
-def written(batches: list[AccessBatch], folder: Path) -> list[Path]:
+def usage(pieces: list[list[Fact]], folder: Path, depth: int, scopes: Scopes, *, kept: bool) -> Usage:
+    """By the sums that are kept beside records, if these say enough and are asked; else by the records."""
     files = []
-    for number, one in enumerate(batches):
+    for number, table in enumerate(to_table(batch(piece), of_objects=True) for piece in pieces):
         files.append(folder / f"{number}.parquet")
-        parquet.write_table(to_table(one, of_objects=True), files[-1], row_group_size=3)
-    return files
+        parquet.write_table(table, files[-1], row_group_size=3)
+        for name, content in zip(("sums", "reads"), summed.encoded(summed.of_part(table)), strict=True):
+            files[-1].with_suffix(f".{name}").write_bytes(content)
+    if kept and enough(depth, scopes):
+        sums = (summed.decoded(file.with_suffix(".sums"), file.with_suffix(".reads")) for file in files)
+        return added_up(sums, depth, scopes)
+    return added_up(summed.of_records(files, scopes.looked_at), depth, scopes)
 
 
 def sql(query: str, given_: list[Fact]) -> list[tuple[Any, ...]]:
@@ -83,13 +89,14 @@ CELLS = r"""
 
 
 @quiet
-@given(some, st.integers(0, 3), st.sampled_from([1, 1 << 24]))
-def test_cells_are_as_sql_counts_them(tmp_path, pieces, depth, held):
-    """Whatever the files, their row groups, and how many reads are held; one id is in one file."""
+@given(some, st.integers(0, 3), st.sampled_from([1, 1 << 24]), st.booleans())
+def test_cells_are_as_sql_counts_them(tmp_path, pieces, depth, held, kept):
+    """Whatever the files, their row groups, and how many rows are held; by kept sums or not; one id is in one file."""
     pieces = [[fact._replace(id=f"{at}.{fact.id}") for fact in piece] for at, piece in enumerate(pieces)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(counting, "HELD", held)
-        got = usage(written([batch(piece) for piece in pieces], tmp_path), depth, Scopes())
+        patch.setattr(counting, "ROWS", held)
+        got = usage(pieces, tmp_path, depth, Scopes(), kept=kept)
     rows = [
         (r["role"], r["session_name"], r["bucket"], r["prefix"], r["requests"], r["objects"], r["bytes"], r["denied"],
          r["writes"], r["deletes"], r["first"], r["last"])
@@ -101,10 +108,10 @@ def test_cells_are_as_sql_counts_them(tmp_path, pieces, depth, held):
 
 
 @quiet
-@given(some)
-def test_sources_sessions_and_keys_are_as_sql_counts_them(tmp_path, pieces):
+@given(some, st.booleans())
+def test_sources_sessions_and_keys_are_as_sql_counts_them(tmp_path, pieces, kept):
     pieces = [[fact._replace(id=f"{at}.{fact.id}") for fact in piece] for at, piece in enumerate(pieces)]
-    got = usage(written([batch(piece) for piece in pieces], tmp_path), 2, Scopes())
+    got = usage(pieces, tmp_path, 2, Scopes(), kept=kept)
     every = [fact for piece in pieces for fact in piece]
 
     def side(name: str) -> list[str]:
@@ -126,8 +133,8 @@ def test_who_leaves_his_scope_is_as_sql_says(tmp_path, pieces, whole_keys):
     pieces = [[fact._replace(id=f"{at}.{fact.id}") for fact in piece] for at, piece in enumerate(pieces)]
     pattern = "key='{id}/**' key='{id}/nothing-*'" if whole_keys else "key={id}/**"
     scopes = Scopes((scope_of(f"session_name=contractor-{{id}} {pattern}"),), owners(["{contractor}/**"]))
-    assert scopes.columns == (("key",) if whole_keys else ())
-    got = usage(written([batch(piece) for piece in pieces], tmp_path), 1, scopes)
+    assert scopes.looked_at == ("key" if whole_keys else "prefix")
+    got = usage(pieces, tmp_path, 1, scopes, kept=False)
     every = [fact for piece in pieces for fact in piece]
     crossing = sum(row["requests"] for row in access_rows(got) if row["out_of_scope"])
     query = "SELECT count(*) FROM people WHERE named LIKE 'contractor-%' AND NOT starts_with(key, named[12:] || '/')"
@@ -135,4 +142,5 @@ def test_who_leaves_his_scope_is_as_sql_says(tmp_path, pieces, whole_keys):
     owned = "key LIKE '%/%' AND key NOT LIKE '/%' AND api = 'GetObject' AND error IS NULL"
     query = f"""SELECT count(*) FROM (SELECT role, named FROM people WHERE {owned}
         GROUP BY ALL HAVING count(DISTINCT split_part(key, '/', 1)) > 1)"""
-    assert [(len(several_owners(got)),)] == sql(query, every)
+    by_sums = usage(pieces, tmp_path, 1, Scopes(owners=scopes.owners), kept=True)
+    assert sql(query, every) == [(len(several_owners(got)),)] == [(len(several_owners(by_sums)),)]
