@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,8 +27,10 @@ from detector.core.access import (
 )
 from detector.core.principal import Principal, print_of
 from detector.core.principals import Principals, Unread
-from detector.core.sought import Sought
 from detector.core.table import Table
+
+if TYPE_CHECKING:
+    from detector.core.sought import Sought  # knows rules, which whoever only reads logs does without
 
 ARRAYS = (
     "time", "id", "link", "skip", "log", "operation", "outcome", "bytes", "who", "has_arn", "unresolved",

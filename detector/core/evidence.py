@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detector.core.access import U64, AccessBatch, Log, text_hash, text_hashes
-from detector.core.finding import LIST_LIMIT, prefix_of
+from detector.core.finding import LIST_LIMIT, prefixes_of
 from detector.core.times import iso
 
 TEXT_LIMIT = 1024
@@ -62,7 +62,8 @@ class Evidence:
         for name, column in LISTS.items():
             self._take_in(name, batch.text[column].smallest(rows, LIST_LIMIT))
         keys = batch.text["key"]
-        self._keep("prefixes", {prefix_of(keys.values[c]) for c in np.unique(keys.codes[rows]) if c >= 0})
+        codes = np.unique(keys.codes[rows]).tolist()
+        self._keep("prefixes", set(prefixes_of(keys.values[code] for code in codes if code >= 0)))
         who = [batch.principals[c] for c in np.unique(batch.who[rows])]
         self._keep("logs", {Log(one).name for one in np.unique(batch.log[rows]).tolist()})
         self._keep("sessions", {p.session_shown for p in who})

@@ -7,6 +7,7 @@ what is wrong; and it is ruamel that says what a word such as `5` or `2027-01-31
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
@@ -21,6 +22,7 @@ _DISPUTED = ("\t", "\r", "\x85", "\u2028", "\u2029", "\ufeff", "|#", ">#")
 """What versions of YAML, or these two readers, take for different things."""
 _SPECIAL = frozenset({"", "<<", "="})
 """Nothing, of which the two readers tell different places; what includes a mapping, and what nobody needs."""
+_NUMBER = re.compile("[1-9][0-9]{0,17}")
 _VERSION = (1, 2)
 _WORDS = [pattern for versions, _, pattern, _ in implicit_resolvers if _VERSION in versions]
 _BEGINNINGS = frozenset(one for versions, _, _, first in implicit_resolvers if _VERSION in versions for one in first)
@@ -91,6 +93,8 @@ def _place(event: Any) -> tuple[int, int]:
 @lru_cache(maxsize=1024)
 def _word(text: str) -> Any:
     """What a text without quotes stands for, if it is not a text."""
+    if _NUMBER.fullmatch(text):
+        return int(text)
     if text in _SPECIAL:
         raise Unusual
     if text[0] not in _BEGINNINGS or not any(pattern.match(text) for pattern in _WORDS):
