@@ -162,10 +162,14 @@ def events(files: Sequence[Path], reach: Reach, copies: dict[str, Copied]) -> It
 
 def _events(files: Sequence[Path], reach: Reach, copies: dict[str, Copied]) -> Iterator[pa.Table]:
     pending: dict[str, Copied] = {}
-    for group in groups(files):
+
+    def look(group: Group) -> pa.Table | None:
         why = reach.why(group)
-        if why.any():
-            yield _taken(group, why, pending)
+        return _taken(group, why) if why.any() else None
+
+    for table in (table for some in over_groups(files, look) for table in some if table is not None):
+        _note(Piece(table), pending)
+        yield table
     for _ in range(ROUNDS):
         new = {bucket: one for bucket, one in pending.items() if bucket not in copies}
         copies |= new
@@ -176,18 +180,18 @@ def _events(files: Sequence[Path], reach: Reach, copies: dict[str, Copied]) -> I
         for group in groups(files):
             of_copies = _readers(group, reach, new)
             if of_copies is not None and of_copies.any():
-                yield _taken(group, of_copies, pending)
+                table = _taken(group, of_copies)
+                _note(Piece(table), pending)
+                yield table
 
 
-def _taken(group: Group, why: I8, copies: dict[str, Copied]) -> pa.Table:
+def _taken(group: Group, why: I8) -> pa.Table:
     import pyarrow as pa
 
     rows = np.flatnonzero(why)
     table = _plain(group.rows(rows))
     because = np.array([one.name for one in Why], object)[why[rows]]
-    table = table.append_column("because", pa.array(because, pa.string()))
-    _note(Piece(table), copies)
-    return table
+    return table.append_column("because", pa.array(because, pa.string()))
 
 
 def _note(piece: Piece, copies: dict[str, Copied]) -> None:

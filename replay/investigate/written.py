@@ -3,6 +3,7 @@
 Rules of this file
 - Parquet is for programs: every text as the log has it. CSV is for people, and safe in a spreadsheet (`spreadsheet`).
 - Nothing is held but what is being written; strands of many objects lie in a temporary folder.
+- What the disk refuses is told with the folder (`replay.output.writing`), whichever file it was.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from replay.investigate.loss import Shelf, timed
-from replay.spreadsheet import sheet
+from replay.output import writing
+from replay.spreadsheet import sheet, sheet_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,40 +40,42 @@ class Folder:
 
     def __init__(self, folder: Path, tmp: Path | None = None) -> None:
         self._folder, self._tmp = folder, tmp
-        self._stack = ExitStack()
         self._done: list[Path] = []
 
     def __enter__(self) -> Self:
-        self._put_away = Path(
-            self._stack.enter_context(tempfile.TemporaryDirectory(prefix="bucketwatch-", dir=self._tmp))
-        )
-        self._events = self._stack.enter_context(_Parquet(self._part("events.parquet")))
-        self._objects = self._stack.enter_context(_Parquet(self._part("objects.parquet")))
-        self._sheet = self._stack.enter_context(self._part("objects.csv").open("w", encoding="utf-8", newline=""))
-        self._sheet.write(sheet(OBJECT, ()))
+        with writing(self._folder), ExitStack() as stack:
+            held = tempfile.TemporaryDirectory(prefix="bucketwatch-", dir=self._tmp)
+            self._put_away = Path(stack.enter_context(held))
+            self._events = stack.enter_context(_Parquet(self._part("events.parquet")))
+            self._objects = stack.enter_context(_Parquet(self._part("objects.parquet")))
+            self._sheet = stack.enter_context(self._part("objects.csv").open("w", encoding="utf-8", newline=""))
+            self._sheet.write(sheet(OBJECT, ()))
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stack.close()
-        for path in self._done:
-            part = path.with_name(f"{path.name}.part")
-            if kind is None:
-                part.replace(path)
-            else:
-                part.unlink(missing_ok=True)
+        try:
+            with writing(self._folder):
+                self._stack.close()
+                for path in self._done if kind is None else ():
+                    _beside(path).replace(path)
+        finally:
+            for path in self._done:
+                _beside(path).unlink(missing_ok=True)
 
     def events(self, table: pa.Table) -> None:
         """Write records."""
-        self._events.write(table)
+        with writing(self._folder):
+            self._events.write(table)
 
     def objects(self, table: pa.Table) -> None:
         """Write objects."""
         table = table.select(list(OBJECT))
-        self._objects.write(table)
-        for some in timed(table).to_batches(max_chunksize=10_000):
-            self._sheet.write(sheet(OBJECT, some.to_pylist()).partition("\n")[2])
+        with writing(self._folder):
+            self._objects.write(table)
+            self._sheet.write(sheet_rows(timed(table)))
 
     def people(self, rows: list[Json]) -> None:
         """Write who is in it."""
@@ -83,7 +87,8 @@ class Folder:
 
     def text(self, name: str, text: str) -> None:
         """Write a file."""
-        self._part(name).write_text(text, "utf-8", newline="\n")
+        with writing(self._folder):
+            self._part(name).write_text(text, "utf-8", newline="\n")
 
     def json(self, name: str, value: Json) -> None:
         """Write a file of ASCII JSON: hostile text cannot break out of it."""
@@ -91,18 +96,23 @@ class Folder:
 
     def _part(self, name: str) -> Path:
         self._done.append(self._folder / name)
-        return self._folder / f"{name}.part"
+        return _beside(self._folder / name)
 
     def _put(self, part: int, table: pa.Table) -> None:
         from pyarrow import parquet
 
         number = sum(1 for _ in self._put_away.iterdir())
-        parquet.write_table(table, self._put_away / f"{part}-{number}.parquet")
+        with writing(self._put_away, "name a folder with more room with --tmp"):
+            parquet.write_table(table, self._put_away / f"{part}-{number}.parquet")
 
     def _taken(self, part: int) -> list[pa.Table]:
         from pyarrow import parquet
 
         return [parquet.read_table(path) for path in sorted(self._put_away.glob(f"{part}-*.parquet"))]
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.part")
 
 
 class _Parquet:

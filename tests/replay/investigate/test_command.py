@@ -57,6 +57,19 @@ def place(tmp_path_factory):
     return folder
 
 
+@pytest.mark.parametrize("name", ["events.parquet", "objects.csv", "people.csv", "report.html"])
+def test_a_full_disk_is_told_with_its_place(place, name):
+    """Whichever file it is that the disk does not take: what, where, what to do; no half of a file is left."""
+    out = place / f"full-{name}"
+    out.mkdir()
+    (out / f"{name}.part").symlink_to("/dev/full")
+    done = run(SESSION_ARN, "logs", "--cache", "kept", "--out", out.name, cwd=place, code=2)
+    assert "No space left on device" in done.stderr
+    assert out.name in done.stderr
+    assert "--out" in done.stderr
+    assert [*out.iterdir()] == []
+
+
 def test_all_files_are_written_and_agree(place):
     """The same objects in Parquet and CSV, the same people and sums in all."""
     loss = place / "loss"
