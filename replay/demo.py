@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from detector.consumer import Consumer
-    from replay.organisation import Organisation
+    from replay.example_day import Organisation
 
 DAY = (2026, 5, 1)
 FROM, UNTIL = 9, 15
@@ -80,7 +80,7 @@ def run(folder: Path, seed: int, console: Console) -> None:
     """The whole demonstration."""
     from datetime import date, time
 
-    from replay.organisation import smash_and_grab
+    from replay.example_day import smash_and_grab
 
     organisation = smash_and_grab(seed, day=date(*DAY), at=time(12, 40), objects=THEFT_OBJECTS, rate=THEFT_RATE)
     console.print(f"[bold]bucketwatch demo[/]: {date(*DAY)}, 40 people and jobs reading ml-voice and ml-face buckets.")
@@ -132,7 +132,7 @@ def _deliver(organisation: Organisation, logs: Path, consumer: Consumer, clock: 
     from itertools import groupby
 
     from detector.core.times import iso
-    from replay.organisation import write
+    from replay.example_day import write
 
     hour = FROM
     wanted = (file for file in organisation.files() if FROM <= file.delivered_at % 86_400 // 3600 < UNTIL)

@@ -27,7 +27,7 @@ from detector.core.engine import Books
 from detector.journal import verify
 from detector.local.sqlite import SqliteState
 from detector.rules import load_rules
-from replay.organisation import burst
+from replay.example_day import burst
 from replay.run import run
 from tests.spark import essence, prepared
 

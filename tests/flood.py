@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from detector.journal import verify
-from replay.organisation import burst
+from replay.example_day import burst
 from tests.servers import environment
 from tests.sqs import counts
 

@@ -21,7 +21,7 @@ from detector.errors import EdgeError
 from detector.local.files import FolderFiles
 from detector.local.sqlite import SqliteState
 from detector.logs.read import read
-from replay.organisation import burst
+from replay.example_day import burst
 from tests.crash.test_outage import packed
 
 NOW = 1_777_626_000

@@ -10,7 +10,7 @@ import pytest
 
 from detector.drain import Drain, Hurry
 from detector.journal import verify
-from replay.organisation import burst
+from replay.example_day import burst
 from tests.crash.test_consumer_crash import NOW, World, drain, thief
 from tests.e2e.test_daemon_directory import (
     FIRST_SECOND,

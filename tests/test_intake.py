@@ -19,7 +19,7 @@ from detector.logs.limits import LIMITS
 from detector.logs.read import read
 from detector.outbox import Outbox
 from detector.source import Message, Notice
-from replay.organisation import burst
+from replay.example_day import burst
 
 NOW = 1_777_626_000
 

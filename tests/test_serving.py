@@ -14,7 +14,7 @@ from detector.response.guards import ResponsePolicy
 from detector.response.plan import case_of
 from detector.response.register import Register, cases, event
 from detector.serving import FILES, WAIT, Own, Server
-from replay.organisation import CONTRACTOR_ROLES, burst
+from replay.example_day import CONTRACTOR_ROLES, burst
 from tests.crash.test_consumer_crash import Twin
 from tests.response.matrix import rows
 

@@ -14,7 +14,7 @@ from detector.cli.doctor import examine
 from detector.journal import Journal
 from detector.rules import load_book
 from detector.settings import read_settings
-from replay.organisation import burst
+from replay.example_day import burst
 from tests.e2e.test_daemon_directory import packed
 
 ACCOUNT = "123456789012"

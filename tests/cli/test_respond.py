@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from replay.organisation import burst
+from replay.example_day import burst
 from tests.e2e.test_daemon_directory import PROGRAM, SECONDS
 from tests.logs.test_assumed import file, record
 from tests.response.matrix import DATA, READER_ID, REFUSED, session

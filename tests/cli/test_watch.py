@@ -8,7 +8,7 @@ import warnings
 from detector.cli import said as log
 from detector.cli import watch
 from detector.local.lease import FileLease
-from replay.organisation import burst
+from replay.example_day import burst
 from tests.e2e.test_daemon_directory import daemon, deliver, packed, prepared, said
 
 

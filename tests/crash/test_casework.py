@@ -13,7 +13,7 @@ from detector.response.ordering import Ordering
 from detector.response.plan import case_of
 from detector.response.register import Register, cases, event
 from detector.source import Standing
-from replay.organisation import STOLEN_ADDRESS, burst
+from replay.example_day import STOLEN_ADDRESS, burst
 from tests.crash.test_consumer_crash import NOW, Crash, World, drain, thief
 
 HOUR = 3600

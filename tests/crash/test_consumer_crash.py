@@ -26,7 +26,7 @@ from detector.local.directory import DirectorySource
 from detector.local.file_sink import FileSink
 from detector.settings import Settings
 from detector.source import Applied, Standing
-from replay.organisation import burst
+from replay.example_day import burst
 from tests import flood
 from tests.servers import environment
 from tests.test_archive import archived

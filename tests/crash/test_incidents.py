@@ -8,7 +8,7 @@ import pytest
 
 from detector.journal import verify
 from detector.local.file_sink import FileSink
-from replay.organisation import CONTRACTOR_ROLES, burst
+from replay.example_day import CONTRACTOR_ROLES, burst
 from tests.crash.test_consumer_crash import NOW, Crash, Fuse, Wired, World, drain, swap
 
 THIEVES = 9

@@ -14,7 +14,7 @@ import pytest
 from detector.cli.watch import build
 from detector.local.directory import DirectorySource
 from detector.settings import Settings
-from replay.organisation import burst
+from replay.example_day import burst
 from tests.flood import RULE, Sent, flood, problems
 
 HOURS = 12

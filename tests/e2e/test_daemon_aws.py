@@ -10,7 +10,7 @@ import pytest
 from detector.core.times import iso
 from detector.journal import verify
 from replay.drill.calls import Role
-from replay.organisation import burst
+from replay.example_day import burst
 from tests.e2e.test_daemon_directory import SECONDS, books, daemon, lines_of, packed, said
 
 ACCOUNT = "123456789012"

@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from detector.audit import AuditLog
 from detector.journal import verify
 from detector.local.sqlite import SqliteState
-from replay.organisation import burst
+from replay.example_day import burst
 
 PROGRAM = Path(sys.executable).with_name("bucketwatch")
 FIRST_SECOND = 1_777_626_000

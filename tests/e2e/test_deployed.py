@@ -24,7 +24,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from detector.settings import read_settings
-from replay.organisation import burst
+from replay.example_day import burst
 from tests.deploy.templates import FOLDER, template
 from tests.e2e.test_daemon_aws import RULES, SENDERS, MadeRole
 from tests.e2e.test_daemon_directory import PROGRAM, SECONDS, packed, said

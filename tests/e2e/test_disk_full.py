@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 
 from detector.journal import verify
-from replay.organisation import burst
+from replay.example_day import burst
 from tests.e2e.test_daemon_directory import FIRST_SECOND, books, daemon, deliver, lines_of, packed, prepared, said
 
 THIEVES = {f"thief-{n}" for n in range(6)}

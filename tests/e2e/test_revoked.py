@@ -17,7 +17,7 @@ from detector.journal import verify
 from detector.response.documents import Networks
 from detector.response.guards import ResponsePolicy
 from detector.response.plan import plan
-from replay.organisation import burst
+from replay.example_day import burst
 from tests.e2e.test_daemon_aws import MadeRole
 from tests.e2e.test_daemon_directory import PROGRAM, SECONDS, daemon, lines_of, packed
 from tests.iam import ALL_OF_S3, FULL_ACCESS, wait_past

@@ -10,7 +10,7 @@ from detector.doctor.result import Answer
 from detector.rules import load_rules
 from detector.settings import read_settings
 from replay.discover import Logs, Surroundings, discover, history_of
-from replay.organisation import burst
+from replay.example_day import burst
 from tests.e2e.test_daemon_directory import packed
 from tests.replay.test_init import run
 from tests.servers import serving

@@ -11,7 +11,7 @@ import pytest
 from detector.cli import app
 from detector.core.owner import owners
 from detector.rules import load_rules
-from replay.organisation import burst
+from replay.example_day import burst
 from replay.run import Options, Result, run
 from tests.records import NINE, assumed_role, file_of, record
 

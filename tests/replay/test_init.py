@@ -9,8 +9,8 @@ from detector.cli import main
 from detector.rules import load_rules
 from detector.settings import read_settings
 from replay.drill.calls import DATA_ACCOUNT, Role
+from replay.example_day import burst
 from replay.history import history
-from replay.organisation import burst
 from replay.propose import FAR, LEAST, MARGIN, MOST, SMALL, level, lower_median
 from tests.e2e.test_daemon_directory import packed
 

@@ -24,7 +24,7 @@ from detector.logs import cloudtrail
 from detector.logs.parquet import FIXED_COLUMNS, to_table
 from detector.rules import load_book, shipped
 from replay import replay
-from replay.organisation import burst
+from replay.example_day import burst
 from replay.output import rejected
 from tests.real_logs import REAL_LOGS, needs_real_logs
 from tests.records import record as cloudtrail_record

@@ -22,7 +22,7 @@ from detector.local.sqlite import SqliteState
 from detector.rules import RuleFiles, load_rules, shipped
 from detector.settings import read_settings
 from replay import java
-from replay.organisation import burst
+from replay.example_day import burst
 from replay.run import Options, Result, run
 from replay.spark import history
 from replay.spark.cluster import Cluster

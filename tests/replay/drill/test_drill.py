@@ -20,7 +20,7 @@ from replay.drill.organisation import Shape
 from replay.drill.own import OwnLogs, identity_of
 from replay.drill.run import Generated, drill
 from replay.drill.thefts import KINDS, kind
-from replay.organisation import Organisation, burst, smash_and_grab
+from replay.example_day import Organisation, burst, smash_and_grab
 from replay.run import run
 from tests.real_logs import REAL_LOGS, needs_real_logs
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from detector.core.finding import Finding
 from detector.rules import load_rules
 from replay.arguments import admission
-from replay.organisation import burst
+from replay.example_day import burst
 from replay.run import Options
 from replay.run import run as replay
 from replay.whatif.diff import compare, difference

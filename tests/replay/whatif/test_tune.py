@@ -18,7 +18,7 @@ from rich.console import Console
 
 from detector.core.rule import Threshold
 from detector.rules import load_rules
-from replay.organisation import Organisation, burst, smash_and_grab, write
+from replay.example_day import Organisation, burst, smash_and_grab, write
 from replay.run import run as replay
 from replay.whatif.chart import page, svg
 from replay.whatif.labels import Trace

@@ -12,7 +12,7 @@ import pytest
 
 from detector.errors import InputError
 from replay.drill.calls import BUCKETS, iso
-from replay.organisation import Organisation, burst, smash_and_grab, write
+from replay.example_day import Organisation, burst, smash_and_grab, write
 
 DAY = date(2026, 5, 1)
 MIDNIGHT = int(datetime(2026, 5, 1, tzinfo=UTC).timestamp())
