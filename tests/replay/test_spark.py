@@ -85,7 +85,7 @@ def written(result: Result) -> str:
     return "".join(json.dumps(finding.to_json()) + "\n" for finding in result.findings)
 
 
-def books(result: Result) -> dict[str, object]:
+def books_of(result: Result) -> dict[str, object]:
     """summary.json, but for how long it took."""
     return result.summary | {"wall_seconds": None}
 
@@ -101,7 +101,7 @@ def test_parity_with_one_process(logs, shards, tmp_path):
     assert "what is not keyed: " in said[0]
     assert written(result) == written(alone)
     assert {f.rule_id for f in result.findings} >= {"bulk-object-read-session", "few"}
-    assert books(result) == books(alone)
+    assert books_of(result) == books_of(alone)
     assert [r for some in on_spark for r in some] == [r for some in told for r in some]
     assert [read.file for read in result.reads.damaged] == [read.file for read in alone.reads.damaged]
 
@@ -219,7 +219,10 @@ def test_live_it_closes_what_replay_closes(logs, tmp_path, monkeypatch):
 
 
 def test_live_over_a_prefix_of_a_bucket_it_closes_what_replay_closes(aws, logs, tmp_path):
-    """Executors fetch from S3; keys turn up before those already read; the second life reads what the first did not."""
+    """Executors fetch from S3; keys turn up before those already read; the second life reads what the first did not.
+
+    History on Spark out of the same prefix is that of one process, too.
+    """
     s3, bucket, files = aws.client("s3"), aws.bucket("logs"), sorted(logs.glob("*.gz"))
     daemon = Daemon(tmp_path, {"kind": "s3", "bucket": bucket, "prefix": "trail/", "every": "1s"})
     for some in (files[5:], files[:5]):
@@ -231,7 +234,10 @@ def test_live_over_a_prefix_of_a_bucket_it_closes_what_replay_closes(aws, logs, 
             driver.close_all()
         books = driver.engine.books
         assert driver.stop() == 0
-    alone = run([f"s3://{bucket}/trail/"], load_rules(tmp_path / "rules.yaml"))
+    paths, rules = [f"s3://{bucket}/trail/"], load_rules(tmp_path / "rules.yaml")
+    alone, history_on_spark = run(paths, rules), history.run(paths, rules, Options(jobs=2))
+    assert written(history_on_spark) == written(alone)
+    assert books_of(history_on_spark) == books_of(alone)
     closed = [one for one in daemon.told() if one["state"] == "closed"]
     assert sorted(map(essence, closed)) == sorted(essence(one.to_json()) for one in alone.findings) != []
     assert (books.records, books.duplicates) == (alone.summary["records"], alone.summary["duplicates"])
