@@ -42,7 +42,7 @@ MEMORY = 256 << 20
 MODEL_PARTS = ("pools", "roles", "keys", "bloom", "first", "readers", "today", "history")
 OF_WATCHES = frozenset({"watch", "tally", "keys", "pane", "pane-keys", "model", "firsts", "since", "values"})
 OF_WATCHES |= {"spans", "audited", "audited-keys", "heard", "arrived", "within"}
-OF_WATCHES |= {"pane-texts"} | {f"model-{one}" for one in MODEL_PARTS}
+OF_WATCHES |= {"pane-texts", "pane-waiting"} | {f"model-{one}" for one in MODEL_PARTS}
 OF_WATCHES |= {f"step{number}" for number in range(MOST_STEPS)}
 """Heads of the names of parts that belong to a rule."""
 KEPT = ("copies/", "seen-contested/")

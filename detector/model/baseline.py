@@ -205,11 +205,12 @@ class Baseline:
     def _unpacked(self, row: Row) -> Role:
         who = Identity(*row.who)
         self.levels.load(row.slot, row.moments)
-        self.levels.maxima[row.slot] = row.maxima
         self.levels.lean(row.slot, self.pools.level(who.group, who.kind))
-        return Role(
-            who, row.slot, row.first, row.last, row.opened, row.above, row.score, row.alerted, row.news,
-        )  # fmt: skip
+        role = Role(who, row.slot, row.first, row.last, row.opened, row.above)
+        if row.last >= self._day * DAY:  # else a midnight came since; it writes nobody anew
+            self.levels.maxima[row.slot] = row.maxima
+            role.score, role.alerted, role.news = row.score, row.alerted, row.news
+        return role
 
     @property
     def line(self) -> float:
@@ -451,7 +452,7 @@ class Baseline:
         if gone:
             self.novelty.forget({self.roles.pop(one).slot for one in sorted(gone)})
         self.pieces.gone |= gone
-        self.pieces.changed = (self.pieces.changed | {one for one, role in ordered if role.last >= day * DAY}) - gone
+        self.pieces.changed -= gone
         self._turned = True
 
     def _role(self, one: int, pane: int, who: Mapping[int, Identity]) -> Role:

@@ -1,8 +1,4 @@
-"""The roles a model knows, and how they lie in a checkpoint: in pieces, of which each holds what changed. Pure.
-
-Each piece also holds one `ROUND`th of all roles, by fingerprint. So whatever a role was last written as lies in one of
-the last `ROUND` pieces, older ones are dropped, and no checkpoint ever writes all roles at once.
-"""
+"""The roles a model knows, and how they lie in a checkpoint: in pieces. Pure."""
 
 from __future__ import annotations
 
@@ -15,9 +11,9 @@ import msgspec
 from detector.core.view import GroupKey
 from detector.core.window import longest_episode
 from detector.model.codec import seal, unseal, unusable
+from detector.model.pieces import Round
 from detector.model.score import Moments
 
-ROUND = 64
 NEVER = -(1 << 62)
 MAGIC, VERSION = b"BWro", 2
 
@@ -88,45 +84,32 @@ class Pieces:
     """The pieces that a checkpoint holds. `name` heads their names."""
 
     def __init__(self, name: str) -> None:
-        self.name = name
+        self._round = Round(name)
         self.changed: set[int] = set()
         self.gone: set[int] = set()
-        self._first = self._next = 0
 
     def changes(self, roles: Mapping[int, Role], pack: Callable[[int, Role], Row]) -> dict[str, bytes | None]:
         """The piece that came and the one that went, if any role changed since the last call."""
         if not self.changed and not self.gone:
             return {}
-        turn = self._next % ROUND
-        wanted = sorted(self.changed | {one for one in roles if one % ROUND == turn})
+        wanted = sorted(self.changed | self._round.due(roles))
         piece = Piece([pack(one, roles[one]) for one in wanted if one in roles], sorted(self.gone))
-        out: dict[str, bytes | None] = {}
-        while self._next - self._first >= ROUND:
-            out[self._part(self._first)] = None
-            self._first += 1
-        out[self._part(self._next)] = seal(MAGIC, VERSION, _ENCODE(piece))
-        self._next += 1
         self.changed, self.gone = set(), set()
-        return out
+        return self._round.put(seal(MAGIC, VERSION, _ENCODE(piece)))
 
     def names(self) -> set[str]:
         """Names of what the checkpoint has of it."""
-        return {self._part(number) for number in range(self._first, self._next)}
+        return self._round.names()
 
     def restore(self, parts: Mapping[str, bytes]) -> Iterator[Row]:
         """The roles as they were last written."""
-        numbers = sorted(int(name.rpartition("/")[2]) for name in parts if name.startswith(f"{self.name}/"))
-        self._first, self._next = (numbers[0], numbers[-1] + 1) if numbers else (0, 0)
         found: dict[int, Row] = {}
-        for number in numbers:
-            piece = decoded(parts[self._part(number)])
+        for part in self._round.restore(parts):
+            piece = decoded(part)
             found |= {row.print: row for row in piece.rows}
             for one in piece.gone:
                 found.pop(one, None)
         yield from found.values()
-
-    def _part(self, number: int) -> str:
-        return f"{self.name}/{number}"
 
 
 def decoded(part: bytes) -> Piece:

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from detector.core.access import I64, U64, Mask
+from detector.core.access import Mask
 from detector.core.episode import Tracked
 from detector.core.finding import LIST_LIMIT, Finding, finding_id, group_key
 from detector.core.part import Spilling
@@ -34,9 +34,7 @@ from detector.model.channels import DAY, HOUR, PANE
 from detector.model.feed import Feed
 from detector.model.judgement import Judgement
 from detector.model.own import Own
-
-GLANCE_GROWTH = 0.1
-"""A role's open panes are looked at again when its records there have become so much more."""
+from detector.model.waiting import Waiting
 
 
 class BaselineWatch(EpisodeWatch[BaselineRule]):
@@ -48,10 +46,10 @@ class BaselineWatch(EpisodeWatch[BaselineRule]):
         self._feed = Feed(rule.id, rule.peers, rule.shared_roles, people.slack)
         own = Own(rule.detector) if rule.detector else None
         self.model = Baseline(rule.id, own=own, **_settings(rule))
-        super().__init__(rule, people, [self._feed, self.model])
+        self._waiting = Waiting(f"pane-waiting/{rule.id}")
+        super().__init__(rule, people, [self._feed, self.model, self._waiting])
         self._sealed = 0
         self._panes: dict[int, dict[int, Judgement]] = {}
-        self._waiting: dict[int, list[int]] = {}
 
     def absorb(self, view: BatchView, late: Mask) -> None:
         """Count the rows of a batch that the rule is about and whose pane is still open, late or not."""
@@ -59,17 +57,17 @@ class BaselineWatch(EpisodeWatch[BaselineRule]):
         rows = self.chosen.rows(view)
         role, second = self._feed.absorb(view, rows[view.time[rows] >= self._sealed])
         if len(role) and not self.once:
-            self._wait(role, second)
+            self._waiting.put(role, second)
 
     def judge(self) -> list[Finding]:
         """What the panes that still fill show already."""
-        due = [role for role, (count, seen, *_) in self._waiting.items() if count > (1 + GLANCE_GROWTH) * seen]
-        if self.once or not due or self.model.learning:
+        if self.once or self.model.learning:
             return []
-        for role in due:
-            self._waiting[role][1] = self._waiting[role][0]
-        roles = np.array(sorted(due), np.uint64)
-        first = max(self._sealed, min(self._waiting[role][2] for role in due)) // PANE * PANE
+        due = self._waiting.due()
+        if not due:
+            return []
+        roles = np.array(due, np.uint64)
+        first = max(self._sealed, self._waiting.since(due)) // PANE * PANE
         found = self._feed.open(first, roles)
         if found is None:
             return []
@@ -89,7 +87,7 @@ class BaselineWatch(EpisodeWatch[BaselineRule]):
                 dirty |= self._say(self.model.seal(pane, rows, prints, who))
             self._sealed, self.changed = last, True
             news = [finding for role in sorted(dirty) for finding in self._settle(role)]
-            self._waiting = {role: row for role, row in self._waiting.items() if row[3] >= last}
+            self._waiting.drop_before(last)
         return news + self.close(watermark - self.rule.cooldown)
 
     def take(self, rule: BaselineRule) -> None:
@@ -142,7 +140,6 @@ class BaselineWatch(EpisodeWatch[BaselineRule]):
         return {
             "sealed": self._sealed,
             "panes": [(role, list(panes.values())) for role, panes in self._panes.items()],
-            "waiting": [(role, row) for role, row in self._waiting.items()],
         }
 
     def resume(self, parts: Mapping[str, bytes], state: Mapping[str, Any]) -> None:
@@ -153,7 +150,7 @@ class BaselineWatch(EpisodeWatch[BaselineRule]):
         for role, panes in state["panes"]:
             judged = [msgspec.convert(one, Judgement) for one in panes]
             self._panes[role] = {one.pane: one for one in judged}
-        self._waiting = {role: list(row) for role, row in state["waiting"]}
+        self._waiting.restore(parts, self._sealed, state.get("waiting", ()))
 
     def key(self, group: int) -> GroupKey:
         """The role's key."""
@@ -198,19 +195,6 @@ class BaselineWatch(EpisodeWatch[BaselineRule]):
             return [list(pair) for pair in named[:LIST_LIMIT]]
 
         return peak.to_json() | {"new_in": most(prefixes), "from": most(nets)}
-
-    def _wait(self, role: U64, second: I64) -> None:
-        """Note that these roles have new records in open panes: count, count when last looked at, first, last."""
-        order = np.lexsort((second, role))
-        role, second = role[order], second[order]
-        unique, at, counts = np.unique(role, return_index=True, return_counts=True)
-        last = at + counts - 1
-        for one, count, first_, last_ in zip(
-            unique.tolist(), counts.tolist(), second[at].tolist(), second[last].tolist(), strict=True
-        ):
-            row = self._waiting.setdefault(one, [0, 0, first_, last_])
-            row[0] += count
-            row[2], row[3] = min(row[2], first_), max(row[3], last_)
 
     def _unsaid(self, first: int, roles: list[int], end: int = FOREVER) -> set[int]:
         """Take back what was said of these roles' panes from `first` to `end`; the roles of which anything was."""
