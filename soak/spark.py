@@ -43,7 +43,7 @@ START = 1_777_626_000
 FILES = 60
 OLDER = 2
 """Lives of the older version."""
-LOT = 25
+LOT = 15
 """Files of a batch of the control."""
 LONGEST = 600
 """Seconds after which a daemon should have come to whatever is waited for."""
@@ -81,6 +81,7 @@ def control(folder: Path, seed: int) -> list[str]:
     """The same files in lots, and no lateness: what closes early is corrected. What is wrong if nobody notices."""
     files = _logs(folder, random.Random(seed or None), "0s")
     with _daemon(folder) as daemon:
+        _until(daemon, lambda: _newest(folder) > 0)  # the rules: a batch of its own
         while files:
             known = _newest(folder)
             _deliver(folder, files, LOT)
