@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from detector.core.access import I64, AccessBatch, Column, Index, Log, Mask, Operation, Outcome, text_hash
+from detector.core.access import I8, I32, I64, AccessBatch, Column, Index, Log, Mask, Operation, Outcome, text_hash
 from detector.core.addresses import AddressLists, Networks, network
 from detector.core.globs import expression, glob
+from detector.core.made import Made
 from detector.core.principal import Principal
 from detector.core.rule import OPERATIONS, Conditions, Retention
 from detector.core.watermark import FOREVER
@@ -24,8 +25,6 @@ from detector.core.watermark import FOREVER
 Keep = Callable[[AccessBatch, Index], Mask]
 """Which of these rows of a batch a condition leaves."""
 
-REMEMBERED = 1 << 16
-"""Principals of whom a selector remembers whether they are meant."""
 NOBODY = "nobody"
 """For whom credentials were made of which AWS does not say it: people's, keys of users, and of some machines."""
 PRINCIPAL_FIELDS: dict[str, Callable[[Principal], tuple[str | None, ...]]] = {
@@ -47,10 +46,8 @@ TEXT_FIELDS = (
 )  # fmt: skip
 
 
-def operations(wanted: tuple[str, ...] | None) -> tuple[Mask, re.Pattern[str] | None]:
+def operations(wanted: tuple[str, ...]) -> tuple[Mask, re.Pattern[str] | None]:
     """Classes by code, and the expression of API names."""
-    if wanted is None:
-        return np.ones(len(Operation), np.bool_), None
     classes = codes_of(Operation, [name for name in wanted if name in OPERATIONS])
     if classes[Operation.read]:
         classes[Operation.copy] = True
@@ -71,23 +68,6 @@ def codes_of(kinds: type[Outcome | Log | Operation], names: Iterable[str]) -> Ma
     return wanted
 
 
-def of_principals(batch: AccessBatch, rows: Index, is_one: Callable[[Principal], bool], known: dict[int, bool]) -> Mask:
-    """Which of these rows are of such a principal. known: verdicts by fingerprint, to which new ones are added."""
-    who = batch.who[rows]
-    table = np.zeros(len(batch.principals) + 1, np.bool_)  # the last is nobody's, whose code is -1
-    met = np.zeros(len(table), np.bool_)
-    met[who] = True
-    if len(known) > REMEMBERED:
-        known.clear()
-    for code in np.flatnonzero(met[:-1]).tolist():
-        print_ = int(batch.prints[code])
-        verdict = known.get(print_)
-        if verdict is None:
-            verdict = known[print_] = is_one(batch.principals[code])
-        table[code] = verdict
-    return table[who]
-
-
 def matching(column: Column, rows: Index, wanted: re.Pattern[str]) -> Mask:
     """Which of these rows have a text that matches; each distinct text is compared once."""
     return having(column, rows, lambda text: wanted.fullmatch(text) is not None)
@@ -95,20 +75,27 @@ def matching(column: Column, rows: Index, wanted: re.Pattern[str]) -> Mask:
 
 def having(column: Column, rows: Index, holds: Callable[[str], bool]) -> Mask:
     """Which of these rows have such a text; each distinct text is looked at once."""
-    codes = column.codes[rows]
     table = np.zeros(len(column.values) + 1, np.bool_)
-    table[codes] = True
-    for code in np.flatnonzero(table[:-1]).tolist():
-        table[code] = holds(column.values[code])
-    table[-1] = False
-    return table[codes]
+    if len(column.values) > len(rows):
+        table[column.codes[rows]] = True
+        table[:-1][table[:-1]] = [holds(column.values[code]) for code in np.flatnonzero(table[:-1]).tolist()]
+        table[-1] = False
+    else:
+        table[:-1] = [*map(holds, column.values)]
+    return told(table, column.codes, rows)
+
+
+def told(table: Mask, codes: I32 | I8, rows: Index) -> Mask:
+    """What a table says of these rows by their codes; where it says no to all, no row is looked at."""
+    return table[codes[rows]] if table.any() else np.zeros(len(rows), np.bool_)
 
 
 def kept(batch: AccessBatch, rows: Index, every: Iterable[Keep]) -> Index:
-    """Of these rows those that all conditions leave."""
+    """Of these rows those that all conditions leave; the very same ones where that is all of them."""
     for keep in every:
         if len(rows):
-            rows = rows[keep(batch, rows)]
+            left = keep(batch, rows)
+            rows = rows if left.all() else rows[left]
     return rows
 
 
@@ -128,7 +115,7 @@ def operation(wanted: tuple[str, ...]) -> Keep:
     classes, names = operations(wanted)
 
     def keep(batch: AccessBatch, rows: Index) -> Mask:
-        found = classes[batch.operation[rows]]
+        found = told(classes, batch.operation, rows)
         for name in ("api", "log_operation") if names else ():
             found |= matching(batch.text[name], rows, names)  # type: ignore[arg-type]  # asked above
         return found
@@ -178,18 +165,16 @@ def _mfa(wanted: bool) -> Keep:
 
 
 def _of_those(is_one: Callable[[Principal], bool]) -> Keep:
-    known: dict[int, bool] = {}
-    return lambda batch, rows: of_principals(batch, rows, is_one, known)
+    known = Made(is_one)
+    return lambda batch, rows: told(known.by_code(batch, rows).astype(np.bool_), batch.who, rows)
 
 
 def _session_age_over(seconds: int) -> Keep:
+    issued = Made(lambda who: (FOREVER if who.issued_at is None else who.issued_at) % (1 << 64), nobody=FOREVER)
+
     def keep(batch: AccessBatch, rows: Index) -> Mask:
-        who = batch.who[rows]
-        issued = np.full(len(batch.principals) + 1, FOREVER)
-        for code in np.unique(who).tolist():
-            at = batch.principals[code].issued_at if code >= 0 else None
-            issued[code] = FOREVER if at is None else at
-        old: Mask = np.greater(batch.time[rows] - issued[who], seconds)
+        since = issued.by_code(batch, rows).view(np.int64)
+        old: Mask = np.greater(batch.time[rows] - since[batch.who[rows]], seconds)
         return old
 
     return keep
@@ -212,13 +197,10 @@ def _account_against(column: str) -> Callable[[str], Keep]:
     """Whether who asked is of the account that owns the bucket. Nobody and services are of none."""
 
     def make(wanted: str) -> Keep:
+        accounts = Made(lambda who: text_hash(who.account) if who.account.isdecimal() else 0)
+
         def keep(batch: AccessBatch, rows: Index) -> Mask:
-            who, owning = batch.who[rows], batch.text[column].take(rows)
-            accounts = np.zeros(len(batch.principals) + 1, np.uint64)
-            for code in np.unique(who).tolist():
-                account = batch.principals[code].account if code >= 0 else ""
-                accounts[code] = text_hash(account) if account.isdecimal() else 0
-            asking = accounts[who]
+            asking, owning = accounts.by_code(batch, rows)[batch.who[rows]], batch.text[column].take(rows)
             same: Mask = asking == owning.hashes() if wanted == "own" else asking != owning.hashes()
             known: Mask = (asking != 0) & (owning.codes >= 0)
             return same & known

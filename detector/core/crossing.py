@@ -207,9 +207,14 @@ class CrossingWatch(EpisodeWatch[W]):
         group, bucket = np.concatenate([group, group]), np.concatenate([bucket, bucket + 1])
         self._candidates.add(group, bucket.astype(np.uint64), np.zeros(len(bucket), np.int64))
 
-    def note(self, view: BatchView, rows: Index, group: U64, warm: U64, late: Mask) -> None:
+    def note(self, view: BatchView, rows: Index, levels: GroupKey, warm: U64, late: Mask) -> None:
         """Of rows that were counted: which groups had late ones, and evidence of the warm groups."""
-        if late[rows].any():
+        some_late = bool(late[rows].any())
+        if not (some_late or self.gather):
+            return
+        rows = view.of_groups(rows, levels)
+        group = view.groups(levels)[0][rows]
+        if some_late:
             self._late.update(np.unique(group[late[rows]]).tolist())
         if self.gather:
             mine = np.isin(group, np.append(warm, np.fromiter(self._evidence, np.uint64)))

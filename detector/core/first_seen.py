@@ -24,7 +24,7 @@ from detector.core.sighting import Texts
 from detector.core.tally import SEGMENT
 from detector.core.threshold import CountingWatch, who
 from detector.core.times import duration, iso
-from detector.core.view import NO_GROUP, BatchView, GroupKey
+from detector.core.view import BatchView, GroupKey
 from detector.core.window import starts_of_runs
 
 HOUR = 3600
@@ -60,17 +60,17 @@ class FirstSeenWatch(CountingWatch[FirstSeen]):
         if not len(rows):
             return
         pairs, keys = view.groups(self.rule.pairs)
-        rows = rows[pairs[rows] != NO_GROUP]
+        rows = view.of_groups(rows, self.rule.pairs)
         if not len(rows):
             return
-        groups, names = view.groups(self.rule.group_by)
+        groups, _ = view.groups(self.rule.group_by)
         new = self._meet(view.time[rows], pairs[rows], groups[rows], late[rows])
         if self.rule.new_within is not None:
-            self.count(view, rows, pairs[rows], keys, late)
+            self.count(view, rows, self.rule.pairs, late)
         elif len(new):
             rows = rows[np.sort(new)]
             self._name_values(pairs[rows], view.time[rows], keys)
-            self.count(view, rows, groups[rows], names, late)
+            self.count(view, rows, self.rule.group_by, late)
 
     def items(self, view: BatchView) -> U64:
         """What is counted of every row of a batch."""

@@ -66,20 +66,20 @@ class ReceivedWatch(CountingWatch[Received]):
             self._receive(view.batch.text["destination"].hashes()[rows], view.time[rows], late=bool(late[rows].any()))
         super().absorb(view, late)
 
-    def count(self, view: BatchView, rows: Index, group: U64, keys: Mapping[int, GroupKey], late: Mask) -> None:
-        """Count those of these rows, each of one group, that are in another bucket than the source's."""
-        other = ~matching(view.batch.text["bucket"], rows, self._source)
-        rows, group = rows[other], group[other]
+    def count(self, view: BatchView, rows: Index, levels: GroupKey, late: Mask) -> None:
+        """Count those of these rows that are in another bucket than the source's."""
+        rows = view.of_groups(rows[~matching(view.batch.text["bucket"], rows, self._source)], levels)
         if not len(rows):
             return
+        group = view.groups(levels)[0][rows]
         bucket, first = view.batch.text["bucket"].hashes()[rows], np.unique(group, return_index=True)[1]
         self._within.add(bucket[first], group[first], view.time[rows[first]] // SEGMENT)
         self._near = None
-        super().count(view, rows, group, keys, late)
+        super().count(view, rows, levels, late)
 
-    def note(self, view: BatchView, rows: Index, group: U64, warm: U64, late: Mask) -> None:
+    def note(self, view: BatchView, rows: Index, levels: GroupKey, warm: U64, late: Mask) -> None:
         """Of rows that were counted: which groups had late ones, and evidence of those whose bucket received."""
-        super().note(view, rows, group, warm[np.isin(warm, self._receiving())], late)
+        super().note(view, rows, levels, warm[np.isin(warm, self._receiving())], late)
 
     def may_cross(self, groups: U64, buckets: I64) -> Mask:
         """Which of these groups, in order, are worth a close look in a bucket of time."""

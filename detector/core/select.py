@@ -9,7 +9,7 @@ import numpy as np
 
 from detector.core.access import OBJECT_MIX, U64, AccessBatch, Index, Log, Mask, text_hash
 from detector.core.asked import ABSENT, columns_asked, logs_of
-from detector.core.conditions import ALL, FURTHER, codes_of, keeps, kept, operation, operations, outcomes
+from detector.core.conditions import ALL, FURTHER, codes_of, keeps, kept, operation, outcomes
 from detector.core.kinds.sigma import SigmaRule
 from detector.core.rule import DecoyRule, Rule, Where
 
@@ -17,14 +17,14 @@ from detector.core.rule import DecoyRule, Rule, Where
 class Selector:
     """The compiled `where` of a rule: first what is told by codes alone, then texts, of the rows that are left.
 
-    coarse: equal for two selectors whose first step is the same.
+    first, coarse: equal for two selectors whose first step, or first two, are the same.
     """
 
     def __init__(self, where: Where) -> None:
         self.logs = logs_of(where)
-        self.coarse = (where.outcome, self.logs, where.operation)
-        self._classes, names = operations(where.operation)
-        self._named = operation(where.operation) if names and where.operation else None
+        self.first = (where.outcome, self.logs)
+        self.coarse = (*self.first, where.operation)
+        self._operations = [] if where.operation is None else [operation(where.operation)]
         self._outcomes = outcomes(where.outcome)
         self._logs = codes_of(Log, [log.name for log in self.logs])
         self._keeps = keeps(where, FURTHER)
@@ -36,16 +36,16 @@ class Selector:
     def mask(self, batch: AccessBatch) -> Mask:
         """Which rows of the batch the rule counts."""
         chosen = np.zeros(len(batch), np.bool_)
-        chosen[self.narrow(batch, self.begin(batch))] = True
+        chosen[self.narrow(batch, self.of_operation(batch, self.begin(batch)))] = True
         return chosen
 
     def begin(self, batch: AccessBatch) -> Index:
-        """The rows of the right operation, outcome and kind of log."""
-        chosen = self._outcomes[batch.outcome] & self._logs[batch.log]
-        if self._named is None:
-            return np.flatnonzero(chosen & self._classes[batch.operation])
-        rows = np.flatnonzero(chosen)
-        return rows[self._named(batch, rows)]
+        """The rows of the right outcome and kind of log."""
+        return np.flatnonzero(self._outcomes[batch.outcome] & self._logs[batch.log])
+
+    def of_operation(self, batch: AccessBatch, rows: Index) -> Index:
+        """Of these rows those of the right operation."""
+        return kept(batch, rows, self._operations)
 
     def narrow(self, batch: AccessBatch, rows: Index) -> Index:
         """Of these rows those for which all else holds: principals, texts, what is dearer, and `unless`."""

@@ -33,7 +33,7 @@ from detector.core.select import selector
 from detector.core.tally import Tallies
 from detector.core.threshold import who
 from detector.core.times import duration, iso
-from detector.core.view import NO_GROUP, BatchView
+from detector.core.view import BatchView
 from detector.core.watermark import NEVER
 from detector.core.window import starts_of_runs, unique_sorted
 
@@ -156,20 +156,19 @@ class SequenceWatch(CrossingWatch[Sequence]):
             rows = self.chosen.left(view.batch, view.rows(step.selector))
             if not len(rows):
                 continue
-            groups, _ = view.groups(self.rule.grouping)
-            rows = rows[groups[rows] != NO_GROUP]
             counted.append(rows)
-            items = view.items(step.step.measure)[rows]
-            for run in step.tallies.add(groups[rows], view.time[rows], view.who()[rows], items):
+            items = view.items(step.step.measure)
+            runs = view.tallied(rows, self.rule.grouping, items, distinct=step.distinct)
+            step.tallies.add(runs)
+            for _, run in runs:
                 group, bucket, _ = step.bounds.add(run)
                 touched.append((group, bucket, run[1][starts_of_runs(run[0], run[1] // self.rule.within)]))
         if touched:
-            groups, keys = view.groups(self.rule.grouping)
-            rows = in_order(counted, len(view.batch))
+            _, keys = view.groups(self.rule.grouping)
             warm, last = self._screen(*(np.concatenate(columns) for columns in zip(*touched, strict=True)))
             if len(warm):
                 self.name_groups(warm, last, keys)
-            self.note(view, rows, groups[rows], warm, late)
+            self.note(view, in_order(counted, len(view.batch)), self.rule.grouping, warm, late)
 
     def _screen(self, group: U64, bucket: I64, second: I64) -> tuple[U64, I64]:
         """Note the pairs in which all steps may be done; the groups in which all but the last may, and until when.

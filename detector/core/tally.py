@@ -7,7 +7,7 @@ add up in any order, so order, batching, restarts and sharding cannot change wha
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -16,7 +16,7 @@ from detector.core.access import I64, U64, Index
 from detector.core.part import Run
 from detector.core.runs import Segments, concat
 from detector.core.table import SPREAD
-from detector.core.window import by_value
+from detector.core.window import by_value, starts_of_runs
 
 SEGMENT = 3600
 CODE_BITS = 20
@@ -42,6 +42,23 @@ def merge_members(runs: Sequence[Run]) -> Run:
     if len(again):
         order = order[_first(again, len(order))]
     return tuple(column[order] for column in run)
+
+
+def together(run: Run, *, distinct: bool) -> Run:
+    """A run by group, second, credentials and member, its repeated rows put together."""
+    group, second, who, item = run
+    if distinct:
+        once = starts_of_runs(*run)
+        return run if len(once) == len(group) else tuple(column[once] for column in run)
+    starts = starts_of_runs(group, second, who)
+    if len(starts) == len(group):
+        return run
+    return group[starts], second[starts], who[starts], np.add.reduceat(item, starts)
+
+
+def by_hour(run: Run) -> list[tuple[int, Run]]:
+    """A run by the hour it is tallied in."""
+    return [(hour, tuple(column[rows] for column in run)) for hour, rows in by_value(run[1] // SEGMENT)]
 
 
 def _ordered(run: Run, tie: U64) -> tuple[Index, Index]:
@@ -90,14 +107,10 @@ class Tallies(Segments):
     def __init__(self, name: str, *, distinct: bool) -> None:
         super().__init__(name, merge_members if distinct else merge_amounts)
 
-    def add(self, group: U64, second: I64, who: U64, item: U64) -> list[Run]:
-        """Count these rows. Returns them by hour, in the order of group and second, repeated rows put together."""
-        runs = []
-        for hour, rows in by_value(second // SEGMENT):
-            run = self._merge([(group[rows], second[rows], who[rows], item[rows])])
+    def add(self, runs: Iterable[tuple[int, Run]]) -> None:
+        """Count the rows of these runs, each of one hour, as `by_hour` gives them."""
+        for hour, run in runs:
             self.append(hour, run)
-            runs.append(run)
-        return runs
 
     def rows(self, group: int, first: int, last: int) -> tuple[I64, U64, U64]:
         """Seconds, credentials and items of one group from second `first` to `last`, by second."""

@@ -23,7 +23,7 @@ from detector.core.rule import DISTINCT_CAP, DecoyRule, FirstSeen, Match, Receiv
 from detector.core.screen import Screen
 from detector.core.tally import SEGMENT, Tallies
 from detector.core.times import duration, iso
-from detector.core.view import NO_GROUP, BatchView, GroupKey
+from detector.core.view import BatchView, GroupKey
 from detector.core.watch import Stored
 from detector.core.watermark import FOREVER, NEVER
 from detector.core.window import F64, distinct_at, starts_of_runs, sums_at, unique_sorted
@@ -50,18 +50,16 @@ class CountingWatch(CrossingWatch[W]):
     def absorb(self, view: BatchView, late: Mask) -> None:
         """Count the rows of a batch that the rule is about."""
         rows = self.chosen.rows(view)
-        if not len(rows):
-            return
-        groups, keys = view.groups(self.rule.grouping)
-        rows = rows[groups[rows] != NO_GROUP]
-        self.count(view, rows, groups[rows], keys, late)
+        if len(rows):
+            self.count(view, rows, self.rule.grouping, late)
 
-    def count(self, view: BatchView, rows: Index, group: U64, keys: Mapping[int, GroupKey], late: Mask) -> None:
-        """Count these rows, each of one group."""
-        second = view.time[rows] // self.rule.granularity * self.rule.granularity
-        runs = self._tallies.add(group, second, view.who()[rows], self.items(view)[rows])
-        warm = np.concatenate([np.zeros(0, np.uint64), *(self._screen(run, keys) for run in runs)])
-        self.note(view, rows, group, warm, late)
+    def count(self, view: BatchView, rows: Index, levels: GroupKey, late: Mask) -> None:
+        """Count these rows by their groups at these levels."""
+        runs = view.tallied(rows, levels, self.items(view), distinct=self._distinct, grain=self.rule.granularity)
+        self._tallies.add(runs)
+        _, keys = view.groups(levels)
+        warm = np.concatenate([np.zeros(0, np.uint64), *(self._screen(run, keys) for _, run in runs)])
+        self.note(view, rows, levels, warm, late)
 
     def items(self, view: BatchView) -> U64:
         """What is counted of every row of a batch."""

@@ -59,10 +59,12 @@ class UnauditedWatch(CountingWatch[Unaudited]):
         self.changed |= bool(len(seconds))
         super().absorb(view, late)
 
-    def count(self, view: BatchView, rows: Index, group: U64, keys: Mapping[int, GroupKey], late: Mask) -> None:
-        """Count these rows, each of one group."""
+    def count(self, view: BatchView, rows: Index, levels: GroupKey, late: Mask) -> None:
+        """Count these rows by their groups at these levels."""
+        if not len(rows := view.of_groups(rows, levels)):
+            return
         self._audited.buckets.update(np.unique(view.text_hashes("bucket")[rows]).tolist())
-        super().count(view, rows, group, keys, late)
+        super().count(view, rows, levels, late)
         self._consider_log(view.time[rows] // self.rule.window)
 
     def consider(self, group: U64, bucket: I64) -> None:

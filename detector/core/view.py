@@ -10,17 +10,23 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 
-from detector.core.access import I32, I64, U64, AccessBatch, Column, Index, Rows, intern, text_hash
+from detector.core.access import I32, I64, U64, AccessBatch, Column, Index, Mask, Rows, intern, text_hash
 from detector.core.finding import prefix_of, prefixes_of
+from detector.core.made import Made
 from detector.core.net import nets, public
+from detector.core.part import Run
 from detector.core.peers import peer_group
 from detector.core.principal import Principal, fingerprint, person
 from detector.core.rule import Levels, Peers
 from detector.core.select import Selector
-from detector.core.table import Table
+from detector.core.tally import by_hour, together
+from detector.core.window import steady_order
 
 GroupKey = tuple[str, ...]
+Timely = tuple[Index, I64]
+"""Rows in an order, and their seconds."""
 
 IDENTITY: dict[str, Callable[[Principal], str]] = {
     "session": lambda p: p.session,
@@ -48,28 +54,17 @@ group_print = lru_cache(maxsize=1 << 15)(fingerprint)
 
 
 class Groupings:
-    """Level → fingerprint of credentials → their group at that level: worked out once, not once a batch."""
-
-    REMEMBERED = 1 << 18
-    """Credentials a level remembers at most."""
+    """Level → credentials → their group at that level: worked out once, not once a batch."""
 
     def __init__(self) -> None:
-        self._tables: dict[str, Table] = {}
+        self._made: dict[str, Made] = {}
 
     def groups(self, level: str, prints: U64, principal: Callable[[int], Principal]) -> U64:
         """The groups of the principals with these fingerprints. principal: of the n-th of them."""
-        table = self._tables.setdefault(level, Table())
-        groups = table.values_of(prints)
-        new = np.flatnonzero(groups == 0)
-        if len(new):
+        if level not in self._made:
             key = IDENTITY[level]
-            texts = [(key(principal(at)),) for at in new.tolist()]
-            groups[new] = np.fromiter(map(fingerprint, texts), np.uint64, len(new))
-            if len(table) + len(new) > self.REMEMBERED:
-                table = self._tables[level] = Table()
-            slot, _ = table.enter(prints[new])
-            table.values[slot] = groups[new]
-        return groups
+            self._made[level] = Made(lambda who: fingerprint((key(who),)))
+        return self._made[level].of(prints, principal)
 
 
 class Keys(Mapping[int, GroupKey]):
@@ -104,6 +99,9 @@ class BatchView:
         self.time = batch.time
         self._groupings = groupings or Groupings()
         self._groups: dict[GroupKey, tuple[U64, Mapping[int, GroupKey]]] = {}
+        self._ranks: dict[GroupKey, npt.NDArray[np.integer]] = {}
+        self._timely: dict[tuple[int, ...], tuple[Index, U64 | None, Timely]] = {}
+        self._tallied: dict[tuple[Hashable, ...], tuple[Index, U64, list[tuple[int, Run]]]] = {}
         self._items: dict[str, U64] = {}
         self._begun: dict[Hashable, Index] = {}
         self._rows: dict[Selector, Index] = {}
@@ -111,10 +109,12 @@ class BatchView:
         self._nets: Column | None = None
 
     def rows(self, chosen: Selector) -> Index:
-        """The rows that a selector chooses: once for all rules that say the same, half of the way for others."""
+        """The rows that a selector chooses: once for all rules that say the same, a part of the way for others."""
         if chosen not in self._rows:
+            if chosen.first not in self._begun:
+                self._begun[chosen.first] = chosen.begin(self.batch)
             if chosen.coarse not in self._begun:
-                self._begun[chosen.coarse] = chosen.begin(self.batch)
+                self._begun[chosen.coarse] = chosen.of_operation(self.batch, self._begun[chosen.first])
             self._rows[chosen] = chosen.narrow(self.batch, self._begun[chosen.coarse])
         return self._rows[chosen]
 
@@ -124,6 +124,23 @@ class BatchView:
             of_identity = self._identities if one_identity(levels) else self._make_groups
             self._groups[levels] = of_identity(levels)
         return self._groups[levels]
+
+    def of_groups(self, rows: Index, levels: GroupKey) -> Index:
+        """Those of these rows that have a value at all of these levels."""
+        there: Mask = self.groups(levels)[0] != NO_GROUP
+        return rows if there.all() else rows[there[rows]]
+
+    def tallied(
+        self, rows: Index, levels: GroupKey, items: U64, *, distinct: bool, grain: int = 1
+    ) -> list[tuple[int, Run]]:
+        """What these rows add to a tally, by hour: by group and second, repeated ones put together.
+
+        items: of every row of the batch. grain: seconds that are one. Once for all rules that count the very same.
+        """
+        asked = (id(rows), levels, id(items), distinct, grain)
+        if asked not in self._tallied:  # what was asked is held with it, so that no other array has its address
+            self._tallied[asked] = rows, items, by_hour(self._tally(rows, levels, items, distinct, grain))
+        return self._tallied[asked][2]
 
     def who(self) -> U64:
         """Fingerprint of the credentials of every row."""
@@ -172,6 +189,31 @@ class BatchView:
             self._nets = nets(self.batch)
         return self._nets
 
+    def _tally(self, rows: Index, levels: GroupKey, items: U64, distinct: bool, grain: int) -> Run:
+        order, second = self._by_time(rows, items if distinct else None, grain)
+        groups, _ = self.groups(levels)
+        by_group = steady_order(self._ranks[levels][order])
+        order, second = order[by_group], second[by_group]
+        there = int(np.searchsorted(groups[order], NO_GROUP, "right"))
+        order, second = order[there:], second[there:]
+        return together((groups[order], second, self.who()[order], items[order]), distinct=distinct)
+
+    def _by_time(self, rows: Index, members: U64 | None, grain: int) -> Timely:
+        """These rows by second, of one second by credentials, of one credentials by member; and their seconds."""
+        asked = (id(rows), id(members), grain)
+        if asked not in self._timely:
+            order = rows if members is None else rows[np.argsort(members[rows])]
+            order = order[steady_order(self.batch.who[order])]
+            second = self.time[order] // grain * grain
+            by_second = steady_order(second)
+            self._timely[asked] = rows, members, (order[by_second], second[by_second])
+        return self._timely[asked][2]
+
+    def _rank(self, levels: GroupKey, prints: U64, number: npt.NDArray[np.integer]) -> None:
+        """Take note of the place of every row's group among all groups in order. number: of its group in `prints`."""
+        among, place = np.unique(prints, return_inverse=True)
+        self._ranks[levels] = place.astype(np.min_scalar_type(len(among)))[number]
+
     def _identities(self, levels: GroupKey) -> tuple[U64, Mapping[int, GroupKey]]:
         """The groups of one level at which identities are counted."""
         (level,), batch = levels, self.batch
@@ -184,6 +226,7 @@ class BatchView:
             return batch.principals[int(codes[at])]
 
         of_code[codes] = self._groupings.groups(level, batch.prints[codes], one)
+        self._rank(levels, of_code, batch.who)
         return of_code[batch.who], Keys(of_code[codes], lambda at: (IDENTITY[level](one(at)),))
 
     def _level(self, level: str, peers: Peers) -> tuple[I32, int, Callable[[int], str]]:
@@ -209,8 +252,10 @@ class BatchView:
             count = len(first)
         keys = [tuple(key(int(codes[row])) if codes[row] >= 0 else "" for codes, _, key in coded) for row in first]
         prints = np.fromiter(map(group_print, keys), np.uint64, len(keys))
-        groups = prints[combined] if keys else np.zeros(0, np.uint64)
-        groups[nowhere] = NO_GROUP
+        number = np.where(nowhere, -1, combined)
+        of_number = np.append(prints, NO_GROUP)
+        self._rank(levels, of_number, number)
+        groups = of_number[number]
         return groups, dict(zip(prints.tolist(), keys, strict=True))
 
 

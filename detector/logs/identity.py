@@ -22,6 +22,9 @@ from detector.logs.remembered import MARK, Fingerprints
 
 ANONYMOUS_ACCOUNTS = frozenset({"anonymous", "ANONYMOUS_PRINCIPAL"})
 
+LATELY = 1 << 13
+"""Identities that are kept as they were read."""
+
 _fingerprints = Fingerprints()
 """Of identities that have an ARN."""
 
@@ -62,8 +65,9 @@ def _met(who: Identities, chosen: Index, hashes: U64, into: BatchBuilder) -> I32
     return codes
 
 
+@lru_cache(maxsize=LATELY)
 def principal(text: bytes) -> Principal:
-    """An identity that is somebody."""
+    """An identity that is somebody; every batch anew asks for the same ones."""
     who, _ = named(text)
     if who is None:
         msg = "nobody is no principal"

@@ -23,7 +23,7 @@ from detector.core.principal import Principal
 from detector.core.rule import DISTINCT_MEASURES, Rule, Threshold
 from detector.core.runs import concat
 from detector.core.threshold import ThresholdWatch
-from detector.core.view import NO_GROUP, BatchView
+from detector.core.view import BatchView
 from detector.core.window import starts_of_runs
 from replay.files import Files
 from replay.reader import Reads
@@ -100,17 +100,14 @@ class HistoryWatch(ThresholdWatch):
 
     def absorb(self, view: BatchView, late: Mask) -> None:  # noqa: ARG002  as all watches
         """Keep the rows of a batch that the rule is about."""
-        rows = self.chosen.rows(view)
-        groups, keys = view.groups(self.rule.group_by)
-        rows = rows[groups[rows] != NO_GROUP]
+        rows = view.of_groups(self.chosen.rows(view), self.rule.grouping)
         if not len(rows):
             return
-        group, second = groups[rows], view.time[rows]
-        self._tallies.add(group, second, view.who()[rows], view.items(self.rule.measure)[rows])
-        met = np.unique(group)
-        seen = np.full(len(met), int(second.max()) // HOUR)
-        encode = msgspec.msgpack.encode
-        self._keys.put(met, seen, lambda new: [encode(keys[one]) for one in met[new].tolist()])
+        groups, keys = view.groups(self.rule.grouping)
+        items = self.items(view)
+        self._tallies.add(view.tallied(rows, self.rule.grouping, items, distinct=self.rule.distinct))
+        met = np.unique(groups[rows])
+        self.name_groups(met, np.full(len(met), view.time[rows].max()), keys)
 
     nothing: Run = (np.zeros(0, np.uint64), np.zeros(0, np.int64), np.zeros(0, np.uint64), np.zeros(0, np.uint64))
 

@@ -8,6 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from detector.core import made
 from detector.core.builder import BatchBuilder
 from detector.core.principal import Principal, fingerprint, print_of
 from detector.core.principals import Principals, Unread
@@ -84,11 +85,11 @@ def test_what_is_remembered_changes_nothing(files, remembered):
 )
 def test_groups_are_those_worked_out_anew(files, remembered):
     groupings = Groupings()
-    groupings.REMEMBERED = remembered
     for one in files:
         rows = batch(trail([user(n) if n % 3 else session(n) for n in one]))
         for level in ("session", "role", "account", "person"):
-            groups, keys = BatchView(rows, groupings).groups((level,))
+            with patch.object(made, "REMEMBERED", remembered):
+                groups, keys = BatchView(rows, groupings).groups((level,))
             together, spelled = BatchView(rows).groups((level, "account"))
             assert [keys[int(group)][0] for group in groups] == [spelled[int(group)][0] for group in together]
             assert groups.tolist() == [fingerprint(keys[int(group)]) for group in groups]

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from detector.core import part, runs, tally
-from detector.core.tally import Tallies, merge_amounts, merge_members
+from detector.core.tally import Tallies, by_hour, merge_amounts, merge_members, together
 from tests.rows import ALIKE, T0, columns, cuts_, row_, rows_of
 
 
@@ -55,22 +55,27 @@ def test_groups_that_are_hashes_are_ordered_in_one_sort(monkeypatch):
         assert {row[:3] for row in merged} == {row[:3] for row in rows}
 
 
+def add(held, *columns, distinct=True):
+    """Count rows as they come."""
+    order = np.lexsort(columns[::-1])
+    held.add(by_hour(together(tuple(column[order] for column in columns), distinct=distinct)))
+
+
 @given(rows=st.lists(row_, min_size=1, max_size=30), distinct=st.booleans())
-def test_adding_returns_the_rows_put_together_by_hour(rows, distinct):
-    """What the bounds are made of: each hour's rows by group and second, none of them twice."""
-    runs_ = [rows_of(run) for run in Tallies("t", distinct=distinct).add(*columns(rows))]
-    keys = set(rows) if distinct else {row[:3] for row in rows}
-    assert sorted(row[: 4 if distinct else 3] for run in runs_ for row in run) == sorted(keys)
-    assert [{row[1] // 3600 for row in run} for run in runs_] == [
-        {hour} for hour in sorted({r[1] // 3600 for r in rows})
-    ]
-    assert all([row[:2] for row in run] == sorted(row[:2] for row in run) for run in runs_)
+def test_rows_in_order_are_put_together_as_they_are_in_a_merge(rows, distinct):
+    """And cut by the hour: what is counted of a batch is what tallies hold of it."""
+    run = together(columns(sorted(rows)), distinct=distinct)
+    merge = merge_members if distinct else merge_amounts
+    assert rows_of(run) == sorted(rows_of(merge([columns(rows)])))
+    assert {hour: rows_of(some) for hour, some in by_hour(run)} == {
+        hour: [row for row in rows_of(run) if row[1] // 3600 == hour] for hour in sorted({r[1] // 3600 for r in rows})
+    }
 
 
 def test_a_checkpoint_holds_tallies_by_hour():
     """The names of its parts: what was written stays readable."""
     held = Tallies("t", distinct=True)
-    held.add(*columns([(1, T0 - 1, 1, 1), (1, T0, 1, 1), (1, T0 + 3599, 1, 1), (1, T0 + 3600, 1, 1)]))
+    add(held, *columns([(1, T0 - 1, 1, 1), (1, T0, 1, 1), (1, T0 + 3599, 1, 1), (1, T0 + 3600, 1, 1)]))
     assert list(held.changes()) == [f"t/{T0 // 3600 - 1}/0", f"t/{T0 // 3600}/1", f"t/{T0 // 3600 + 1}/2"]
 
 
@@ -82,14 +87,14 @@ def test_where_nothing_was_counted_there_are_no_rows():
             found = held.rows(group, first, last)
             assert [column.tolist() for column in found] == [[], [], []]
             assert [column.dtype for column in found] == [np.int64, np.uint64, np.uint64]
-        held.add(*columns([(1, T0, 1, 1)]))
+        add(held, *columns([(1, T0, 1, 1)]))
 
 
 def test_only_the_hours_in_question_are_read():
     """From the shelf: those that the seconds asked for lie in, and no other."""
     held, shelf = Tallies("t", distinct=True), Noting()
     held.lean_on(shelf, 0)
-    held.add(*columns([(1, T0 + 3600 * hour, 1, 1) for hour in range(6)]))
+    add(held, *columns([(1, T0 + 3600 * hour, 1, 1) for hour in range(6)]))
     shelf.parts = held.changes()
     held.let_go(0)
     for ask in (lambda *asked: held.rows(1, *asked), lambda *asked: list(held.slices(*asked))):
@@ -116,7 +121,7 @@ def test_slices_are_all_rows_of_a_time(cuts, distinct, first, last, monkeypatch)
     monkeypatch.setattr(tally, "SLICE", 3)
     held = Tallies("t", distinct=distinct)
     for rows in cuts:
-        held.add(*columns(rows))
+        add(held, *columns(rows), distinct=distinct)
     slices = [rows_of(run) for run in held.slices(first, last)]
     merge = merge_members if distinct else merge_amounts
     whole = rows_of(merge([columns([row for rows in cuts for row in rows])]))
@@ -134,7 +139,7 @@ def test_a_slice_is_of_as_many_rows_as_memory_bears(monkeypatch):
     rng = np.random.default_rng(9)
     held = Tallies("t", distinct=True)
     groups = rng.integers(0, 1 << 64, 10_000, np.uint64)
-    held.add(groups, np.full(10_000, T0), groups, groups)
+    add(held, groups, np.full(10_000, T0), groups, groups)
     sizes = [len(run[0]) for run in held.slices(T0, T0)]
     assert len(sizes) == 11
     assert max(sizes) < 1100
@@ -143,14 +148,14 @@ def test_a_slice_is_of_as_many_rows_as_memory_bears(monkeypatch):
 def test_few_rows_are_one_slice():
     """At the size there really is: nothing is cut up for nothing."""
     held = Tallies("t", distinct=True)
-    held.add(*columns([(group << 60, T0, 1, 1) for group in range(16)]))
+    add(held, *columns([(group << 60, T0, 1, 1) for group in range(16)]))
     assert [len(run[0]) for run in held.slices(T0, T0)] == [16]
 
 
 def test_what_is_forgotten_is_forgotten_by_the_hour():
     """An hour stays as long as one of its seconds must; whether anything went is told."""
     held = Tallies("t", distinct=True)
-    held.add(*columns([(1, T0 - 1, 1, 1), (2, T0, 1, 1)]))
+    add(held, *columns([(1, T0 - 1, 1, 1), (2, T0, 1, 1)]))
     assert not held.forget_before(T0 - 1)
     assert held.groups() == {1, 2}
     assert held.forget_before(T0 + 3599)
@@ -164,7 +169,7 @@ def test_rows_are_those_from_the_first_second_to_the_last(cuts, distinct, first,
     """Both included."""
     held = Tallies("t", distinct=distinct)
     for rows in cuts:
-        held.add(*columns(rows))
+        add(held, *columns(rows), distinct=distinct)
     everything = [row for rows in cuts for row in rows]
     for group in (1, ALIKE[1]):
         second, _, _ = held.rows(group, first, first + span)
@@ -178,7 +183,7 @@ def test_tallies_hold_what_was_put_in(cuts, distinct):
     first, again = (Tallies("t", distinct=distinct) for _ in range(2))
     parts = {}
     for rows in cuts * 3:
-        first.add(*columns(rows))
+        add(first, *columns(rows), distinct=distinct)
         parts |= first.changes()
     again.restore({name: part for name, part in parts.items() if part is not None})
     everything = [row for rows in cuts * 3 for row in rows]
@@ -198,7 +203,7 @@ def test_what_no_checkpoint_holds_yet_stays_in_memory():
     """Only what was given out as a change and saved may leave: the rest is nowhere else."""
     held = Tallies("t", distinct=True)
     held.lean_on(Nothing(), 0)
-    held.add(*columns([(1, T0, 1, item) for item in range(100)]))
+    add(held, *columns([(1, T0, 1, item) for item in range(100)]))
     held.let_go(0)
     assert len(held.rows(1, T0, T0)[0]) == 100
     held.changes()
@@ -219,7 +224,7 @@ def test_a_row_is_rewritten_rarely():
     held = Tallies("t", distinct=True)
     written = 0
     for number in range(1000):
-        held.add(*columns([(number * 10 + i, T0, 1, i + 1) for i in range(10)]))
+        add(held, *columns([(number * 10 + i, T0, 1, i + 1) for i in range(10)]))
         written += sum(len(part.decode(data)[0]) for data in held.changes().values() if data is not None)
     assert written <= 5 * 10_000
     assert len(held.all_parts()) <= 4 * runs.TIER

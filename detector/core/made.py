@@ -1,0 +1,46 @@
+"""What is made of principals, worked out once for each and not once a batch. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from detector.core.access import U64, AccessBatch, Index
+from detector.core.principal import Principal
+from detector.core.table import Table
+
+REMEMBERED = 1 << 18
+"""Principals of whom it is remembered at most."""
+
+
+class Made:
+    """A number for every principal, remembered by fingerprint. nobody: the number of rows without a principal."""
+
+    def __init__(self, make: Callable[[Principal], int], nobody: int = 0) -> None:
+        self._make, self._nobody = make, nobody
+        self._table = Table()
+
+    def of(self, prints: U64, principal: Callable[[int], Principal]) -> U64:
+        """The numbers of principals by their fingerprints, no two of them alike. principal: the n-th of them."""
+        slot = self._table.find(prints)
+        found = self._table.values[slot]
+        new = np.flatnonzero(slot < 0)
+        if len(new):
+            made = (self._make(principal(at)) for at in new.tolist())
+            found[new] = np.fromiter(made, np.uint64, len(new))
+            if len(self._table) + len(new) > REMEMBERED:
+                self._table = Table()
+            self._table.put(prints[new], found[new])
+        return found
+
+    def by_code(self, batch: AccessBatch, rows: Index) -> U64:
+        """By code, the number of every principal that these rows have; the last is nobody's, whose code is -1."""
+        count = len(batch.principals)
+        codes = np.arange(count)
+        if count > len(rows):
+            codes = np.unique(batch.who[rows])
+            codes = codes[codes >= 0]
+        numbers = np.full(count + 1, self._nobody, np.uint64)
+        numbers[codes] = self.of(batch.prints[codes], lambda at: batch.principals[int(codes[at])])
+        return numbers
