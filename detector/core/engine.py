@@ -29,6 +29,7 @@ from detector.core.kinds.sequence import MOST_STEPS
 from detector.core.part import Shelf, Spilling
 from detector.core.people import People
 from detector.core.rule import BaselineRule, Rule
+from detector.core.tally import Pool
 from detector.core.verdict import Verdict
 from detector.core.view import BatchView, Groupings
 from detector.core.watermark import FOREVER, FUTURE_SLACK, NEVER, Watermark
@@ -72,6 +73,9 @@ class Watch(Holder, Protocol):
 
     @property
     def rule(self) -> Rule: ...
+    def share(self, pool: Pool) -> None:
+        """Hold what another rule counts just so together with it, in `pool`."""
+
     def absorb(self, view: BatchView, late: Mask) -> None:
         """Count a batch."""
 
@@ -177,6 +181,9 @@ class Engine:
         self._internal_before_copy = False
         self._make_watch = make_watch
         self._watches = [make_watch(rule, self.people) for rule in rules]
+        pool: Pool = {}
+        for watch in self._watches:
+            watch.share(pool)
         self._left: set[str] = set()
         self._taught: dict[str, bytes] = {}
         self._seen = Seen("seen", preferred)
@@ -186,7 +193,7 @@ class Engine:
         self._best_copies = best_copies
         self._forgotten = NEVER
         self._memory, self._shelf = memory, shelf
-        self._spilling = [one for holder in self._holders() for one in holder.spilling()]
+        self._spilling = [*dict.fromkeys(one for holder in self._holders() for one in holder.spilling())]
         if shelf is not None:
             for one in self._spilling:
                 one.lean_on(shelf, memory // 2 // len(self._spilling))

@@ -30,7 +30,7 @@ from detector.core.rule import DISTINCT_MEASURES, Sequence
 from detector.core.runs import concat
 from detector.core.screen import Screen
 from detector.core.select import selector
-from detector.core.tally import Tallies
+from detector.core.tally import Pool, Tallies
 from detector.core.threshold import who
 from detector.core.times import duration, iso
 from detector.core.view import BatchView
@@ -148,6 +148,12 @@ class SequenceWatch(CrossingWatch[Sequence]):
         )
         self._fresh: dict[int, int] = {}
 
+    def share(self, pool: Pool) -> None:
+        """Hold what another rule counts just so together with it."""
+        for step in self._steps if self.once and not self.rule.bound else ():
+            counted = step.step.where, self.rule.grouping, step.step.measure, self.rule.granularity
+            step.tallies = pool.setdefault(counted, step.tallies)
+
     def absorb(self, view: BatchView, late: Mask) -> None:
         """Count the rows of a batch, step by step."""
         touched: list[tuple[U64, I64, I64]] = []
@@ -158,9 +164,7 @@ class SequenceWatch(CrossingWatch[Sequence]):
                 continue
             counted.append(rows)
             items = view.items(step.step.measure)
-            runs = view.tallied(rows, self.rule.grouping, items, distinct=step.distinct)
-            step.tallies.add(runs)
-            for _, run in runs:
+            for _, run in view.tally(step.tallies, rows, self.rule.grouping, items):
                 group, bucket, _ = step.bounds.add(run)
                 touched.append((group, bucket, run[1][starts_of_runs(run[0], run[1] // self.rule.within)]))
         if touched:

@@ -1,13 +1,17 @@
-"""Tallies of one rule: what was counted, per group and second. Pure.
+"""Tallies of a rule: what was counted, per group and second. Pure.
 
 A tally row is (group, second, credentials, item). For `requests` and `bytes` the item is an amount and rows of one
 (group, second, credentials) are added up; for distinct measures it is a member's hash and repeated rows are one. Rows
 add up in any order, so order, batching, restarts and sharding cannot change what is counted.
+
+Windows and thresholds are no part of it. So in replay, where rules come and go together and nothing is forgotten, rules
+that count the same records by the same groups share one tally. In the daemon each has its own: a rule that is changed
+begins empty beside others that go on, and each lets go of what is older than its own windows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -17,6 +21,9 @@ from detector.core.part import Run
 from detector.core.runs import Segments, concat
 from detector.core.table import SPREAD
 from detector.core.window import by_value, starts_of_runs
+
+Pool = dict[Hashable, "Tallies"]
+"""What is counted → the tallies that all rules share which count just that."""
 
 SEGMENT = 3600
 CODE_BITS = 20
@@ -102,9 +109,10 @@ def _first(again: Index, rows: int) -> Index:
 
 
 class Tallies(Segments):
-    """Per-second tallies of one rule."""
+    """Per-second tallies of one rule, or of all that count alike."""
 
     def __init__(self, name: str, *, distinct: bool) -> None:
+        self.distinct = distinct
         super().__init__(name, merge_members if distinct else merge_amounts)
 
     def add(self, runs: Iterable[tuple[int, Run]]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from detector.core.part import Run, Spilling
 from detector.core.people import People
 from detector.core.rule import DISTINCT_CAP, DecoyRule, FirstSeen, Match, Received, Scope, Threshold, Unaudited
 from detector.core.screen import Screen
-from detector.core.tally import SEGMENT, Tallies
+from detector.core.tally import SEGMENT, Pool, Tallies
 from detector.core.times import duration, iso
 from detector.core.view import BatchView, GroupKey
 from detector.core.watch import Stored
@@ -37,6 +37,9 @@ W = TypeVar("W", bound=Threshold | Match | Scope | FirstSeen | DecoyRule | Unaud
 class CountingWatch(CrossingWatch[W]):
     """State of one rule that counts its measure. gather, once: as in CrossingWatch."""
 
+    shares: ClassVar[bool] = False
+    """Whether what it counts is what its rule's `where` and exceptions say, and nothing else."""
+
     def __init__(
         self, rule: W, people: People, stored: Sequence[Stored] = (), *, gather: bool = False, once: bool = False
     ) -> None:
@@ -47,6 +50,12 @@ class CountingWatch(CrossingWatch[W]):
         cap = DISTINCT_CAP if self._distinct else math.inf
         super().__init__(rule, people, [self._tallies, *stored], gather=gather, once=once, cap=cap)
 
+    def share(self, pool: Pool) -> None:
+        """Hold what another rule counts just so together with it."""
+        if self.once and self.shares and not self.rule.bound:
+            counted = self.rule.where, self.rule.grouping, self.rule.measure, self.rule.granularity
+            self._tallies = pool.setdefault(counted, self._tallies)
+
     def absorb(self, view: BatchView, late: Mask) -> None:
         """Count the rows of a batch that the rule is about."""
         rows = self.chosen.rows(view)
@@ -55,8 +64,7 @@ class CountingWatch(CrossingWatch[W]):
 
     def count(self, view: BatchView, rows: Index, levels: GroupKey, late: Mask) -> None:
         """Count these rows by their groups at these levels."""
-        runs = view.tallied(rows, levels, self.items(view), distinct=self._distinct, grain=self.rule.granularity)
-        self._tallies.add(runs)
+        runs = view.tally(self._tallies, rows, levels, self.items(view), self.rule.granularity)
         _, keys = view.groups(levels)
         warm = np.concatenate([np.zeros(0, np.uint64), *(self._screen(run, keys) for _, run in runs)])
         self.note(view, rows, levels, warm, late)
@@ -176,9 +184,13 @@ class CountingWatch(CrossingWatch[W]):
 class ThresholdWatch(CountingWatch[Threshold]):
     """State of one threshold rule."""
 
+    shares = True
+
 
 class MatchWatch(CountingWatch[Match]):
     """State of one match rule: every record that it counts crosses."""
+
+    shares = True
 
     def sentence(self, shown: Mapping[str, str], tracked: Tracked, peak: int) -> str:
         """What happened."""

@@ -21,7 +21,7 @@ from detector.core.peers import peer_group
 from detector.core.principal import Principal, fingerprint, person
 from detector.core.rule import Levels, Peers
 from detector.core.select import Selector
-from detector.core.tally import by_hour, together
+from detector.core.tally import Tallies, by_hour, together
 from detector.core.window import steady_order
 
 GroupKey = tuple[str, ...]
@@ -102,6 +102,7 @@ class BatchView:
         self._ranks: dict[GroupKey, npt.NDArray[np.integer]] = {}
         self._timely: dict[tuple[int, ...], tuple[Index, U64 | None, Timely]] = {}
         self._tallied: dict[tuple[Hashable, ...], tuple[Index, U64, list[tuple[int, Run]]]] = {}
+        self._counted: set[Tallies] = set()
         self._items: dict[str, U64] = {}
         self._begun: dict[Hashable, Index] = {}
         self._rows: dict[Selector, Index] = {}
@@ -130,17 +131,20 @@ class BatchView:
         there: Mask = self.groups(levels)[0] != NO_GROUP
         return rows if there.all() else rows[there[rows]]
 
-    def tallied(
-        self, rows: Index, levels: GroupKey, items: U64, *, distinct: bool, grain: int = 1
-    ) -> list[tuple[int, Run]]:
-        """What these rows add to a tally, by hour: by group and second, repeated ones put together.
+    def tally(self, into: Tallies, rows: Index, levels: GroupKey, items: U64, grain: int = 1) -> list[tuple[int, Run]]:
+        """Count these rows by their groups at these levels. Returns them by hour, as `by_hour`, repeated ones as one.
 
-        items: of every row of the batch. grain: seconds that are one. Once for all rules that count the very same.
+        items: of every row of the batch. grain: seconds that are one. What several rules count alike is worked out
+        once, and counted once in tallies that they share.
         """
-        asked = (id(rows), levels, id(items), distinct, grain)
+        asked = (id(rows), levels, id(items), into.distinct, grain)
         if asked not in self._tallied:  # what was asked is held with it, so that no other array has its address
-            self._tallied[asked] = rows, items, by_hour(self._tally(rows, levels, items, distinct, grain))
-        return self._tallied[asked][2]
+            self._tallied[asked] = rows, items, by_hour(self._tally(rows, levels, items, into.distinct, grain))
+        runs = self._tallied[asked][2]
+        if into not in self._counted:
+            self._counted.add(into)
+            into.add(runs)
+        return runs
 
     def who(self) -> U64:
         """Fingerprint of the credentials of every row."""

@@ -22,6 +22,7 @@ from detector.core.people import People
 from detector.core.principal import Principal
 from detector.core.rule import Rule
 from detector.core.sighting import Texts
+from detector.core.tally import Pool
 from detector.core.verdict import Verdict
 from detector.core.view import BatchView, GroupKey
 from detector.core.watermark import FOREVER
@@ -96,6 +97,9 @@ class EpisodeWatch(ABC, Generic[R]):
     @abstractmethod
     def resume(self, parts: Mapping[str, bytes], state: Mapping[str, Any]) -> None:
         """Go on where `state` and the parts of what is stored say."""
+
+    def share(self, pool: Pool) -> None:
+        """Hold what another rule counts just so together with it: once, of all rules of an engine."""
 
     def judge(self) -> list[Finding]:
         """Findings that what was absorbed so far suffices for; none where only `advance` can tell."""

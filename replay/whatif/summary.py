@@ -98,14 +98,15 @@ class Summary:
 class HistoryWatch(ThresholdWatch):
     """Keeps what a rule counts, second by second, and judges nothing."""
 
+    shares = False
+
     def absorb(self, view: BatchView, late: Mask) -> None:  # noqa: ARG002  as all watches
         """Keep the rows of a batch that the rule is about."""
         rows = view.of_groups(self.chosen.rows(view), self.rule.grouping)
         if not len(rows):
             return
         groups, keys = view.groups(self.rule.grouping)
-        items = self.items(view)
-        self._tallies.add(view.tallied(rows, self.rule.grouping, items, distinct=self.rule.distinct))
+        view.tally(self._tallies, rows, self.rule.grouping, self.items(view))
         met = np.unique(groups[rows])
         self.name_groups(met, np.full(len(met), view.time[rows].max()), keys)
 

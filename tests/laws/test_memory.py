@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,8 @@ from detector.core.engine import KEPT, Engine
 from detector.core.finding import Finding
 from detector.core.part import decode
 from detector.core.principal import print_of
+from detector.core.rule import Rule, Sequence
+from detector.core.tally import Tallies
 from detector.core.watermark import FOREVER, Watermark
 from detector.watches import watches
 from replay.scratch import Scratch
@@ -32,11 +35,23 @@ T0 = 1_777_626_000
 HOUR = 3600
 TINY = 4000
 """Bytes: less than anything ever needs, so everything that can leave does, at every checkpoint."""
+EXCEPTION = {"session_name": "a", "key": "k1", "owner": "o", "reason": "r", "until": date(2030, 1, 1)}
 RULES = [
     rule("objects", 60, 3, id="objects"),
     rule("requests", 600, 4, id="requests", group_by="role"),
     rule("bytes", 7200, 5, id="bytes", group_by=("account", "source_ip")),
 ]
+READ_AGAIN = {"where": {"operation": "read"}, "measure": "objects"}
+ALIKE = [
+    *RULES,
+    rule("objects", 600, 4, id="longer"),
+    rule("objects", 60, 3, id="excepted", exceptions=(EXCEPTION,)),
+    Sequence.model_validate(
+        {"id": "steps", "title": "t", "severity": "high", "kind": "sequence", "group_by": "session", "within": "1h"}
+        | {"steps": (READ_AGAIN | {"count": 2}, READ_AGAIN | {"count": 3})}
+    ),
+]
+"""Rules of which some count just the same: in replay they share it."""
 
 events_ = st.builds(
     Event,
@@ -187,9 +202,11 @@ def pieces(events: list[Event], seed: int) -> Iterator[AccessBatch]:
         yield replace(made, has_arn=np.array([e.size == 1 for e in mixed[at : at + 7]]))
 
 
-def replayed(events: list[Event], seed: int, scratch: Scratch | None) -> tuple[list[object], object]:
+def replayed(
+    events: list[Event], seed: int, scratch: Scratch | None, rules: list[Rule] = RULES
+) -> tuple[list[object], object]:
     room = {"memory": TINY, "shelf": scratch}
-    engine = Engine(RULES, watches(once=True), best_copies=True, horizon=FOREVER, **room)
+    engine = Engine(rules, watches(once=True), best_copies=True, horizon=FOREVER, **room)
     for made in pieces(events, seed):
         engine.process(made, NOW)
         engine.spill(scratch.save if scratch else lambda _: None)
@@ -197,7 +214,7 @@ def replayed(events: list[Event], seed: int, scratch: Scratch | None) -> tuple[l
         if scratch:
             scratch.clear(but=KEPT)
         again = engine.second_run()
-        engine = Engine(RULES, watches(once=True), best_copies=True, horizon=FOREVER, **room, **again)
+        engine = Engine(rules, watches(once=True), best_copies=True, horizon=FOREVER, **room, **again)
         for made in pieces(events, seed):
             engine.process(made, NOW)
             engine.spill(scratch.save if scratch else lambda _: None)
@@ -210,6 +227,25 @@ def test_a_replay_without_memory_finds_the_same(tmp_path_factory, events, seed):
     """Shuffled, repeated, with copies that differ: findings and books are those of a replay in memory."""
     with Scratch(tmp_path_factory.getbasetemp()) as scratch:
         assert replayed(events, seed, scratch) == replayed(events, seed, None)
+
+
+@LATE
+@given(events=st.lists(events_, min_size=1, max_size=120), seed=st.integers(0, 99))
+def test_rules_find_together_what_each_finds_alone(tmp_path_factory, events, seed):
+    """Also those that share what they count, with room for next to nothing."""
+    with Scratch(tmp_path_factory.getbasetemp()) as scratch:
+        together, _ = replayed(events, seed, scratch, ALIKE)
+    alone = [found for one in ALIKE for found in replayed(events, seed, None, [one])[0]]
+    assert sorted(map(repr, together)) == sorted(map(repr, alone))
+
+
+def test_what_is_counted_alike_is_held_once():
+    """In replay; a daemon's rules come and go, and forget, each by itself."""
+    for make, counted in ((watches(once=True), [9, 10]), (watches(), [9, 10, 10, 10, 10])):
+        engine = Engine(ALIKE, make, horizon=FOREVER)
+        engine.process(batch(Event(T0 + n, "a", f"k{n}") for n in range(10)), NOW)
+        held = [one for one in engine._spilling if isinstance(one, Tallies) and one.distinct]
+        assert sorted(map(len, held)) == counted
 
 
 def test_memory_holds_its_budget_over_many_ids(monkeypatch):
