@@ -22,6 +22,8 @@ from detector.logs import kernel
 from detector.logs.kernel import ALL_DIFFERENT, HASHED, TIMED, Found, plan
 from detector.logs.record import NO_IDENTITY, Shape
 
+EXACT = 15
+"""So many digits at most a number has that is exact as it is."""
 MOST_PREFIXES = 64
 """Texts that begin otherwise are as good as null: whoever asks has to look at those one by one."""
 
@@ -188,7 +190,11 @@ class Sliced:
 
     def numbers(self, member: str) -> npt.NDArray[np.float64]:
         """A member that is a number; NaN for null."""
-        texts = kernel.texts(self._data, self._slices(member), False)
+        slices = self._slices(member)
+        whole = _whole_numbers(self._data, slices)
+        if whole is not None:
+            return whole
+        texts = kernel.texts(self._data, slices, False)
         return np.fromiter(map(float, [one or "nan" for one in texts]), np.float64, len(texts))
 
     def values(self, member: str) -> list[Any]:
@@ -258,6 +264,20 @@ class Sliced:
         """A text with escapes in it, whose end is negative."""
         found: str = msgspec.json.decode(self._data[start - 1 : 1 - stop], type=str)
         return found
+
+
+def _whole_numbers(data: bytes, slices: npt.NDArray[np.int32]) -> npt.NDArray[np.float64] | None:
+    """The numbers that lie there, NaN for null; None unless all are a few digits and nothing else."""
+    start, stop = slices.T
+    width = int((stop - start).max(initial=0))
+    if width > EXACT:
+        return None
+    place = stop[:, None] + np.arange(-width, 0, dtype=np.int32)
+    digit = np.frombuffer(data, np.uint8)[np.maximum(place, 0)] - np.uint8(ord("0"))
+    digit[place < start[:, None]] = 0
+    if digit.max(initial=0) > 9:
+        return None
+    return np.where(stop > start, digit @ 10.0 ** np.arange(width - 1, -1, -1), np.nan)
 
 
 Members = Sliced | Decoded
