@@ -2,6 +2,10 @@
 
 Groups and credentials are 64-bit fingerprints of their keys, so that tallies need no table of names, and two processes
 or two runs of the program agree on them.
+
+Rows get into the order of tallies by counting, one column after the other, the last one first: member, credentials,
+second, group. Rules that count the same rows by other groups differ in the last step only; those that count alike, in
+nothing.
 """
 
 from __future__ import annotations
