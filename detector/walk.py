@@ -20,23 +20,31 @@ AHEAD = 8
 
 
 def walk(tree: Tree, folder: str, period: Period, above: str = "") -> Iterator[Leaf]:
-    """The files in a folder of a tree and in the folders in it, by their whole names. above: where the tree lies."""
+    """The files in a folder of a tree and in the folders in it, by their whole names. above: where the tree lies.
+
+    Folders may lie in each other as deep as names go, which is deeper than functions can call each other.
+    """
+    opened = [_begun(tree, folder, period, above)]
+    while opened:
+        leaf = next(opened[-1], None)
+        if leaf is None:
+            opened.pop()
+        elif leaf.folder:
+            opened.append(_begun(tree, leaf.name, period, above))
+        else:
+            yield leaf
+
+
+def _begun(tree: Tree, folder: str, period: Period, above: str) -> Iterator[Leaf]:
+    """What of a folder is looked at; the folders in it are begun before it is their turn."""
     waiting: deque[Leaf] = deque()
     for leaf in _level(tree, folder, period, above):
         if leaf.folder:
             tree.begin(leaf.name)
         waiting.append(leaf)
         if len(waiting) > AHEAD:
-            yield from _opened(tree, waiting.popleft(), period, above)
-    for leaf in waiting:
-        yield from _opened(tree, leaf, period, above)
-
-
-def _opened(tree: Tree, leaf: Leaf, period: Period, above: str) -> Iterator[Leaf]:
-    if leaf.folder:
-        yield from walk(tree, leaf.name, period, above)
-    else:
-        yield leaf
+            yield waiting.popleft()
+    yield from waiting
 
 
 def _level(tree: Tree, folder: str, period: Period, above: str) -> Iterator[Leaf]:

@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from detector.aws.session import client, edge
+from detector.errors import EdgeError
 from detector.source import Leaf
 
 if TYPE_CHECKING:
@@ -38,12 +39,16 @@ class S3Tree:
         """What lies in a folder, by key; also what begins so, if it is no folder's name. Raises EdgeError."""
         begun = self._begun.pop(folder, None)
         first = {"StartAfter": after} if after else {}
-        page = begun.result() if begun and not after else self._page(self._made(), folder, first)
-        while True:
-            yield from sorted(_leaves(page))
-            if not page.get("IsTruncated"):
-                return
-            page = self._page(self._made(), folder, {"ContinuationToken": page["NextContinuationToken"]})
+        try:
+            page = begun.result() if begun and not after else self._page(self._made(), folder, first)
+            while True:
+                yield from sorted(_leaves(page))
+                if not page.get("IsTruncated"):
+                    return
+                page = self._page(self._made(), folder, {"ContinuationToken": page["NextContinuationToken"]})
+        except EdgeError:
+            self._begun.clear()  # whoever tries again begins anew: these have failed as well, or are old by then
+            raise
 
     def _page(self, s3: S3Client, folder: str, more: dict[str, Any]) -> Any:
         with edge("list log files", where=f"s3://{self._bucket}/{folder}"):

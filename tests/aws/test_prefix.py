@@ -10,8 +10,9 @@ import pytest
 
 from detector.aws.objects import S3Objects
 from detector.aws.prefix import PrefixSource
+from detector.aws.tree import S3Tree
 from detector.core.times import iso
-from detector.errors import StateError
+from detector.errors import EdgeError, StateError
 from detector.logs.envelope import Accept
 from tests.servers import Aws
 
@@ -117,6 +118,26 @@ def test_while_something_is_in_hand_it_does_not_move(world):
     world.positions = source.positions([])
     assert len(held) == 2
     assert world.read(world.begin()) == [key(8), key(7), key(0)]
+
+
+def test_after_an_outage_all_is_listed_anew(world, monkeypatch):
+    """Folders that were begun in the outage do not fail once more, nor hide what came since."""
+    page, down = S3Tree._page, [True]
+
+    def asked(tree, s3, folder, more):
+        if down[0] and folder != "AWSLogs/":
+            raise EdgeError("no answer", where=folder, remedy="", retryable=True)
+        return page(tree, s3, folder, more)
+
+    monkeypatch.setattr(S3Tree, "_page", asked)
+    keys = [key(0, account=f"11112222333{n}") for n in range(4)]
+    world.put(*keys)
+    source = world.begin()
+    with pytest.raises(EdgeError, match="no answer"):
+        source.receive(0)
+    down[0] = False
+    world.put(newer := key(0, "b", account="111122223339"))
+    assert world.read(source) == [*keys, newer]
 
 
 def test_another_account_is_refused_and_said(world):

@@ -84,3 +84,17 @@ def test_years_are_not_listed_for_a_day():
     assert found == ["log/202512345678/inside.gz", "log/2026-05-11-10-00-00-0123456789ABCDEF", "log/app.gz"]
     assert len(tree.given) < 20
     assert MAY.first == epoch("2026-05-09T23:00:00Z")
+
+
+class Deep:
+    """A folder in a folder, as deep as a key of S3 is long."""
+
+    def begin(self, folder):
+        pass
+
+    def level(self, folder, after=""):
+        yield Leaf(f"{folder}/") if len(folder) < 1023 else Leaf(f"{folder}x")
+
+
+def test_folders_may_lie_in_each_other_as_deep_as_a_key_is_long():
+    assert [leaf.name for leaf in walk(Deep(), "", ALWAYS)] == [1023 * "/" + "x"]
