@@ -35,13 +35,14 @@ class Unusual(Exception):  # noqa: N818  nothing need be wrong with it
 def load_usual(text: str) -> Any:
     """The values of a document, with their lines and columns, as ruamel would have them.
 
-    Raises Unusual, and as ruamel does what it cannot make of a single word: ValueError, IndexError.
+    Raises Unusual, and what ruamel raises, too: of a single word that it can make nothing of ValueError or IndexError,
+    and RecursionError of what is nested too deep. At that ruamel would work for a long time, and fill all memory.
     """
     if any(one in text for one in _DISPUTED):
         raise Unusual
     try:
         return _document(yaml.parse(text, _LOADER))
-    except (yaml.YAMLError, RecursionError) as error:
+    except yaml.YAMLError as error:
         raise Unusual from error
 
 

@@ -83,11 +83,20 @@ def test_whatever_is_read_the_quick_way_is_read_alike_by_ruamel(changes):
 @pytest.mark.parametrize(
     "text",
     ["", "a", "|\n...\n", "a:\n", "a: 1\na: 2\n", "a: &x 1\nb: *x\n", "a: !!str 1\n", "5: a\n", "a: 1\n---\nb: 1\n",
-     "a: [\n", "\ta: 1\n", "%YAML 1.1\n---\na: yes\n", "<<: {a: 1}\n", "a: =\n", "a: |#b\n", "a: b\x85c\n", 1200 * "["],
+     "a: [\n", "\ta: 1\n", "%YAML 1.1\n---\na: yes\n", "<<: {a: 1}\n", "a: =\n", "a: |#b\n", "a: b\x85c\n"],
 )  # fmt: skip
 def test_what_is_out_of_the_ordinary_is_left_to_ruamel(text):
     with pytest.raises(Unusual):
         load_usual(text)
+
+
+def test_what_is_nested_too_deep_is_not_left_to_ruamel():
+    """It would say so as well, after it has filled all memory."""
+    problems = []
+    assert load_yaml("x.yaml", 100_000 * "[", problems) is None
+    assert problems[0].message.startswith("not YAML: maximum recursion depth")
+    with pytest.raises(RecursionError):
+        load_usual(1200 * "{a: ")
 
 
 def test_a_word_that_is_no_number_though_it_looks_like_one_is_a_problem_of_the_file():
