@@ -52,14 +52,18 @@ class Pane:
     @classmethod
     def of(cls, slots: Index, subs: int, counted: Counted) -> Pane:
         """The cells of these roles: of so many sub-panes."""
-        size = len(slots) * subs * COUNTERS
-        place = {counter: (one.role * subs + one.sub) * COUNTERS + counter for counter, one in counted.events.items()}
-        plain = [place[counter] for counter, one in counted.events.items() if one.weight is None]
-        cells = np.bincount(np.concatenate(plain), minlength=size)
+        plain = [
+            (one.role * subs + one.sub) * COUNTERS + counter
+            for counter, one in counted.events.items()
+            if one.weight is None
+        ]
+        cells = np.bincount(np.concatenate(plain), minlength=len(slots) * subs * COUNTERS)
+        cells = cells.reshape(len(slots), subs, COUNTERS)
         for counter, one in counted.events.items():
             if one.weight is not None:
-                cells += np.bincount(place[counter], one.weight.astype(np.float64), size).astype(np.int64)
-        return cls(slots, cells.reshape(len(slots), subs, COUNTERS), counted)
+                sums = np.bincount(one.role * subs + one.sub, one.weight.astype(np.float64), len(slots) * subs)
+                cells[:, :, counter] = sums.reshape(len(slots), subs)
+        return cls(slots, cells, counted)
 
     @cached_property
     def totals(self) -> I64:
