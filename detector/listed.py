@@ -26,22 +26,24 @@ class Listed:
 
     def __init__(self) -> None:
         self._done: set[str] = set()
-        self._held: dict[str, float] = {}
+        self._held: dict[str, tuple[Message, float]] = {}
 
     @property
-    def in_hand(self) -> bool:
-        """Whether something was handed out and never acknowledged, and may be there still."""
-        return bool(self._held)
+    def in_hand(self) -> list[Message]:
+        """What was handed out and never acknowledged, and may be there still."""
+        return [message for message, _ in self._held.values()]
 
     def waiting(self, there: Mapping[str, Message], now: float) -> list[Message]:
         """Of the files there are, those neither read nor in hand, in their order."""
         self._done &= there.keys()
-        self._held = {identity: at for identity, at in self._held.items() if identity in there and at > now}
+        self._held = {
+            identity: (message, at) for identity, (message, at) in self._held.items() if identity in there and at > now
+        }
         return [m for identity, m in there.items() if identity not in self._done and identity not in self._held]
 
     def hand_out(self, messages: Iterable[Message], now: float) -> None:
         """These are worked on."""
-        self._held |= dict.fromkeys((message.id for message in messages), now + HELD_SECONDS)
+        self._held |= {message.id: (message, now + HELD_SECONDS) for message in messages}
 
     def acknowledge(self, messages: Sequence[Message]) -> list[str]:
         """Never hand these out again. All succeed: nothing is written before the checkpoint takes `known`."""

@@ -19,26 +19,29 @@ AHEAD = 8
 """Folders that may be listed before it is their turn."""
 
 
-def walk(tree: Tree, folder: str, period: Period, above: str = "") -> Iterator[Leaf]:
+def walk(tree: Tree, folder: str, period: Period, above: str = "", but: tuple[str, ...] = NO_LOGS) -> Iterator[Leaf]:
     """The files in a folder of a tree and in the folders in it, by their whole names. above: where the tree lies.
 
+    but: how the names of folders end that are passed over.
     Folders may lie in each other as deep as names go, which is deeper than functions can call each other.
     """
-    opened = [_begun(tree, folder, period, above)]
+    opened = [_begun(tree, folder, period, above, but)]
     while opened:
         leaf = next(opened[-1], None)
         if leaf is None:
             opened.pop()
         elif leaf.folder:
-            opened.append(_begun(tree, leaf.name, period, above))
+            opened.append(_begun(tree, leaf.name, period, above, but))
         else:
             yield leaf
 
 
-def _begun(tree: Tree, folder: str, period: Period, above: str) -> Iterator[Leaf]:
+def _begun(tree: Tree, folder: str, period: Period, above: str, but: tuple[str, ...]) -> Iterator[Leaf]:
     """What of a folder is looked at; the folders in it are begun before it is their turn."""
     waiting: deque[Leaf] = deque()
     for leaf in _level(tree, folder, period, above):
+        if not _looked_at(leaf, but):
+            continue
         if leaf.folder:
             tree.begin(leaf.name)
         waiting.append(leaf)
@@ -48,13 +51,12 @@ def _begun(tree: Tree, folder: str, period: Period, above: str) -> Iterator[Leaf
 
 
 def _level(tree: Tree, folder: str, period: Period, above: str) -> Iterator[Leaf]:
-    """What of a folder is looked at."""
+    """What of a folder may count by its date."""
     after = ""
     while True:
         for leaf in tree.level(folder, after):
             if not period.passes_over(above + leaf.name):
-                if _looked_at(leaf):
-                    yield leaf
+                yield leaf
             elif (further := period.after(leaf.name)) > leaf.name:
                 after = further
                 break
@@ -62,6 +64,12 @@ def _level(tree: Tree, folder: str, period: Period, above: str) -> Iterator[Leaf
             return
 
 
-def _looked_at(leaf: Leaf) -> bool:
+def comes_to(name: str, period: Period) -> bool:
+    """Whether a walk comes to a file: nothing can be told by its date, or by that of a folder it lies in."""
+    ends = [at for at, one in enumerate(name, 1) if one == "/"]
+    return not any(period.passes_over(name[:end]) for end in (*ends, len(name)))
+
+
+def _looked_at(leaf: Leaf, but: tuple[str, ...]) -> bool:
     name = leaf.name.removesuffix("/").rpartition("/")[2]
-    return not (name.startswith(".") or leaf.name.endswith((*PASSED_OVER, *NO_LOGS)))
+    return not (name.startswith(".") or leaf.name.endswith((*PASSED_OVER, *but)))

@@ -5,8 +5,9 @@ Rules of this file
   (`detector/listed.py`; by a hash of both, since the checkpoint of every turn has all of them), and only folders and
   names that tell by their date that they are older than `lookback` are not listed (`detector/core/dated.py`). A file
   written anew is another one.
-- From where on is listed moves when all of a listing has been acknowledged, by S3's clock (the newest file it showed),
-  not ours: what came while the daemon was down is read, however long that was. It never moves back.
+- From where on is listed moves by S3's clock (the newest file of the listing before), not ours: what came while the
+  daemon was down is read, however long that was. It passes over nothing that is not acknowledged, and never moves back.
+- What CloudTrail puts beside its logs, signatures above all, is not listed: no date in its name would ever end that.
 - What was listed is handed out before anything is listed anew.
 
 Source: S3 API reference, ListObjectsV2 (a list is complete as soon as a put has been answered).
@@ -25,10 +26,10 @@ from detector.core.access import text_hash
 from detector.core.dated import Period
 from detector.errors import EdgeError, InputError
 from detector.listed import POLL, Listed, damaged, read, written
-from detector.logs.envelope import Accept
+from detector.logs.envelope import NOT_LOGS, Accept
 from detector.response.plain import printable
 from detector.source import Delivery, Message, Notice
-from detector.walk import walk
+from detector.walk import comes_to, walk
 
 if TYPE_CHECKING:
     from detector.aws.queue import Fetcher
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 EVERY, LOOKBACK = 60.0, 3 * 86_400
 LOOK_EVERY = 0.2
+BESIDE_LOGS = tuple(f"/{folder}/" for folder in NOT_LOGS)
 
 
 class PrefixSource:
@@ -129,7 +131,7 @@ class PrefixSource:
         """List what may hold new files."""
         first = self._from()
         try:
-            leaves = list(walk(self._tree, self._prefix, Period(first)))
+            leaves = list(walk(self._tree, self._prefix, Period(first), but=BESIDE_LOGS))
         except EdgeError as error:
             raise self._told(error) from error
         there = {message.id: message for message in map(self._message, leaves)}
@@ -141,7 +143,9 @@ class PrefixSource:
         """From when on files are listed, by the dates in their names: epoch seconds."""
         if self._first is None:
             return int(self._now()) - self._lookback
-        return self._first if self._listed.in_hand else max(self._first, int(self._newest) - self._lookback)
+        moved = max(self._first, int(self._newest) - self._lookback)
+        held = (notice.key for message in self._listed.in_hand for notice in message.notices)
+        return moved if all(comes_to(key, Period(moved)) for key in held) else self._first
 
     def _message(self, leaf: Leaf) -> Message:
         name = f"s3://{self._bucket}/{leaf.name}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from typing import Any
@@ -118,6 +119,26 @@ def test_while_something_is_in_hand_it_does_not_move(world):
     world.positions = source.positions([])
     assert len(held) == 2
     assert world.read(world.begin()) == [key(8), key(7), key(0)]
+
+
+def test_what_can_never_be_read_does_not_keep_it_from_moving(world):
+    """Its name has no date, so it is found again from wherever is listed; what was read can be forgotten."""
+    world.ahead = -10 * DAY
+    source = world.begin()
+    world.put(key(8), "AWSLogs/archived.gz", key(0))
+    messages = source.receive(0).messages
+    source.acknowledge([message for message in messages if message.notices[0].key != "AWSLogs/archived.gz"])
+    assert source.receive(0).messages == []
+    assert len(json.loads(source.positions([]))["done"]) == 1
+    world.positions = source.positions([])
+    assert world.read(world.begin()) == ["AWSLogs/archived.gz"]
+
+
+def test_what_cloudtrail_signs_its_logs_with_is_not_read(world):
+    """A queue's notices of these files are passed over as well."""
+    signature = key(0).replace("/CloudTrail/", "/CloudTrail-Digest/")
+    world.put(key(0), signature)
+    assert world.read(world.begin()) == [key(0)]
 
 
 def test_after_an_outage_all_is_listed_anew(world, monkeypatch):
