@@ -229,12 +229,17 @@ def encoded(made: Summed) -> tuple[bytes, bytes]:
 
 
 def decoded(tables: Path, reads: Path) -> Summed:
-    """What was encoded. Which objects were read where stays in its file until it is looked at."""
+    """What was encoded. Which objects were read where stays in its file until it is looked at.
+
+    Arrow maps a file without holding it open, as numpy would: there are more parts than a process may open files.
+    """
     import pyarrow as pa
 
     with pa.memory_map(str(tables)) as source:
         people, *others = [pa.ipc.open_stream(source).read_all() for _ in range(1 + len(TABLES))]
-    count = reads.stat().st_size // (8 + 4)
-    whole = np.memmap(reads, np.uint8, "r") if count else np.zeros(0, np.uint8)
+    with pa.memory_map(str(reads)) as source:
+        content: Any = source.read_buffer()
+    whole = np.frombuffer(content, np.uint8)
+    count = len(whole) // (8 + 4)
     objects, cells = whole[: 8 * count].view(np.uint64), whole[8 * count :].view(np.int32)
     return Summed(people, dict(zip(TABLES, others, strict=True)), cells, objects)

@@ -36,7 +36,7 @@ def who_of(text: str, kind: str, findings: Path) -> Who:
 
 def _members(incident: str, findings: Path) -> list[str]:
     """The findings of an incident: as alerts and journals tell, or the incidents.jsonl of a replay."""
-    beside = findings.with_name("incidents.jsonl")
+    beside = findings.parent / "incidents.jsonl"
     for path in (findings, *([beside] if beside.exists() else [])):
         if (some := members(partial(lines_of, path, OPTION), incident)) != [incident]:
             return some

@@ -116,10 +116,11 @@ def who(text: str, kind: Kind | None = None) -> Who:
 
 def of_finding(finding: Mapping[str, Any]) -> Who:
     """Whom a finding is about. Raises InputError if its group is nobody."""
-    principal, group = finding.get("principal") or {}, finding.get("group") or {}
+    principal, group, evidence = (finding.get(name) or {} for name in ("principal", "group", "evidence"))
     window = finding.get("window_seconds")
     opened, last = epoch(finding.get("opened_at")), epoch(finding.get("last_at"))
-    if opened is None or last is None or not isinstance(window, int):
+    plain = all(isinstance(one, dict) for one in (principal, group, evidence))
+    if opened is None or last is None or not isinstance(window, int) or not plain:
         raise InputError(
             "this is no finding of bucketwatch", where="WHO", remedy="take it from findings.jsonl or an alert"
         )
@@ -130,7 +131,6 @@ def of_finding(finding: Mapping[str, Any]) -> Who:
         if isinstance(name := group.get(level), str):
             found = who(name, kind)
             return Who(found.kind, found.texts, *within, finding=finding)
-    evidence = finding.get("evidence") or {}
     if sessions := [one for one in evidence.get("sessions") or () if isinstance(one, str)]:
         return Who("session", tuple(sessions), *within, finding=finding)
     raise InputError(

@@ -33,6 +33,7 @@ PERSON = (
     "last", "access_keys",
 )  # fmt: skip
 """Columns of people.csv."""
+MORE_ROOM = "name a folder with more room with --tmp"
 
 
 class Folder:
@@ -44,7 +45,8 @@ class Folder:
 
     def __enter__(self) -> Self:
         with writing(self._folder), ExitStack() as stack:
-            held = tempfile.TemporaryDirectory(prefix="bucketwatch-", dir=self._tmp)
+            with writing(self._tmp or Path(tempfile.gettempdir()), MORE_ROOM):
+                held = tempfile.TemporaryDirectory(prefix="bucketwatch-", dir=self._tmp)
             self._put_away = Path(stack.enter_context(held))
             self._events = stack.enter_context(_Parquet(self._part("events.parquet")))
             self._objects = stack.enter_context(_Parquet(self._part("objects.parquet")))
@@ -102,7 +104,7 @@ class Folder:
         from pyarrow import parquet
 
         number = sum(1 for _ in self._put_away.iterdir())
-        with writing(self._put_away, "name a folder with more room with --tmp"):
+        with writing(self._put_away, MORE_ROOM):
             parquet.write_table(table, self._put_away / f"{part}-{number}.parquet")
 
     def _taken(self, part: int) -> list[pa.Table]:

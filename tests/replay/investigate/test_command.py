@@ -53,6 +53,7 @@ def place(tmp_path_factory):
     (folder / "logs").mkdir()
     (folder / "logs" / "a.json").write_bytes(file_of(made))
     (folder / "findings.jsonl").write_text(json.dumps(FINDING) + "\n")
+    (folder / "broken.jsonl").write_text(json.dumps(FINDING | {"finding_id": "3" * 16, "principal": "x"}) + "\n")
     run(SESSION_ARN, "logs", "--owner", "{contractor}/**", "--cache", "kept", cwd=folder)
     return folder
 
@@ -154,6 +155,9 @@ def test_a_script_gets_json_and_nothing_else(place):
         (("0123456789abcdee", "logs", "--findings", "findings.jsonl"), "no alert or finding"),
         (("0123456789abcdef", "logs"), "out/findings.jsonl"),
         (("i-0123456789abcdee", "logs", "--findings", "findings.jsonl"), "no alert or finding is of this incident"),
+        (("i-0123456789abcdee", "logs", "--findings", "."), "a directory"),
+        (("3" * 16, "logs", "--findings", "broken.jsonl"), "this is no finding"),
+        ((SESSION_ARN, "logs", "--cache", "kept", "--tmp", "nowhere"), "nowhere: cannot write here"),
         ((SESSION_ARN, "findings.jsonl"), "findings.jsonl"),
     ],
 )

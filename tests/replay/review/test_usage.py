@@ -68,6 +68,18 @@ def usage(pieces: list[list[Fact]], folder: Path, depth: int, scopes: Scopes, *,
     return added_up(summed.of_records(files, scopes.looked_at), depth, scopes)
 
 
+def test_parts_are_not_held_open(tmp_path):
+    """An archive has more parts than a process may open files."""
+    for name, content in zip(("sums", "reads"), summed.encoded(summed.nothing()), strict=True):
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "some").write_bytes(b"".join(n.to_bytes(8, "little") for n in (1, 2)) + bytes(8))
+    before = len([*Path("/dev/fd").iterdir()])
+    parts = [summed.decoded(tmp_path / "sums", tmp_path / name) for name in ("reads", "some") for _ in range(9)]
+    assert len([*Path("/dev/fd").iterdir()]) == before
+    assert [one.object.tolist() for one in parts] == [[]] * 9 + [[1, 2]] * 9
+    assert parts[-1].cell.tolist() == [0, 0]
+
+
 def sql(query: str, given_: list[Fact]) -> list[tuple[Any, ...]]:
     schema = pa.schema([(name, pa.int64() if name in ("time", "bytes") else pa.string()) for name in Fact._fields])
     known = KNOWN[: KNOWN.index("matching AS")].rstrip().rstrip(",").format(peers="''")
