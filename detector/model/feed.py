@@ -88,10 +88,10 @@ class Feed:
                 for start, stop in pairwise(edges):
                     yield int(pane[start]) * PANE, *self._rows(tuple(column[start:stop] for column in run))
 
-    def open(self, first: int, roles: U64) -> tuple[Rows, U64, dict[int, Identity], U64] | None:
-        """The rows of some roles (sorted) from a second on."""
+    def open(self, first: int, last: int, roles: U64) -> tuple[Rows, U64, dict[int, Identity], U64] | None:
+        """The rows of some roles (sorted) from second `first` to `last`."""
         runs = []
-        for part in self.rows.parts(first // HOUR, (1 << 40)):
+        for part in self.rows.parts(first // HOUR, last // HOUR):
             keys = part.keys()
             hit = np.flatnonzero(np.isin(keys, roles))
             if len(hit):
@@ -99,7 +99,8 @@ class Feed:
         if not runs:
             return None
         run = concat(runs)
-        run = tuple(column[run[1] >= first] for column in run)
+        inside = (run[1] >= first) & (run[1] <= last)
+        run = tuple(column[inside] for column in run)
         if not len(run[0]):
             return None
         order = _in_order(run)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -54,9 +54,10 @@ class Waiting:
         self._grown.clear()
         return found
 
-    def since(self, roles: Iterable[int]) -> int:
-        """The first second that one of these roles has records of."""
-        return min(self._rows[role][2] for role in roles)
+    def span(self, roles: Sequence[int]) -> tuple[int, int]:
+        """The first and the last second that one of these roles has records of."""
+        rows = [self._rows[role] for role in roles]
+        return min(row[2] for row in rows), max(row[3] for row in rows)
 
     def drop_before(self, second: int) -> None:
         """Let go of roles that have no record from this second on: their panes are sealed."""

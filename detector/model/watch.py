@@ -56,8 +56,9 @@ class BaselineWatch(EpisodeWatch[BaselineRule]):
         del late
         rows = self.chosen.rows(view)
         role, second = self._feed.absorb(view, rows[view.time[rows] >= self._sealed])
-        if len(role) and not self.once:
-            self._waiting.put(role, second)
+        if not self.once:
+            now = second <= view.latest  # what is of years to come is judged then, and not all panes until then before
+            self._waiting.put(role[now], second[now])
 
     def judge(self) -> list[Finding]:
         """What the panes that still fill show already."""
@@ -67,8 +68,9 @@ class BaselineWatch(EpisodeWatch[BaselineRule]):
         if not due:
             return []
         roles = np.array(due, np.uint64)
-        first = max(self._sealed, self._waiting.since(due)) // PANE * PANE
-        found = self._feed.open(first, roles)
+        since, until = self._waiting.span(due)
+        first = max(self._sealed, since) // PANE * PANE
+        found = self._feed.open(first, until, roles)
         if found is None:
             return []
         rows, prints, who, _ = found

@@ -20,8 +20,8 @@ T0 = 20_575 * DAY
 RULE = {"id": "b", "title": "t", "severity": "high", "kind": "baseline", "where": {"operation": "read"}}
 
 
-def watch(**more):
-    return BaselineWatch(BaselineRule.model_validate(RULE | {"learn_role_days": 2} | more), People(), once=True)
+def watch(once=True, **more):
+    return BaselineWatch(BaselineRule.model_validate(RULE | {"learn_role_days": 2} | more), People(), once=once)
 
 
 def event(second, role, key, address="11.0.0.1"):
@@ -100,6 +100,21 @@ def test_a_restart_changes_no_score():
     for name in [name for name in parts if name.startswith(("model/", "model-roles/", "model-pools/"))]:
         with pytest.raises(StateError):
             watch().restore(parts | {name: parts[name][:-1] + b"?"})
+
+
+def test_open_panes_are_looked_at_up_to_now():
+    """A log that an application writes may speak of years to come: all panes until then would fill all memory."""
+    to, now, seen = feed(watch(once=False), organisation(4), HOUR), 4 * DAY, []
+    glance = to.model.glance
+    to.model.glance = lambda first, rows, *who: seen.append((first, rows)) or glance(first, rows, *who)
+    events = [event(now + 5, "a-0", "x"), event(now + 60 * DAY, "a-0", "y"), event(now + 60 * DAY, "b-1", "z")]
+    to.absorb(BatchView(role_batch(events), latest=T0 + now + HOUR), np.zeros(len(events), np.bool_))
+    assert not to.learning()
+    to.judge()
+    assert [(first, rows.second.tolist()) for first, rows in seen] == [(T0 + now, [T0 + now + 5])]
+    assert to.judge() == []
+    to.advance(T0 + 65 * DAY)
+    assert max(role.last for role in to.model.roles.values()) == T0 + 64 * DAY
 
 
 def test_other_groups_change_no_score_within_a_day():
