@@ -158,8 +158,9 @@ def test_an_incident_says_how_many_people_are_affected_at_least():
     kept = Incidents(owners(["raw/{contractor}/**"]))
     kept.restore({name: part for name, part in made.incidents.changes().items() if part is not None})
     assert kept.open == made.incidents.open
-    hidden = leaving(update, "hash")["incident"]["owners"]
-    assert hidden == {"count": 4, "shown": sorted(map(hashed, ["ann", "bob", "cid", "dan"])), "at_least": True}
+    for how in ("hash", "prefix"):
+        hidden = leaving(update, how)["incident"]["owners"]
+        assert hidden == {"count": 4, "shown": sorted(map(hashed, ["ann", "bob", "cid", "dan"])), "at_least": True}
     assert "owners" not in desk(3).incidents.take(found("3"), NOW).update["incident"]
 
 

@@ -30,6 +30,10 @@ def redacted(evidence: Mapping[str, Any], redact: Redaction) -> dict[str, Any]:
 def leaving(body: Mapping[str, Any], redact: Redaction) -> dict[str, Any]:
     """A finding's or an alert's fields as they may leave the journal; folders are in more of them than in evidence."""
     out = dict(body) | {"evidence": redacted(body.get("evidence") or {}, redact)}
+    incident = body.get("incident") or {}
+    if redact != "none" and "owners" in incident:  # an owner may stand in a file's name
+        whose = sorted(map(hashed, incident["owners"]["shown"]))
+        out["incident"] = incident | {"owners": incident["owners"] | {"shown": whose}}
     if redact != "hash":
         return out
     if "new_in" in (baseline := body.get("baseline") or {}):
@@ -37,10 +41,6 @@ def leaving(body: Mapping[str, Any], redact: Redaction) -> dict[str, Any]:
     first_seen = body.get("first_seen") or {}
     if first_seen.get("what") == "prefix" and "new" in first_seen:
         out["first_seen"] = first_seen | {"new": sorted(map(_folder, first_seen["new"]))}
-    incident = body.get("incident") or {}
-    if "owners" in incident:
-        hidden_owners = sorted(map(hashed, incident["owners"]["shown"]))
-        out["incident"] = incident | {"owners": incident["owners"] | {"shown": hidden_owners}}
     group = body.get("group") or {}
     if "prefix" in group:
         hidden = _folder(group["prefix"])
