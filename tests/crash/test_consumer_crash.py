@@ -22,6 +22,7 @@ from detector.cli.watch import build
 from detector.consumer import Consumer
 from detector.errors import EdgeError, LeaseLostError
 from detector.journal import verify
+from detector.listed import written
 from detector.local.directory import DirectorySource
 from detector.local.file_sink import FileSink
 from detector.settings import Settings
@@ -101,7 +102,19 @@ class Twin:
 
 
 class Queue(DirectorySource):
-    """A directory that, like a queue, delivers after a restart whatever it has not been told to forget."""
+    """A directory that, like a queue, delivers after a restart whatever it has not been told to forget.
+
+    forgotten: identities of messages, which outlive a crash of whoever reads them.
+    """
+
+    def __init__(self, path, forgotten, **options) -> None:
+        super().__init__(path, **options)
+        self._forgotten = forgotten
+        super().restore(written(sorted(forgotten)))
+
+    def acknowledge(self, messages):
+        self._forgotten.update(message.id for message in messages)
+        return super().acknowledge(messages)
 
     def restore(self, positions) -> None:
         pass
@@ -150,7 +163,8 @@ class World:
             self.store._pointer = Wired(self.store._pointer, fuse, "replace")
         else:
             self.store._db.execute("PRAGMA synchronous=OFF")
-        source = self.kind(self.folder / "logs", self.acknowledged if self.kind is Queue else None, limit=2)
+        remembered = (self.acknowledged,) if self.kind is Queue else ()
+        source = self.kind(self.folder / "logs", *remembered, limit=2)
         made.stop = self.stopping(made.stop, self.lease)
         made.engine = Wired(made.engine, fuse, "process", "judge", "advance")
         swap(
