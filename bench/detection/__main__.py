@@ -8,13 +8,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from bench.detection.figures import by_kind, lost, realised, share, summary, table
+from bench.detection.kept import Kept
 from bench.detection.peers import alerts, threshold
 from bench.detection.trials import KINDS_NOW, Result, Trial, run
 from bench.measure import ROOT
@@ -33,12 +33,11 @@ BEGIN, END = "<!-- figures -->", "<!-- /figures -->"
 def main(arguments: Sequence[str] | None = None) -> int:
     """The whole bench; its exit status."""
     chosen = _options().parse_args(arguments)
-    began = time.monotonic()
     trials = quick(chosen) if chosen.quick else full()
     if chosen.only:
         trials = [trial for trial in trials if trial.section in chosen.only]
-    results = _run(trials, chosen.jobs)
-    text = report(results) + f"\n\nMeasured in {(time.monotonic() - began) / 60:.0f} minutes.\n"
+    results = _run(trials, chosen.jobs, None if chosen.quick else Kept(chosen.cache / "detection"))
+    text = report(results) + f"\n\n{sum(result.cpu for result in results) / 60:.0f} minutes of CPU.\n"
     print(text)
     chosen.cache.mkdir(parents=True, exist_ok=True)
     kept = [asdict(replace(result, scored={})) for result in results]
@@ -114,12 +113,15 @@ def _some(seed: int, count: int) -> tuple[str, ...]:
     return tuple(KINDS_NOW[(seed * 5 + number * 3) % len(KINDS_NOW)] for number in range(count))
 
 
-def _run(trials: Sequence[Trial], jobs: int) -> list[Result]:
-    """All trials, the largest first; each is told when it is done."""
-    results = []
+def _run(trials: Sequence[Trial], jobs: int, kept: Kept | None) -> list[Result]:
+    """All trials, the largest first; each is told when it is done, and kept. What is kept already is not tried anew."""
+    results = [result for trial in trials if kept and (result := kept.load(trial))]
+    finished = {result.trial for result in results}
     with ProcessPoolExecutor(jobs) as pool:
-        for done in as_completed(pool.submit(run, trial) for trial in trials):
+        for done in as_completed(pool.submit(run, trial) for trial in trials if trial not in finished):
             result = done.result()
+            if kept:
+                kept.save(result)
             results.append(result)
             print(_told(result), file=sys.stderr, flush=True)
     return sorted(results, key=lambda result: (result.trial.section, result.trial.seed))

@@ -9,6 +9,7 @@ import pytest
 
 from bench.detection.__main__ import hard_cases, headline, peer_table
 from bench.detection.figures import share, wilson
+from bench.detection.kept import Kept
 from bench.detection.peers import DAY, Table, alerts, peers, threshold, z_score
 from bench.detection.trials import Of, Result, Trial, run
 from replay.drill.organisation import Shape
@@ -72,6 +73,29 @@ def test_a_trial_counts_every_page_and_every_theft():
     assert result.pages["fixed"] >= 1
     assert {"fixed", "rules", "model 1", "all 1"} <= set(result.thefts)
     assert result.principal_days > 2 * 12
+
+
+def test_a_bench_that_was_stopped_goes_on_with_what_it_had(tmp_path):
+    """A trial that is kept says what it said when it was run, its peers' scores too; another trial is not it."""
+    trial = Trial("named", 1, Shape(12, 2), ("smash_and_grab",), (1.0, 3.0), peers=True)
+    of = [Of("smash_and_grab", 9, "rule", 60, {"S3 files": 3}), Of("office_drip", 9, None, None, {"S3 files": 9})]
+    panes = Table(np.arange(3) * 300, np.array([0, 1, 0]), None, np.array([-1, 0, -1]), ["smash_and_grab"], 7)
+    scored = {"z": (panes, np.array([0.5, 2.0, np.nan])), "river": (panes, np.array([1.0, 2.0, 3.0]))}
+    counts = {"model 1": 2}
+    result = Result(trial, 100, 1.5, 24, {"model 1": of}, counts, counts, counts, {"rule": 1}, scored)
+    Kept(tmp_path).save(result)
+    (tmp_path / "older").mkdir()
+    kept = Kept(tmp_path)
+    assert not (tmp_path / "older").exists()
+    assert kept.load(replace(trial, seed=2)) is None
+    found = kept.load(trial)
+    assert replace(found, scored={}) == replace(result, scored={})
+    assert found.scored.keys() == result.scored.keys()
+    for name, (table, scores) in result.scored.items():
+        again, scored = found.scored[name]
+        assert np.array_equal(scored, scores, equal_nan=True)
+        assert (again.thefts, again.start) == (table.thefts, table.start)
+        assert all(np.array_equal(getattr(again, c), getattr(table, c)) for c in ("pane", "role", "steals"))
 
 
 def test_peers_are_judged_on_fresh_organisations_by_thresholds_of_development_ones():
