@@ -355,7 +355,8 @@ def test_a_save_is_two_requests_one_after_the_other(bucket, faults):
     store.save({f"new/{n}": b"x" * 100 for n in range(50)} | {"large": b"y" * 3_000_000, "consumer": b"z"})
     assert faults.count("PUT", "parts/") == 2
     assert faults.count("PUT", "manifest") == 1
-    assert faults.count("GET", "") == 0
+    of_the_claim = faults.count("GET", "list-type")  # it looks for what was left behind, in its own time
+    assert faults.count("GET", "") == of_the_claim
 
 
 def test_many_small_parts_are_loaded_with_few_requests(bucket, faults):
