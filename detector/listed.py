@@ -10,8 +10,8 @@ Rules of this file
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from detector.errors import StateError
 from detector.source import Message
@@ -19,6 +19,8 @@ from detector.source import Message
 POLL = 64
 """Files one poll delivers at most."""
 HELD_SECONDS = 300.0
+LOOK_EVERY = 0.2
+T = TypeVar("T")
 
 
 class Listed:
@@ -61,6 +63,16 @@ class Listed:
         if not isinstance(known, list) or not all(isinstance(identity, str) for identity in known):
             raise damaged()
         self._done.update(known)
+
+
+def until_there(
+    look: Callable[[], T], wait_seconds: float, monotonic: Callable[[], float], sleep: Callable[[float], None]
+) -> T:
+    """Look until there is something, or until so many seconds are over: the last answer."""
+    until = monotonic() + wait_seconds
+    while not (there := look()) and (left := until - monotonic()) > 0:
+        sleep(min(LOOK_EVERY, left))
+    return there
 
 
 def written(positions: Any) -> bytes:

@@ -25,7 +25,7 @@ from detector.aws.tree import S3Tree
 from detector.core.access import text_hash
 from detector.core.dated import Period
 from detector.errors import EdgeError, InputError
-from detector.listed import POLL, Listed, damaged, read, written
+from detector.listed import POLL, Listed, damaged, read, until_there, written
 from detector.logs.envelope import NOT_LOGS, Accept
 from detector.response.plain import printable
 from detector.source import Delivery, Message, Notice
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from detector.source import Leaf
 
 EVERY, LOOKBACK = 60.0, 3 * 86_400
-LOOK_EVERY = 0.2
 BESIDE_LOGS = tuple(f"/{folder}/" for folder in NOT_LOGS)
 
 
@@ -83,9 +82,7 @@ class PrefixSource:
 
     def receive(self, wait_seconds: float) -> Delivery:
         """The next files, waiting up to so long for the first. Raises InputError and EdgeError."""
-        until = self._monotonic() + wait_seconds
-        while not self._there() and (left := until - self._monotonic()) > 0:
-            self._sleep(min(LOOK_EVERY, left))
+        until_there(self._there, wait_seconds, self._monotonic, self._sleep)
         chosen = [self._waiting.popleft() for _ in range(min(self._limit, len(self._waiting)))]
         self._listed.hand_out(chosen, self._monotonic())
         return Delivery(chosen, backlog=bool(self._waiting))

@@ -15,12 +15,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from detector.errors import EdgeError, InputError
-from detector.listed import POLL, Listed, read, written
+from detector.listed import POLL, Listed, read, until_there, written
 from detector.response.plain import printable
 from detector.source import Delivery, Message, Notice, shown_name
-
-LOOK_EVERY = 0.2
-PASSED_OVER = (".part", ".tmp")
+from detector.walk import PASSED_OVER
 
 
 class DirectorySource:
@@ -54,9 +52,7 @@ class DirectorySource:
 
     def receive(self, wait_seconds: float) -> Delivery:
         """The next files, waiting up to so long for the first. Raises InputError and EdgeError."""
-        until = self._monotonic() + wait_seconds
-        while not (waiting := self._waiting()) and (left := until - self._monotonic()) > 0:
-            self._sleep(min(LOOK_EVERY, left))
+        waiting = until_there(self._waiting, wait_seconds, self._monotonic, self._sleep)
         chosen = waiting[: self._limit]
         self._listed.hand_out(chosen, self._monotonic())
         return Delivery(chosen, backlog=len(waiting) > len(chosen))

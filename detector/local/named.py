@@ -8,6 +8,7 @@ from pathlib import Path
 from detector.errors import EdgeError
 from detector.response.plain import printable
 from detector.source import shown_name
+from detector.walk import PASSED_OVER
 
 
 class NamedFiles:
@@ -32,4 +33,4 @@ class NamedFiles:
         if first is None:
             return []
         there = (shown_name(str(path)) for path in self._root.iterdir() if not path.name.startswith("."))
-        return sorted({*names, *(one for one in there if one >= first and not one.endswith((".part", ".tmp")))})
+        return sorted({*names, *(one for one in there if one >= first and not one.endswith(PASSED_OVER))})

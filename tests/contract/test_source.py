@@ -17,60 +17,17 @@ VISIBILITY = 1
 """Seconds a queue holds a message back in the tests that wait for it."""
 
 
-class Directory:
-    """A directory as the world of a source."""
+class Listed:
+    """The world of a source that lists what there is: a checkpoint has to tell it what it has read."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.positions = b"[]"
-        self.source: DirectorySource | None = None
-
-    def put(self, name, content):
-        path = self.root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-
-    def remove(self, name):
-        (self.root / name).unlink()
+    source: DirectorySource | PrefixSource | None = None
+    positions = b""
 
     def open(self):
         """A source after a restart: it knows what was acknowledged before."""
         if self.source:
             self.positions = self.source.positions([])
-        self.source = DirectorySource(self.root)
-        self.source.restore(self.positions)
-        return self.source
-
-    def hold_briefly(self):
-        """Deliveries in hand end with the process anyway."""
-
-    def let_time_pass(self):
-        pass
-
-    def missing(self):
-        return DirectorySource(self.root / "nowhere")
-
-
-class Prefix:
-    """A prefix of a bucket as the world of a source: what is beside it is not read."""
-
-    def __init__(self, aws: Aws) -> None:
-        self.bucket, self.s3 = aws.bucket("logs"), aws.client("s3")
-        self.s3.put_object(Bucket=self.bucket, Key="beside.gz", Body=b"x")
-        self.source: PrefixSource | None = None
-        self.positions = b""
-
-    def put(self, name, content):
-        self.s3.put_object(Bucket=self.bucket, Key=f"logs/{name}", Body=content)
-
-    def remove(self, name):
-        self.s3.delete_object(Bucket=self.bucket, Key=f"logs/{name}")
-
-    def open(self):
-        """A source after a restart: it knows what was acknowledged before."""
-        if self.source:
-            self.positions = self.source.positions([])
-        self.source = PrefixSource(self.bucket, "logs/", Accept(frozenset({self.bucket})), S3Objects(), every=0)
+        self.source = self.made()
         if self.positions:
             self.source.restore(self.positions)
         return self.source
@@ -80,6 +37,44 @@ class Prefix:
 
     def let_time_pass(self):
         pass
+
+
+class Directory(Listed):
+    """A directory as the world of a source."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def put(self, name, content):
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+    def remove(self, name):
+        (self.root / name).unlink()
+
+    def made(self):
+        return DirectorySource(self.root)
+
+    def missing(self):
+        return DirectorySource(self.root / "nowhere")
+
+
+class Prefix(Listed):
+    """A prefix of a bucket as the world of a source: what is beside it is not read."""
+
+    def __init__(self, aws: Aws) -> None:
+        self.bucket, self.s3 = aws.bucket("logs"), aws.client("s3")
+        self.s3.put_object(Bucket=self.bucket, Key="beside.gz", Body=b"x")
+
+    def put(self, name, content):
+        self.s3.put_object(Bucket=self.bucket, Key=f"logs/{name}", Body=content)
+
+    def remove(self, name):
+        self.s3.delete_object(Bucket=self.bucket, Key=f"logs/{name}")
+
+    def made(self):
+        return PrefixSource(self.bucket, "logs/", Accept(frozenset({self.bucket})), S3Objects(), every=0)
 
     def missing(self):
         return PrefixSource("nowhere-at-all", "", Accept(frozenset({"nowhere-at-all"})), S3Objects())
