@@ -134,6 +134,7 @@ class Sliced:
         self._plan = plan(shape.struct)
         self._found = found
         self._rows: Index | slice = slice(found.rows) if rows is None else rows
+        self._records = found.slices[0, self._rows]
         self._count = found.rows if rows is None else len(rows)
         self._known: dict[str, Column] = {}
 
@@ -146,7 +147,7 @@ class Sliced:
 
     def record(self, row: int) -> Any:
         """A record as it is decoded."""
-        start, stop = self._found.slices[0, self._rows][row]
+        start, stop = self._records[row]
         return self._shape.record.decode(self._data[start:stop])
 
     def column(self, member: str) -> Column:
