@@ -28,7 +28,7 @@ from detector.core.times import iso
 from detector.drain import Drain, Hurry
 from detector.edges import Edges
 from detector.errors import EdgeError, StateError
-from detector.logs.parquet import to_table
+from detector.logs.parquet import to_table, without_dictionaries
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -277,7 +277,7 @@ class Archive:
         bite = "-".join(f"{self._parts[number].process}.{number:x}" for number in (taken[0], taken[-1]))
         for first, end in zip(starts, [*starts[1:], len(hours)], strict=True):
             hour = iso(int(hours[first]) * 3600)
-            content = _encoded(_plain(table.slice(int(first), int(end - first))))
+            content = _encoded(without_dictionaries(table.slice(int(first), int(end - first))))
             yield f"date={hour[:10]}/hour={hour[11:13]}/{bite}.parquet", content
 
     def _content(self, number: int) -> bytes:
@@ -295,14 +295,6 @@ def _kept(part: _Part, held: int) -> int:
 
 def _name(number: int) -> str:
     return f"{PART}{number:010x}"
-
-
-def _plain(table: pa.Table) -> pa.Table:
-    """Without dictionaries: each has the values of the whole bite. Parquet makes its own."""
-    import pyarrow as pa
-
-    fields = ((one.name, one.type.value_type if pa.types.is_dictionary(one.type) else one.type) for one in table.schema)
-    return table.cast(pa.schema(list(fields)))
 
 
 def _encoded(table: pa.Table) -> bytes:

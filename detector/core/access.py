@@ -133,9 +133,7 @@ class Column:
 
     def each(self) -> Column:
         """A row of each text that there is, in the order of the dictionary."""
-        met = np.zeros(len(self.values) + 1, np.bool_)
-        met[self.codes] = True
-        return Column(np.flatnonzero(met[:-1]).astype(np.int32), self.values, self._hashed)
+        return Column(present(self.codes, len(self.values)).astype(np.int32), self.values, self._hashed)
 
     def smallest(self, rows: Index, count: int) -> dict[str, int]:
         """Of the texts of these rows those with the smallest hashes, at most so many, and their hashes."""
@@ -324,6 +322,13 @@ def unresolved(operation: I8, nameless: Mask, keyed: Mask) -> Mask:
     """Which operations on objects do not show the bucket. nameless: rows without a bucket; keyed: rows with a key."""
     found: Mask = OF_OBJECTS[operation] & nameless & (keyed | (operation == Operation.copy))
     return found
+
+
+def present(codes: I32, count: int) -> Index:
+    """Of the codes below `count` those that there are, in order; -1 is none of them."""
+    there = np.zeros(count + 1, np.bool_)
+    there[codes] = True
+    return np.flatnonzero(there[:-1])
 
 
 def intern(rows: Sequence[T | None]) -> tuple[I32, list[T]]:

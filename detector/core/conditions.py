@@ -14,7 +14,20 @@ from typing import Any
 
 import numpy as np
 
-from detector.core.access import I8, I32, I64, AccessBatch, Column, Index, Log, Mask, Operation, Outcome, text_hash
+from detector.core.access import (
+    I8,
+    I32,
+    I64,
+    AccessBatch,
+    Column,
+    Index,
+    Log,
+    Mask,
+    Operation,
+    Outcome,
+    present,
+    text_hash,
+)
 from detector.core.addresses import AddressLists, Networks, network
 from detector.core.globs import expression, glob
 from detector.core.made import Made
@@ -77,9 +90,8 @@ def having(column: Column, rows: Index, holds: Callable[[str], bool]) -> Mask:
     """Which of these rows have such a text; each distinct text is looked at once."""
     table = np.zeros(len(column.values) + 1, np.bool_)
     if len(column.values) > len(rows):
-        table[column.codes[rows]] = True
-        table[:-1][table[:-1]] = [holds(column.values[code]) for code in np.flatnonzero(table[:-1]).tolist()]
-        table[-1] = False
+        codes = present(column.codes[rows], len(column.values))
+        table[codes] = [holds(column.values[code]) for code in codes.tolist()]
     else:
         table[:-1] = [*map(holds, column.values)]
     return told(table, column.codes, rows)

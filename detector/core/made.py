@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from detector.core.access import U64, AccessBatch, Index
+from detector.core.access import U64, AccessBatch, Index, present
 from detector.core.principal import Principal
 from detector.core.table import Table
 
@@ -37,10 +37,7 @@ class Made:
     def by_code(self, batch: AccessBatch, rows: Index) -> U64:
         """By code, the number of every principal that these rows have; the last is nobody's, whose code is -1."""
         count = len(batch.principals)
-        codes = np.arange(count)
-        if count > len(rows):
-            codes = np.unique(batch.who[rows])
-            codes = codes[codes >= 0]
+        codes = present(batch.who[rows], count) if count > len(rows) else np.arange(count)
         numbers = np.full(count + 1, self._nobody, np.uint64)
         numbers[codes] = self.of(batch.prints[codes], lambda at: batch.principals[int(codes[at])])
         return numbers

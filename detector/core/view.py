@@ -16,7 +16,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from detector.core.access import I32, I64, U64, AccessBatch, Column, Index, Mask, Rows, intern, text_hash
+from detector.core.access import I32, I64, U64, AccessBatch, Column, Index, Mask, Rows, intern, present, text_hash
 from detector.core.finding import prefix_of, prefixes_of
 from detector.core.made import Made
 from detector.core.net import nets, public
@@ -225,10 +225,8 @@ class BatchView:
     def _identities(self, levels: GroupKey) -> tuple[U64, Mapping[int, GroupKey]]:
         """The groups of one level at which identities are counted."""
         (level,), batch = levels, self.batch
-        met = np.zeros(len(batch.principals) + 1, np.bool_)  # the last is nobody's, whose code is -1
-        met[batch.who] = True
-        codes = np.flatnonzero(met[:-1])
-        of_code = np.full(len(met), NO_GROUP)
+        codes = present(batch.who, len(batch.principals))
+        of_code = np.full(len(batch.principals) + 1, NO_GROUP)  # the last is nobody's, whose code is -1
 
         def one(at: int) -> Principal:
             return batch.principals[int(codes[at])]

@@ -38,6 +38,7 @@ from detector.core.access import (
     Outcome,
     Skip,
     intern,
+    present,
     unresolved,
 )
 from detector.core.builder import BatchBuilder
@@ -100,7 +101,7 @@ def to_table(batch: AccessBatch, *, of_objects: bool = False) -> pa.Table:
     who: Any = pa.array(batch.who)
     seconds = pa.timestamp("s", "UTC")
     columns: dict[str, Any] = {
-        name: _plain(column) if name in ALL_DIFFERENT else _dictionary(column)
+        name: _plain(column) if name in ALL_DIFFERENT else dictionary(column)
         for name, column in _texts(batch, people).items()
     }
     columns |= {name: pa.array(batch.number[name], mask=batch.number[name] < 0) for name in NUMBER_COLUMNS}
@@ -132,16 +133,14 @@ def _of_objects(batch: AccessBatch) -> dict[str, Any]:
     return {"prefix": folder, "object": pa.array(hashes, mask=key.codes < 0)}
 
 
-def _dictionary(column: Column) -> pa.Array[Any]:
+def dictionary(column: Column) -> pa.Array[Any]:
     """The column over the values its rows really have: a slice of a big batch does not carry the batch's dictionary."""
     import pyarrow as pa
 
-    there = np.zeros(len(column.values) + 1, np.bool_)  # the last is null's
-    there[column.codes] = True
-    used = np.flatnonzero(there[:-1])
-    number = np.full(len(there), -1, np.int32)
+    used = present(column.codes, len(column.values))
+    number = np.full(len(column.values) + 1, -1, np.int32)  # the last is null's
     number[used] = np.arange(len(used), dtype=np.int32)
-    indices: Any = pa.array(number[column.codes], mask=column.codes < 0 if there[-1] else None)
+    indices: Any = pa.array(number[column.codes], mask=column.codes < 0)
     return pa.DictionaryArray.from_arrays(indices, pa.array([column.values[code] for code in used], pa.string()))
 
 
@@ -151,6 +150,14 @@ def _plain(column: Column) -> pa.Array[Any]:
 
     codes: Any = pa.array(column.codes, mask=column.codes < 0)
     return pa.array(column.values, pa.string()).take(codes)
+
+
+def without_dictionaries(table: pa.Table) -> pa.Table:
+    """The table with plain texts: a slice has the dictionaries of all that it was cut from."""
+    import pyarrow as pa
+
+    fields = [(one.name, one.type.value_type if pa.types.is_dictionary(one.type) else one.type) for one in table.schema]
+    return table.cast(pa.schema(fields))
 
 
 def parse(data: bytes, name: str, into: BatchBuilder) -> list[str]:

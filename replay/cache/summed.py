@@ -21,7 +21,7 @@ import numpy as np
 
 from detector.core.access import I32, I64, U64, Column, Mask, intern
 from detector.core.builder import BatchBuilder
-from detector.logs.parquet import to_table
+from detector.logs.parquet import dictionary, to_table
 from replay.columns import Piece, grouped, over
 
 if TYPE_CHECKING:
@@ -163,24 +163,15 @@ def _reads(piece: Piece, cell: I32, read: Mask) -> tuple[I32, U64]:
 def _people(texts: dict[str, Column], rows: Any, longest: I64) -> pa.Table:
     import pyarrow as pa
 
-    columns: dict[str, Any] = {name: _texts(texts[name].take(rows)) for name in OF_WHO}
+    columns: dict[str, Any] = {name: dictionary(texts[name].take(rows)) for name in OF_WHO}
     return pa.table(columns | {"longest": longest})
 
 
 def _table(names: Sequence[str], who: I32, columns: Sequence[Column], sums: Sums) -> pa.Table:
     import pyarrow as pa
 
-    texts: dict[str, Any] = dict(zip(names, map(_texts, columns), strict=True))
+    texts: dict[str, Any] = dict(zip(names, map(dictionary, columns), strict=True))
     return pa.table({"who": who} | texts | {name: getattr(sums, name) for name in FIGURES})
-
-
-def _texts(column: Column) -> Any:
-    """The column over the values that its rows have."""
-    import pyarrow as pa
-
-    codes: Any = pa.array(column.codes, mask=column.codes < 0)
-    whole = pa.DictionaryArray.from_arrays(codes, pa.array(column.values, pa.string()))
-    return whole.dictionary_decode().dictionary_encode()
 
 
 def cut(folder: str, depth: int) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 
 from detector.core.access import I8, Column, Index
 from detector.core.times import iso
+from detector.logs.parquet import without_dictionaries
 from replay.columns import Piece, together
 from replay.investigate.follow import (
     EDGE,
@@ -132,15 +133,7 @@ def _assumes(group: Group) -> pa.Table | None:
     if not group.may_hold("operation", ["assume"]):
         return None
     rows = np.flatnonzero(group.text("operation").are("assume"))
-    return _plain(group.rows(rows, EDGE)) if len(rows) else None
-
-
-def _plain(table: pa.Table) -> pa.Table:
-    """Without dictionaries: each would have the values of its whole row group."""
-    import pyarrow as pa
-
-    fields = [(one.name, one.type.value_type if pa.types.is_dictionary(one.type) else one.type) for one in table.schema]
-    return table.cast(pa.schema(fields))
+    return without_dictionaries(group.rows(rows, EDGE)) if len(rows) else None
 
 
 def events(files: Sequence[Path], reach: Reach, copies: dict[str, Copied]) -> Iterator[pa.Table]:
@@ -189,7 +182,7 @@ def _taken(group: Group, why: I8) -> pa.Table:
     import pyarrow as pa
 
     rows = np.flatnonzero(why)
-    table = _plain(group.rows(rows))
+    table = without_dictionaries(group.rows(rows))
     because = np.array([one.name for one in Why], object)[why[rows]]
     return table.append_column("because", pa.array(because, pa.string()))
 
