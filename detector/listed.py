@@ -5,6 +5,8 @@ Rules of this file
   never.
 - Order says nothing: a file that turns up before those already read is as new as any. So every file is known by itself
   as long as it is listed; what is listed no more is forgotten.
+- What another source has read says nothing of this one: whoever moves from a directory to a bucket keeps the state, and
+  records that were counted are recognised.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ from typing import Any, TypeVar
 from detector.errors import StateError
 from detector.source import Message
 
+DIRECTORY = "directory"
+"""Files of a directory are known by their path below it: it may lie elsewhere tomorrow."""
 POLL = 64
 """Files one poll delivers at most."""
 HELD_SECONDS = 300.0
@@ -24,9 +28,10 @@ T = TypeVar("T")
 
 
 class Listed:
-    """Identities of messages, as the source makes them."""
+    """Identities of messages, as the source makes them. of: whose, as long as they are identities of the same files."""
 
-    def __init__(self) -> None:
+    def __init__(self, of: str) -> None:
+        self._of = of
         self._done: set[str] = set()
         self._held: dict[str, tuple[Message, float]] = {}
 
@@ -54,15 +59,27 @@ class Listed:
             self._held.pop(message.id, None)
         return []
 
-    def known(self, done: Sequence[Message]) -> list[str]:
-        """What has been read, these included, for the checkpoint."""
-        return sorted({*self._done, *(message.id for message in done)})
+    def positions(self, done: Sequence[Message], **beside: int | None) -> bytes:
+        """What has been read, these included, and what the source knows beside that, for the checkpoint."""
+        known = sorted({*self._done, *(message.id for message in done)})
+        return json.dumps({"of": self._of, "done": known, **beside}, separators=(",", ":")).encode("ascii")
 
-    def restore(self, known: Any) -> None:
-        """Take up what `known` gave, after a journey through a checkpoint. Raises StateError."""
+    def restore(self, positions: bytes) -> dict[str, Any]:
+        """Take up what `positions` wrote; gives it, or nothing if another source did. Raises StateError."""
+        if not positions:  # a queue's
+            return {}
+        found = _read(positions)
+        if isinstance(found, list):  # as directories wrote them once
+            found = {"of": DIRECTORY, "done": found}
+        if not isinstance(found, dict) or not isinstance(found.get("of"), str):
+            raise damaged()
+        if found["of"] != self._of:
+            return {}
+        known = found.get("done")
         if not isinstance(known, list) or not all(isinstance(identity, str) for identity in known):
             raise damaged()
         self._done.update(known)
+        return found
 
 
 def until_there(
@@ -75,13 +92,7 @@ def until_there(
     return there
 
 
-def written(positions: Any) -> bytes:
-    """Positions for a checkpoint."""
-    return json.dumps(positions, separators=(",", ":")).encode("ascii")
-
-
-def read(positions: bytes) -> Any:
-    """What `written` was given. Raises StateError."""
+def _read(positions: bytes) -> Any:
     try:
         return json.loads(positions)
     except (ValueError, RecursionError) as error:

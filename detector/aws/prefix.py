@@ -25,7 +25,7 @@ from detector.aws.tree import S3Tree
 from detector.core.access import text_hash
 from detector.core.dated import Period
 from detector.errors import EdgeError, InputError
-from detector.listed import POLL, Listed, damaged, read, until_there, written
+from detector.listed import POLL, Listed, damaged, until_there
 from detector.logs.envelope import NOT_LOGS, Accept
 from detector.response.plain import printable
 from detector.source import Delivery, Message, Notice
@@ -63,7 +63,7 @@ class PrefixSource:
         self._bucket, self._prefix, self._accept, self._objects = bucket, prefix, accept, objects
         self._limit, self._every, self._lookback = limit, every, lookback
         self._now, self._monotonic, self._sleep = now, monotonic, sleep
-        self._tree, self._listed = S3Tree(bucket), Listed()
+        self._tree, self._listed = S3Tree(bucket), Listed(self._where)
         self._waiting: deque[Message] = deque()
         self._first: int | None = None
         self._newest = self._again_at = 0.0
@@ -100,15 +100,14 @@ class PrefixSource:
 
     def positions(self, done: Sequence[Message]) -> bytes:
         """From where on is listed, and what of that has been read, these included."""
-        return written({"first": self._first, "done": self._listed.known(done)})
+        return self._listed.positions(done, first=self._first)
 
     def restore(self, positions: bytes) -> None:
         """Take up what `positions` wrote. Raises StateError."""
-        found = read(positions) if positions else {"first": None, "done": []}  # a queue's are empty
-        if not isinstance(found, dict) or not isinstance(found.get("first"), int | None):
+        first = self._listed.restore(positions).get("first")
+        if not isinstance(first, int | None):
             raise damaged()
-        self._listed.restore(found.get("done"))
-        self._first = found.get("first")
+        self._first = first
 
     def close(self) -> None:
         """Let go of connections."""

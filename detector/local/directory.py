@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from detector.errors import EdgeError, InputError
-from detector.listed import POLL, Listed, read, until_there, written
+from detector.listed import DIRECTORY, POLL, Listed, until_there
 from detector.response.plain import printable
 from detector.source import Delivery, Message, Notice, shown_name
 from detector.walk import PASSED_OVER
@@ -33,7 +33,7 @@ class DirectorySource:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._root, self._limit = Path(path), limit
-        self._listed = Listed()
+        self._listed = Listed(DIRECTORY)
         self._monotonic, self._sleep = monotonic, sleep
 
     @property
@@ -75,11 +75,11 @@ class DirectorySource:
 
     def positions(self, done: Sequence[Message]) -> bytes:
         """What has been read, these included, for the checkpoint."""
-        return written(self._listed.known(done))
+        return self._listed.positions(done)
 
     def restore(self, positions: bytes) -> None:
         """Take up what `positions` wrote. Raises StateError."""
-        self._listed.restore(read(positions))
+        self._listed.restore(positions)
 
     def close(self) -> None:
         """Nothing is held open."""

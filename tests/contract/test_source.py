@@ -187,6 +187,15 @@ def test_more_than_a_poll_holds_is_a_backlog_and_all_arrives(world):
     assert got | drain(source) == put
 
 
+@pytest.mark.parametrize("elsewhere", [b"", b'{"of":"s3://another/","done":["a"],"first":99999999999}'])
+def test_what_another_source_has_read_says_nothing(world, elsewhere):
+    """Whoever moves from one kind of source or from one bucket to another keeps the daemon's state, and all is read."""
+    world.put("a.gz", b"a")
+    source = world.open()
+    source.restore(elsewhere)
+    assert drain(source) == {"a.gz": b"a"}
+
+
 def test_an_empty_source_answers_with_nothing(world):
     """No message, no backlog, no error, within the wait."""
     source = world.open()

@@ -22,7 +22,6 @@ from detector.cli.watch import build
 from detector.consumer import Consumer
 from detector.errors import EdgeError, LeaseLostError
 from detector.journal import verify
-from detector.listed import written
 from detector.local.directory import DirectorySource
 from detector.local.file_sink import FileSink
 from detector.settings import Settings
@@ -110,7 +109,7 @@ class Queue(DirectorySource):
     def __init__(self, path, forgotten, **options) -> None:
         super().__init__(path, **options)
         self._forgotten = forgotten
-        super().restore(written(sorted(forgotten)))
+        super().restore(json.dumps(sorted(forgotten)).encode())
 
     def acknowledge(self, messages):
         self._forgotten.update(message.id for message in messages)

@@ -84,10 +84,10 @@ def test_what_is_gone_is_forgotten(tmp_path):
     (tmp_path / "b").write_bytes(b"x")
     source, _ = made(tmp_path)
     source.acknowledge(source.receive(0).messages)
-    assert len(json.loads(source.positions([]))) == 2
+    assert len(json.loads(source.positions([]))["done"]) == 2
     (tmp_path / "a").unlink()
     source.receive(0)
-    assert [identity.partition("|")[0] for identity in json.loads(source.positions([]))] == ["b"]
+    assert [identity.partition("|")[0] for identity in json.loads(source.positions([]))["done"]] == ["b"]
 
 
 def test_a_poll_is_bounded_and_says_when_more_waits(tmp_path):
@@ -152,13 +152,23 @@ def test_positions_hold_what_the_checkpoint_is_about_to_commit(tmp_path):
     assert names(again.receive(0)) == ["b"]
 
 
-@pytest.mark.parametrize("positions", [b"", b"{", b"{}", b"[1]", b"\xff", b"[" * 100_000])
+@pytest.mark.parametrize("positions", [b"{", b"{}", b"[1]", b'{"of": "directory"}', b"\xff", b"[" * 100_000])
 def test_damaged_positions_are_refused(tmp_path, positions):
     """Half a memory would read some files twice and say nothing: it is refused with a remedy."""
     source, _ = made(tmp_path)
     with pytest.raises(StateError) as caught:
         source.restore(positions)
     assert caught.value.remedy
+
+
+def test_positions_of_an_older_daemon_are_taken_up(tmp_path):
+    """They were a plain list."""
+    (tmp_path / "a").write_bytes(b"x")
+    source, _ = made(tmp_path)
+    identity = source.receive(0).messages[0].id
+    again, _ = made(tmp_path)
+    again.restore(json.dumps([identity]).encode())
+    assert names(again.receive(0)) == []
 
 
 def test_what_cannot_be_read_is_an_edge_error(tmp_path, monkeypatch):
