@@ -2,7 +2,8 @@
 
 1. Panes come sealed, in order, each once; in a pane roles are looked at in the order of their keys. Each is scored
    first and learned after. `glance` scores open panes and learns nothing.
-2. A role's score in a day depends on itself, its peer group, and what everybody knew at the last UTC midnight.
+2. A role's score in a day depends on itself, its peer group, and what everybody knew at the last UTC midnight. So the
+   peer groups may be cut into shards, a `Baseline` each, which meet at midnight: `over`, `together`, `begin`.
 3. A score only rises within a pane: a channel's value is the largest its window reached in it so far. So the pane's
    score is its largest score, the day's maximum is what the line is solved for, and what is alerted on is just that.
 4. An episode is told once: when it is over, what led to it counts no more.
@@ -13,7 +14,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -24,27 +25,23 @@ from detector.core.part import Spilling
 from detector.core.principal import fingerprint
 from detector.core.view import GroupKey, group_print
 from detector.core.window import F64, longest_episode
-from detector.model.calibration import Line, LineState
 from detector.model.channels import COUNTERS, DAY, PANE, SLID, SUB_PANE, SUB_PANES, WINDOWS, Counter
-from detector.model.codec import seal, unseal, unusable
+from detector.model.codec import opened, seal
+from detector.model.day import Day, RoleDay, together
 from detector.model.history import History
 from detector.model.judgement import Judgement, Reason, reasons
 from detector.model.levels import Levels
 from detector.model.novelty import Novelty
+from detector.model.organisation import MAGIC, VERSION, Organisation
 from detector.model.own import AT, Own
 from detector.model.pane import Pane, Past, filling, fresh, scales
-from detector.model.pools import YOUNG, DayOf, Learned, Pools
+from detector.model.pools import YOUNG
 from detector.model.roles import NEVER, Identity, Pieces, Role, Row
 from detector.model.rows import Rows, Who
-from detector.model.score import WIDTH, Rarity, judge
-from detector.model.tail import CALM, TailState
-
-MAGIC, VERSION = b"BWbl", 2
+from detector.model.score import Rarity, judge
+from detector.model.tail import CALM
 
 FORGET_AFTER = 28 * DAY
-DRIFT, FEW = 0.1, 3
-"""Where a larger share of all principals is alerted on in one day, it is the organisation that changed: that day is
-learned. Otherwise who was alerted on teaches neither tails nor line, so that no theft hides the next one."""
 
 
 class _Common(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
@@ -56,16 +53,6 @@ class _Common(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     slid_at: int
     slid_slots: list[int]
     slid: list[list[int]]
-
-
-class _Midnight(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
-    """What every midnight changes."""
-
-    width: int
-    tails: list[tuple[str, str, TailState]]
-    levels: list[tuple[str, str, list[float], list[float]]]
-    novelty: list[tuple[str, list[float]]]
-    line: LineState
 
 
 class _Told(NamedTuple):
@@ -109,14 +96,13 @@ class Baseline:
         frozen: bool = False,
         own: Own | None = None,
     ) -> None:
-        self.frozen, self.own = frozen, own
+        self.own = own
         self.observe: Callable[[int, U64, list[GroupKey], F64], None] | None = None
         """Is told of every sealed pane: its begin, roles, their keys, and log(1 + value) of the channels."""
-        self.name, self.cooldown, self.learn_role_days, self.threshold = name, cooldown, learn_role_days, threshold
+        self.name, self.cooldown = name, cooldown
         self.novelty = Novelty(name, memory)
         self.history = History(f"model-history/{name}")
-        self.pools = Pools()
-        self.calibration = Line(share)
+        self.organisation = Organisation(share, learn_role_days, threshold, frozen=frozen)
         self.roles: dict[int, Role] = {}
         self.pieces = Pieces(f"model-roles/{name}")
         self.levels = Levels()
@@ -141,10 +127,8 @@ class Baseline:
         frozen: bool,
     ) -> None:
         """From now on these settings hold; what was learned stands."""
-        self.frozen = frozen
-        self.cooldown, self.learn_role_days, self.threshold = cooldown, learn_role_days, threshold
-        self.novelty.keys.room = memory
-        self.calibration.ask(share)
+        self.cooldown, self.novelty.keys.room = cooldown, memory
+        self.organisation.configure(share, learn_role_days, threshold, frozen=frozen)
 
     def spilling(self) -> list[Spilling]:
         """What of its state may leave memory."""
@@ -166,8 +150,7 @@ class Baseline:
         common = _Common(self._slots, self._day, self._now, at, slots.tolist(), sparse)
         parts[f"model/{self.name}"] = seal(MAGIC, VERSION, msgspec.msgpack.encode(common))
         if self._turned:
-            midnight = _Midnight(WIDTH, *self.pools.state(), self.calibration.state())
-            parts[f"model-pools/{self.name}"] = seal(MAGIC, VERSION, msgspec.msgpack.encode(midnight))
+            parts[f"model-pools/{self.name}"] = self.organisation.state(self.novelty.keys.most)
         self._changed = self._turned = False
         return parts
 
@@ -175,14 +158,11 @@ class Baseline:
         """Go on where a checkpoint stopped. `StateError`, and nothing of use, when a part is damaged."""
         if f"model/{self.name}" not in parts:
             return
-        common = _opened(parts[f"model/{self.name}"], _Common)
+        common = opened(MAGIC, VERSION, parts[f"model/{self.name}"], _Common)
         self._slots, self._day, self._now = common.slots, common.day, common.now
         if f"model-pools/{self.name}" in parts:
-            midnight = _opened(parts[f"model-pools/{self.name}"], _Midnight)
-            if midnight.width != WIDTH:
-                raise unusable(f"expected {WIDTH} channels, got {midnight.width}")
-            self.pools.load(midnight.tails, midnight.levels, midnight.novelty)
-            self.calibration.load(midnight.line)
+            most = self.organisation.load(parts[f"model-pools/{self.name}"])
+            self.novelty.keys.most = most or self.novelty.keys.most
         rows = list(self.pieces.restore(parts))
         for row in rows:
             self.roles[row.print] = self._unpacked(row)
@@ -205,7 +185,7 @@ class Baseline:
     def _unpacked(self, row: Row) -> Role:
         who = Identity(*row.who)
         self.levels.load(row.slot, row.moments)
-        self.levels.lean(row.slot, self.pools.level(who.group, who.kind))
+        self.levels.lean(row.slot, self.organisation.pools.level(who.group, who.kind))
         role = Role(who, row.slot, row.first, row.last, row.opened, row.above)
         if row.last >= self._day * DAY:  # else a midnight came since; it writes nobody anew
             self.levels.maxima[row.slot] = row.maxima
@@ -215,17 +195,22 @@ class Baseline:
     @property
     def line(self) -> float:
         """The score from which on a principal is alerted on."""
-        return self.threshold if self.threshold is not None else self.calibration.level
+        return self.organisation.line
+
+    @property
+    def day(self) -> int:
+        """Days since the epoch to the one it is in; `NEVER` before the first."""
+        return self._day
 
     @property
     def learnt(self) -> int:
         """Principal-days it has learned from."""
-        return self.pools.role_days
+        return self.organisation.pools.role_days
 
     @property
     def learning(self) -> bool:
         """Whether it knows too little to page."""
-        return self.learnt < self.learn_role_days
+        return self.organisation.learning
 
     def seal(self, pane: int, rows: Rows, prints: U64, who: Mapping[int, Identity]) -> list[Judgement]:
         """Judge one sealed pane, and learn it.
@@ -255,13 +240,13 @@ class Baseline:
             by_print[judgement.role].alerted = True
             self._note(by_print[judgement.role], judgement.crossings)
         settled = np.array([role.first // DAY < pane // DAY for role in roles], np.bool_)
-        if not self.frozen:
+        if not self.organisation.frozen:
             self.levels.learn(counted.slots[settled], seen[settled], past.mean[settled], past.scale[settled])
         news = fresh(seen, counted.totals)[settled] if self.own or self.observe else seen
         if self.observe:
             keys = [role.who.key for role, old in zip(roles, settled, strict=True) if old]
             self.observe(pane, prints[settled], keys, news)
-        if self.own and not self.frozen:
+        if self.own and not self.organisation.frozen:
             self.own.learn([role.who.group for role, old in zip(roles, settled, strict=True) if old], news)
         for role in roles:
             role.last = pane
@@ -279,10 +264,10 @@ class Baseline:
         """
         self._changed = self._turned = True
         if not benign:
-            self.calibration.drop(day, score)
+            self.organisation.calibration.drop(day, score)
             return "its day says nothing of what is usual"
         self.novelty.accept(role, text_hashes(prefixes), text_hashes(nets))
-        self.calibration.count(day, score)
+        self.organisation.calibration.count(day, score)
         return (
             f"{len(prefixes)} places and {len(nets)} networks are known now; the alert line counts it as a false alert"
         )
@@ -349,12 +334,12 @@ class Baseline:
         z = self.own.scales(groups, x, today=today) if self.own else scales(x, past)
         if today:
             self.levels.maxima[pane.slots] = np.maximum(self.levels.maxima[pane.slots], z)
-        if not self.pools.known:
+        if not self.organisation.pools.known:
             return []
         found = []
         for at in np.flatnonzero(z.max(axis=1) >= CALM).tolist():
             role, mean = roles[at], past.mean[at].tolist()
-            rarity = self.pools.rarity(role.who.group, role.who.kind, start - role.first)
+            rarity = self.organisation.pools.rarity(role.who.group, role.who.kind, start - role.first)
             values = x[at].tolist()
             judged = judge(values, z[at].tolist(), mean, rarity)
             if today and not self.learning:
@@ -409,51 +394,47 @@ class Baseline:
         self._slid = pane, counted.slots[order], counted.cells[order][:, :, SLID]
         self._now = pane
 
+    # --- midnight ----------------------------------------------------------------------------------------------------
+
     def _turn(self, pane: int) -> None:
         """At a new day, learn the one that is over."""
         day = pane // DAY
         if self._day not in (day, NEVER):
-            self._midnight(self._day, day)
+            self.begin(day, together([self.over()]))
         self._day = day
 
-    def _midnight(self, day: int, today: int) -> None:
-        ordered = sorted(self.roles.items(), key=lambda item: item[1].who.key)
-        active = [role for _, role in ordered if role.last >= day * DAY]
-        pooled, drift = self.pools.known, False
-        if pooled:
-            alerts = sum(role.alerted for role in active)
-            drift = alerts > max(FEW, DRIFT * len(self.roles))
-            scores = [role.score for role in active if role.score > 0 and (drift or not role.alerted)]
-            if not self.learning and not self.frozen:
-                self.calibration.add(day, len(self.roles), 0 if drift else alerts, scores)
-        days = [
-            DayOf(role.who.group, role.who.kind, (day + 1) * DAY - role.first < YOUNG, self.levels.maxima[role.slot])
-            for role in active
-            if pooled and (drift or not role.alerted)
-        ]
+    def over(self) -> Day:
+        """What the day that is over was to the roles of this shard; it changes nothing."""
+        begun = (self._day + 1) * DAY
+        active = [role for role in self.roles.values() if role.last >= self._day * DAY]
         slots = np.array([role.slot for role in active], np.intp)
-        own = zip(*self.levels.own(slots), strict=True)
-        learned = [Learned(role.who.group, role.who.kind, *one) for role, one in zip(active, own, strict=True)]
-        news: dict[str, list[int]] = {}
-        for role in active:
-            group = role.who.group
-            news[group] = [a + b for a, b in zip(news.get(group, [0, 0, 0]), role.news, strict=True)]
-        if not self.frozen:
-            self.pools.midnight(day, learned, days, news)
+        moments = zip(self.levels.maxima[slots], *self.levels.own(slots), strict=True)
+        days = [
+            RoleDay(
+                role.who.key, role.who.group, role.who.kind, begun - role.first < YOUNG, role.score, role.alerted,
+                role.news, maxima, mean, variance, float(weight),
+            )
+            for role, (maxima, mean, variance, weight) in zip(active, moments, strict=True)
+        ]  # fmt: skip
+        return Day(self._day, len(self.roles), days, self.novelty.over(), self.novelty.keys.wanted())
+
+    def begin(self, today: int, over: Day) -> None:
+        """A new day begins. `over`: what the last one was to all shards, `together`."""
+        self.organisation.learn(over)
         if self.own:
-            self.own.midnight(frozen=self.frozen)
-        self.novelty.midnight(day)
-        for role in active:
+            self.own.midnight(frozen=self.organisation.frozen)
+        self.novelty.midnight(over)
+        self.levels.maxima[:] = 0.0
+        for role in self.roles.values():
             role.news, role.score, role.alerted = [0, 0, 0], 0.0, False
-        self.levels.maxima[slots] = 0.0
-        for _, role in ordered:
-            self.levels.lean(role.slot, self.pools.level(role.who.group, role.who.kind))
-        gone = {one for one, role in ordered if today * DAY - role.last > FORGET_AFTER}
+            self.levels.lean(role.slot, self.organisation.pools.level(role.who.group, role.who.kind))
+        gone = {one for one, role in self.roles.items() if today * DAY - role.last > FORGET_AFTER}
         if gone:
             self.novelty.forget({self.roles.pop(one).slot for one in sorted(gone)})
         self.pieces.gone |= gone
         self.pieces.changed -= gone
-        self._turned = True
+        self._day = today
+        self._changed = self._turned = True
 
     def _role(self, one: int, pane: int, who: Mapping[int, Identity]) -> Role:
         role = self.roles.get(one)
@@ -470,18 +451,8 @@ class Baseline:
             role = Role(identity, self._slots, pane)
             self.levels.reserve(self._slots + 1)
             self.levels.clear(self._slots)
-            self.levels.lean(self._slots, self.pools.level(identity.group, identity.kind))
+            self.levels.lean(self._slots, self.organisation.pools.level(identity.group, identity.kind))
         return role
-
-
-S = TypeVar("S", bound=msgspec.Struct)
-
-
-def _opened(part: bytes, type_: type[S]) -> S:
-    try:
-        return msgspec.msgpack.decode(unseal(MAGIC, VERSION, part), type=type_)
-    except msgspec.MsgspecError as error:
-        raise unusable(str(error)) from error
 
 
 def _most(hashes: U64) -> tuple[tuple[int, int], ...]:

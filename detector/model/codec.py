@@ -7,11 +7,14 @@ The digest finds damage; it is no signature.
 from __future__ import annotations
 
 import struct
+from typing import TypeVar
 
+import msgspec
 import xxhash
 
 from detector.errors import StateError
 
+S = TypeVar("S", bound=msgspec.Struct)
 _HEAD = struct.Struct(">4sHQ")
 _REMEDY = "remove this rule's baseline state to start it anew, and warm it up by a replay of past logs"
 
@@ -32,6 +35,14 @@ def unseal(magic: bytes, version: int, sealed: bytes) -> bytes:
     if xxhash.xxh64_intdigest(body) != digest:
         raise StateError("baseline state is damaged: its digest does not match", remedy=_REMEDY)
     return body
+
+
+def opened(magic: bytes, version: int, sealed: bytes, type_: type[S]) -> S:
+    """The body as it was encoded; `StateError` also when it does not hold what it should."""
+    try:
+        return msgspec.msgpack.decode(unseal(magic, version, sealed), type=type_)
+    except msgspec.MsgspecError as error:
+        raise unusable(str(error)) from error
 
 
 def unusable(why: str) -> StateError:

@@ -1,13 +1,18 @@
 """Which keys each role has read: some exact, then filters that grow up to a bound. Pure.
 
 A role's first `EXACT` keys are remembered as 64-bit hashes, further ones in Bloom filters of about 13 bits a key that
-double in size, up to `LAYERS` or the memory the rule gives them all. Then the role is saturated: no key of it is
-remembered any more. Every step may take a new key for a known one, and never the other way.
+double in size, up to `LAYERS`. Then the role is saturated: no key of it is remembered any more. Every step may take a
+new key for a known one, and never the other way.
+
+How many filters a role may have is decided at a UTC midnight, alike for all: as many as they can have side by side
+within the memory the rule gives them, if each keeps those it has and gets one more where its last is full. What is
+above is let go of. So a role's keys never depend on what others read that day, and peer groups can be held apart; what
+is held may be more than `room` by what was read since midnight for the first time, and by each role's first filter.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -24,10 +29,13 @@ LAYERS = 6
 
 
 class KeyMemory:
-    """(role, key) pairs that were read. `room`: bytes of all Bloom filters together."""
+    """(role, key) pairs that were read.
+
+    room: bytes of all Bloom filters together, of all shards. most: how many a role may have until the next midnight.
+    """
 
     def __init__(self, name: str, room: int) -> None:
-        self.name, self.room = name, room
+        self.name, self.room, self.most = name, room, LAYERS
         self.exact = Facts(f"model-keys/{name}")
         self.nbytes = 0
         """Bytes of all Bloom filters."""
@@ -50,8 +58,7 @@ class KeyMemory:
 
     def saturated(self, slots: Index) -> Mask:
         """Roles of which no more keys can be remembered."""
-        full = self._full()
-        return np.array([self._is_full(slot, full=full) for slot in slots.tolist()], np.bool_)
+        return np.array([self._is_full(slot) for slot in slots.tolist()], np.bool_)
 
     def put(self, pairs: U64, slots: Index) -> None:
         """Put in new pairs, in the order in which they came."""
@@ -75,7 +82,7 @@ class KeyMemory:
         layers = self._blooms.setdefault(slot, [])
         while len(pairs):
             if not layers or layers[-1].full:
-                if self._is_full(slot, full=self._full()):
+                if self._is_full(slot):
                     return
                 layers.append(Bloom(FIRST_LAYER << len(layers)))
                 self.nbytes += layers[-1].nbytes
@@ -86,12 +93,24 @@ class KeyMemory:
             bloom.add(some if len(some) <= SMALL else np.sort(some))
             self._changed.add((slot, len(layers) - 1))
 
-    def _is_full(self, slot: int, *, full: bool) -> bool:
+    def _is_full(self, slot: int) -> bool:
         layers = self._blooms.get(slot, [])
-        return bool(layers and layers[-1].full and (full or len(layers) >= LAYERS))
+        return bool(layers and layers[-1].full and len(layers) >= self.most)
 
-    def _full(self) -> bool:
-        return self.nbytes >= self.room
+    def wanted(self) -> list[int]:
+        """How many roles want 0, 1, 2, … filters: those they have, and one more where the last is full."""
+        wanted = [min(len(layers) + layers[-1].full, LAYERS) for layers in self._blooms.values()]
+        return [wanted.count(many) for many in range(LAYERS + 1)]
+
+    def allow(self, wanted: Sequence[int]) -> None:
+        """Midnight: what the roles of all shards want decides how many filters each may have."""
+        fitting = (most for most in range(LAYERS, 1, -1) if _nbytes(wanted, most) <= self.room)
+        self.most = next(fitting, 1)
+        for slot, layers in self._blooms.items():
+            for number in range(self.most, len(layers)):
+                self.nbytes -= layers[number].nbytes
+                self._changed.add((slot, number))
+            del layers[self.most :]
 
     def _reserve(self, slot: int) -> None:
         if slot >= len(self._counts):
@@ -146,3 +165,8 @@ class KeyMemory:
     def _count(self, slots: Index) -> None:
         self._reserve(int(slots.max(initial=0)))
         self._counts += np.bincount(slots, minlength=len(self._counts))
+
+
+def _nbytes(wanted: Sequence[int], most: int) -> int:
+    """Bytes of the filters of roles of which so many want 0, 1, 2, … of them, and get `most` at most."""
+    return sum(many * 8 * FIRST_LAYER * ((1 << min(number, most)) - 1) for number, many in enumerate(wanted))

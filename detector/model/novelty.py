@@ -12,10 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from detector.core.access import U64
+from detector.core.access import I64, U64
 from detector.core.part import Run
 from detector.core.runs import Segments, concat
 from detector.model.counting import MANY, Known, counted
+from detector.model.day import Day
 from detector.model.facts import Facts
 from detector.model.keymemory import KeyMemory
 from detector.model.rows import ALL_NET, NET, PREFIX, Counted, Learnt, Rows, Who, mix
@@ -58,14 +59,19 @@ class Novelty:
             self.first.put(mix(salt, np.full(len(keys), role, np.uint64), keys), np.zeros(len(keys), np.int64))
         self.readers.put(mix(ALL_NET, nets), np.ones(len(nets), np.int64))
 
-    def midnight(self, day: int) -> None:
-        """A day is over: what its roles touched is known to the whole organisation."""
-        parts = [part.whole() for part in self.today.all_parts()]
-        if parts:
-            keys, counts = np.unique(np.concatenate([key for key, *_ in parts]), return_counts=True)
-            known = np.maximum(self.readers.get(keys), 0)
-            self.readers.put(keys, np.minimum(known + counts, MANY))
-        self.today.drop_before(day + 1)
+    def over(self) -> tuple[U64, I64]:
+        """What was touched in the day that is over, and will be known to the whole organisation: how often each."""
+        parts = [part.whole()[0] for part in self.today.all_parts()]
+        keys, counts = np.unique(np.concatenate([np.zeros(0, np.uint64), *parts]), return_counts=True)
+        return keys, counts
+
+    def midnight(self, over: Day) -> None:
+        """A day is over: what the roles of all shards touched is known to the whole organisation."""
+        keys, counts = over.touched
+        known = np.maximum(self.readers.get(keys), 0)
+        self.readers.put(keys, np.minimum(known + counts, MANY))
+        self.today.drop_before(over.number + 1)
+        self.keys.allow(over.filters)
 
     def forget(self, slots: set[int]) -> None:
         """Let go of what these roles read."""

@@ -7,13 +7,13 @@ depend on itself and its peer group only, so that groups can be held apart.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from detector.core.window import F64
 from detector.model.channels import CHANNELS, DAY, Counter
+from detector.model.day import RoleDay
 from detector.model.score import WIDTH, Level
 from detector.model.tail import Pooled, Tail, TailState
 
@@ -38,25 +38,6 @@ _OF = {
 
 PoolKey = tuple[str, str]
 """Level (`group`, `kind`, `all`) with age (`young` or not), and the name at that level."""
-
-
-class Learned(NamedTuple):
-    """What one role knows at midnight: its pools, mean and variance by channel, and their weight in panes."""
-
-    group: str
-    kind: str
-    mean: F64
-    variance: F64
-    weight: float
-
-
-class DayOf(NamedTuple):
-    """One role's day: its pools, whether it is young, and its largest z by channel."""
-
-    group: str
-    kind: str
-    young: bool
-    maxima: F64
 
 
 class Pools:
@@ -99,12 +80,10 @@ class Pools:
             found = self._pooled[key] = Pooled(pools, muted | self._common(group))
         return found
 
-    def midnight(
-        self, day: int, roles: Iterable[Learned], days: Iterable[DayOf], news: Mapping[str, Sequence[int]]
-    ) -> None:
-        """A day is over: learn its maxima, and make all levels anew. news: group → new, rare and foreign keys."""
+    def midnight(self, day: int, roles: Sequence[RoleDay], taught: Iterable[RoleDay]) -> None:
+        """A day is over: make all levels anew, of its roles by key. taught: those whose maxima are learned."""
         by_pool: dict[PoolKey, list[F64]] = defaultdict(list)
-        for one in days:
+        for one in taught:
             suffix = " young" if one.young else ""
             for key in (("group", one.group), ("kind", one.kind), ("all", EVERYONE)):
                 by_pool[key[0] + suffix, key[1]].append(one.maxima)
@@ -112,15 +91,20 @@ class Pools:
             maxima = np.array(by_pool.get(key, []), np.float64).reshape(-1, WIDTH)
             self._tails.setdefault(key, Tail()).add(day, maxima)
         self._tails = {key: tail for key, tail in sorted(self._tails.items()) if len(tail)}
-        for group in sorted(self._novelty.keys() | news.keys()):
-            faded = [FADE * count for count in self._novelty.get(group, [0.0] * 3)]
-            today = news.get(group, [0] * 3)
-            self._novelty[group] = [a + b for a, b in zip(faded, today, strict=True)]
+        self._count_news(roles)
         self._make_levels([role for role in roles if role.weight > 0])
         self._pooled.clear()
 
-    def _make_levels(self, roles: Iterable[Learned]) -> None:
-        members: dict[PoolKey, list[Learned]] = defaultdict(list)
+    def _count_news(self, roles: Iterable[RoleDay]) -> None:
+        today: dict[str, list[int]] = {}
+        for role in roles:
+            today[role.group] = [a + b for a, b in zip(today.get(role.group, [0] * 3), role.news, strict=True)]
+        for group in sorted(self._novelty.keys() | today.keys()):
+            faded = [FADE * count for count in self._novelty.get(group, [0.0] * 3)]
+            self._novelty[group] = [a + b for a, b in zip(faded, today.get(group, [0] * 3), strict=True)]
+
+    def _make_levels(self, roles: Iterable[RoleDay]) -> None:
+        members: dict[PoolKey, list[RoleDay]] = defaultdict(list)
         above: dict[PoolKey, PoolKey] = {}
         for role in roles:
             group, kind, everyone = ("group", role.group), ("kind", role.kind), ("all", EVERYONE)
@@ -165,7 +149,7 @@ class Pools:
         self._pooled.clear()
 
 
-def _level(members: list[Learned], parent: Level | None) -> Level:
+def _level(members: list[RoleDay], parent: Level | None) -> Level:
     """Mean over the roles, and variance within and between them; leaning on the level above."""
     weight = np.array([m.weight / (m.weight + 30.0) for m in members])
     mean, variance = np.array([m.mean for m in members]), np.array([m.variance for m in members])

@@ -92,6 +92,10 @@ class BaselineWatch(EpisodeWatch[BaselineRule]):
             self._waiting.drop_before(last)
         return news + self.close(watermark - self.rule.cooldown)
 
+    def days(self) -> list[int]:
+        """Days since the epoch of which it holds records that are not sealed yet."""
+        return sorted({hour * HOUR // DAY for hour in self._feed.rows.segments() if (hour + 1) * HOUR > self._sealed})
+
     def take(self, rule: BaselineRule) -> None:
         """From now on the rule is worded so, or has this budget; what it learned stands."""
         super().take(rule)

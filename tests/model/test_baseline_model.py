@@ -83,7 +83,7 @@ def test_order_and_cuts_change_no_score():
     once, hourly = feed(watch(), events), feed(watch(), events, HOUR)
     assert sealed(once, 5 * DAY) == sealed(hourly, 5 * DAY)
     assert once.model.line == hourly.model.line
-    assert once.model.pools.state() == hourly.model.pools.state()
+    assert once.model.organisation.pools.state() == hourly.model.organisation.pools.state()
 
 
 def test_a_restart_changes_no_score():
@@ -117,16 +117,6 @@ def test_open_panes_are_looked_at_up_to_now():
     assert max(role.last for role in to.model.roles.values()) == T0 + 64 * DAY
 
 
-def test_other_groups_change_no_score_within_a_day():
-    """What another peer group does in a day is unknown to a role until midnight: groups can be held apart."""
-    events = organisation(4)
-    storm = [event(4 * DAY + second, "z-9", f"s/{second}", "19.0.0.9") for second in range(3000)]
-    today = [one for one in organisation(5) if one.time >= T0 + 4 * DAY]
-    alone, beside = feed(watch(), events + today, HOUR), feed(watch(), events + today + storm, HOUR)
-    mine, theirs = sealed(alone, 5 * DAY), sealed(beside, 5 * DAY)
-    assert {key: theirs[key] for key in mine} == mine
-
-
 def test_a_slow_ramp_moves_the_line_by_a_bound():
     """One patient role among many, a tenth more every day for three weeks, lifts the line by under one decade."""
     quiet = organisation(24, "abcdefgh")
@@ -144,7 +134,7 @@ def learned(to):
     """What is usual: levels of every role, pools and line."""
     model = to.model
     levels = {role.who.key: model.levels.state(role.slot) for role in model.roles.values()}
-    return levels, model.pools.state(), model.line
+    return levels, model.organisation.pools.state(), model.line
 
 
 def test_frozen_is_what_is_usual_and_scores_go_on():

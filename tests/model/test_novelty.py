@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from detector.model import keymemory
 from detector.model.channels import COUNTERS, DAY, PANE, SUB_PANE, WINDOWS, YOUNG_PREFIX, Counter
+from detector.model.day import Day
 from detector.model.history import History
 from detector.model.keymemory import KeyMemory
 from detector.model.novelty import Novelty
@@ -58,7 +59,7 @@ def counted(records, memory):
     day = 0
     for pane in sorted({r[0] // PANE for r in records}):
         if pane * PANE // DAY != day:
-            memory.midnight((T0 + day * DAY) // DAY)
+            memory.midnight(Day((T0 + day * DAY) // DAY, 0, [], memory.over(), memory.keys.wanted()))
             day = pane * PANE // DAY
         found = memory.count(rows_of([r for r in records if r[0] // PANE == pane]), WHO, T0 + pane * PANE)
         for counter, event in found.events.items():
@@ -193,6 +194,26 @@ def test_a_role_whose_memory_is_full_counts_new_prefixes_only(monkeypatch):
     assert len(memory.count(many(0, 90_000, 500), WHO, 0).events[Counter.new].role) == 0
     elsewhere = many(0, 90_000, 500)._replace(prefix=np.full(500, 99, np.uint64))
     assert len(memory.count(elsewhere, WHO, 0).events[Counter.new].role) > 450
+
+
+def test_at_midnight_filters_fit_into_the_memory_and_all_roles_lose_alike(monkeypatch):
+    """Whoever has more than all can have lets go of it and is full; one that is small keeps what it has."""
+    monkeypatch.setattr(keymemory, "EXACT", 10)
+    monkeypatch.setattr(keymemory, "FIRST_LAYER", 16)
+    draw, room = np.random.default_rng(1), 8 * 16 * (7 * 5 + 1)  # three filters for each of five, one for a sixth
+    memory = KeyMemory("m", room)
+    for slot, many in enumerate([3000, 3000, 3000, 3000, 3000, 60]):
+        memory.put(draw.integers(1, 1 << 63, many).astype(np.uint64), np.full(many, slot))
+    assert memory.nbytes > room
+    memory.allow(memory.wanted())
+    assert memory.most == 3
+    assert memory.nbytes <= room
+    assert memory.saturated(np.arange(6)).tolist() == [True] * 5 + [False]
+    held = {name for name, part in memory.changes().items() if part is not None and "bloom" in name}
+    assert len(held) == 5 * 3 + 1
+    memory.forget({0, 1, 2})
+    memory.allow(memory.wanted())
+    assert memory.most > 3
 
 
 def test_what_was_forgotten_is_new_again():
