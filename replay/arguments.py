@@ -47,7 +47,10 @@ Cache = Annotated[
 ]
 Tmp = Annotated[
     Path | None,
-    typer.Option(help="Folder for what memory has no room for.", show_default="the system's temporary folder"),
+    typer.Option(
+        help="Folder for what memory has no room for, and for records that evidence may ask for again (1 GB at most).",
+        show_default="the system's temporary folder",
+    ),
 ]
 Decoys = Annotated[
     str, typer.Option(help="The registry of decoys: a folder or s3://bucket/prefix.", show_default="none")

@@ -1,7 +1,7 @@
 """The second pass of a replay: what lies behind each finding, from the files that reach into its time.
 
 A theft of minutes in a year of logs costs minutes of logs: only files that reach into its time are read again, with all
-that evidence shows.
+that evidence shows; or what the first pass kept of them (`later.py`).
 """
 
 from __future__ import annotations

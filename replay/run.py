@@ -27,7 +27,7 @@ from detector.core.engine import KEPT, MEMORY, Books, Engine, MakeWatch
 from detector.core.finding import Finding
 from detector.core.incident import Incident
 from detector.core.owner import Owners
-from detector.core.projection import columns
+from detector.core.projection import OF_EVIDENCE, columns
 from detector.core.redaction import Redaction
 from detector.core.rule import BaselineRule, Rule
 from detector.core.times import iso_or_none
@@ -42,6 +42,7 @@ from replay.crosscheck import CrossCheck
 from replay.evidence import Behind, Pass, gather
 from replay.files import Files, LogPath, find
 from replay.incidents import Look, incidents
+from replay.later import KEYED, PARCELS, Later
 from replay.reader import FileRead, Progress, ReadAll, Reads, Records, batches, followed, records
 from replay.scratch import Scratch
 
@@ -155,13 +156,18 @@ class Count:
 
     def begin_again(self) -> None:
         """For the second run over the same records."""
-        self._scratch.clear(but=KEPT)
+        self._scratch.clear(but=(*KEPT, PARCELS))
         self._begin(**self.engine.second_run())
 
 
-def count(files: Files, counts: Sequence[Count], options: Options, read: Records = records) -> Reads:
-    """All records of these files for every set of rules: read once, or twice where copies came in an unlucky order."""
-    reads = _feed(files, counts, options, "reading", read)
+def count(
+    files: Files, counts: Sequence[Count], options: Options, read: Records = records, later: Later | None = None
+) -> Reads:
+    """All records of these files for every set of rules: read once, or twice where copies came in an unlucky order.
+
+    later: keeps what is read.
+    """
+    reads = _feed(files, counts, options, "reading", read, later)
     again = [one for one in counts if one.engine.needs_second_run]
     if again:
         options.rejects(None)
@@ -172,13 +178,18 @@ def count(files: Files, counts: Sequence[Count], options: Options, read: Records
     return reads
 
 
-def _feed(files: Files, counts: Sequence[Count], options: Options, step: str, how: Records) -> Reads:
+def _feed(
+    files: Files, counts: Sequence[Count], options: Options, step: str, how: Records, later: Later | None = None
+) -> Reads:
     reads = Reads()
-    read = partial(_chunk, how, COVERED.union(*(one.reads for one in counts)), options.limits)
+    columns = COVERED.union(*(one.reads for one in counts), OF_EVIDENCE if later else ())
+    read = partial(_chunk, how, columns, options.limits)
     for raw, outcomes in followed(batches(files, read, options.jobs), files, options.progress, step):
         batch = options.admission.apply(raw)
         for one in counts:
             one.take(batch)
+        if later:
+            later.take(raw, outcomes)
         reads.coverage.add(raw)
         for outcome in outcomes:
             reads.add(outcome)
@@ -199,15 +210,15 @@ def _run(paths: Sequence[str], rules: Sequence[Rule], options: Options, scratch:
         chosen = [rule for rule in rules if options.model or not isinstance(rule, BaselineRule)]
         check = CrossCheck() if options.cross_check else None
         counted = Count(chosen, options, scratch, check.beside(watches(once=True)) if check else None, Chains())
-        reads = count(source.files, [counted], options, source.read)
+        later = Later(scratch, source.read) if source.kept is None and counted.columns >= KEYED else None
+        reads = count(source.files, [counted], options, source.read, later)
         engine = counted.engine
         closed = closed_of(engine)
         learnt = _learnt(engine, chosen, scratch) if options.learn else None
         read = partial(batches, jobs=options.jobs)
         curves = curves_of(engine, closed, options.curves)
-        findings, told = with_evidence(
-            closed, chosen, engine, source.files, reads, options, scratch, read, source.read, counted.chains
-        )
+        files, when, how = (later.files, later.reads, later.how) if later else (source.files, reads, source.read)
+        findings, told = with_evidence(closed, chosen, engine, files, when, options, scratch, read, how, counted.chains)
         reads, books, logs = source.all_of(reads, counted, options)
         totals = Totals(books, logs, engine.people.sessions(), engine.failures, curves, told)
         done = result(findings, totals, rules, options, reads, began, learnt)

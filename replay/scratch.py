@@ -1,11 +1,12 @@
-"""What a replay's memory has no room for: parts of its state as files in a private folder, removed at the end.
+"""What a replay's memory has no room for: its state and its records as files in a private folder, removed at the end.
 
-The folder is made when the first part is written, so that a replay which fits into memory writes nothing.
+The folder is made when the first part is written.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -43,10 +44,10 @@ class Scratch:
             for name, content in parts.items():
                 self._close(name)
                 if content is not None:
-                    self._path(name).write_bytes(content)
+                    self.path(name).write_bytes(content)
                     self._names.add(name)
                 elif name in self._names:
-                    self._path(name).unlink()
+                    self.path(name).unlink()
                     self._names.discard(name)
         except OSError as error:
             raise self._error(error) from error
@@ -64,9 +65,16 @@ class Scratch:
     def parts(self, names: Iterable[str]) -> dict[str, bytes]:
         """The parts of these names that are here, whole. Raises EdgeError."""
         try:
-            return {name: self._path(name).read_bytes() for name in sorted(self._names.intersection(names))}
+            return {name: self.path(name).read_bytes() for name in sorted(self._names.intersection(names))}
         except OSError as error:
             raise self._error(error) from error
+
+    def free(self) -> int:
+        """Bytes of room there; 0 if that cannot be told."""
+        try:
+            return shutil.disk_usage(self._parent or tempfile.gettempdir()).free
+        except OSError:
+            return 0
 
     def clear(self, but: Iterable[str]) -> None:
         """Delete all parts whose names begin with none of these."""
@@ -78,7 +86,7 @@ class Scratch:
         if name not in self._open:
             if len(self._open) >= MOST_OPEN:
                 self._close(next(iter(self._open)))
-            self._open[name] = os.open(self._path(name), os.O_RDONLY | os.O_CLOEXEC)
+            self._open[name] = os.open(self.path(name), os.O_RDONLY | os.O_CLOEXEC)
         return self._open[name]
 
     def _close(self, *names: str) -> None:
@@ -86,7 +94,8 @@ class Scratch:
             if (file := self._open.pop(name, None)) is not None:
                 os.close(file)
 
-    def _path(self, name: str) -> Path:
+    def path(self, name: str) -> Path:
+        """Where a part lies."""
         if self._folder is None:
             self._folder = tempfile.TemporaryDirectory(prefix="bucketwatch-", dir=self._parent)
         return Path(self._folder.name, name.replace("/", "."))

@@ -31,6 +31,8 @@ from detector.core.principals import Principals
 T = TypeVar("T")
 MAX_BYTES = 1 << 46
 """More bytes than any object has (70 TB): a log that says more is forged, and must not overflow a sum."""
+MOST = (1 << 64) - 1
+"""The largest hash."""
 OBJECT_MIX = np.uint64(0x9E37_79B9_7F4A_7C15)
 
 I64 = npt.NDArray[np.int64]
@@ -127,20 +129,25 @@ class Column:
 
     def hashes(self) -> U64:
         """xxh64 of every row's text; 0 for null."""
+        return self._of_values()[self.codes]
+
+    def _of_values(self) -> U64:
         if not self._hashed:
             self._hashed.append(np.append(text_hashes(self.values), np.uint64(0)))
-        return self._hashed[0][self.codes]
+        return self._hashed[0]
 
     def each(self) -> Column:
         """A row of each text that there is, in the order of the dictionary."""
         return Column(present(self.codes, len(self.values)).astype(np.int32), self.values, self._hashed)
 
-    def smallest(self, rows: Index, count: int) -> dict[str, int]:
-        """Of the texts of these rows those with the smallest hashes, at most so many, and their hashes."""
-        rows = rows[self.codes[rows] >= 0]
-        hashes, first = np.unique(self.hashes()[rows], return_index=True)
-        codes = self.codes[rows[first[:count]]].tolist()
-        return dict(zip((self.values[code] for code in codes), hashes[:count].tolist(), strict=True))
+    def smallest(self, rows: Index, count: int, most: int = MOST) -> dict[str, int]:
+        """Of the texts of these rows those with the smallest hashes, and these: at most so many, none above `most`."""
+        codes = present(self.codes[rows], len(self.values))
+        every = self._of_values()[codes]
+        near = every <= np.uint64(most)
+        hashes, first = np.unique(every[near], return_index=True)
+        texts = [self.values[code] for code in codes[near][first[:count]].tolist()]
+        return dict(zip(texts, hashes[:count].tolist(), strict=True))
 
     @classmethod
     def null(cls, count: int) -> Column:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from detector.core.access import U64, AccessBatch, Log, text_hash, text_hashes
+from detector.core.access import MOST, U64, AccessBatch, Log, present, text_hash, text_hashes
 from detector.core.finding import LIST_LIMIT, prefixes_of
 from detector.core.times import iso
 
@@ -38,7 +38,7 @@ def listed(texts: Iterable[str]) -> list[str]:
 class Evidence:
     """Folds matching records, each handed over once, into counts and bounded lists.
 
-    `objects`: is handed the hashes of the objects, if they are counted elsewhere.
+    `objects`: is handed the hashes of the objects, as often as they come, if they are counted elsewhere.
     """
 
     def __init__(self, objects: Callable[[U64], None] | None = None) -> None:
@@ -57,13 +57,14 @@ class Evidence:
         self.bytes += int(batch.bytes[rows].sum())
         first = int(batch.time[rows].min())
         self.since = first if self.since is None else min(self.since, first)
-        objects = np.unique(batch.object_hash(rows))
-        self._take(objects[objects != 0])
+        self._take(batch.object_hash(rows))
         for name, column in LISTS.items():
-            self._take_in(name, batch.text[column].smallest(rows, LIST_LIMIT))
+            kept = self.lists[name]
+            most = max(kept.values()) if len(kept) == LIST_LIMIT else MOST  # others would not stay
+            self._take_in(name, batch.text[column].smallest(rows, LIST_LIMIT, most))
         keys = batch.text["key"]
-        codes = np.unique(keys.codes[rows]).tolist()
-        self._keep("prefixes", set(prefixes_of(keys.values[code] for code in codes if code >= 0)))
+        codes = present(keys.codes[rows], len(keys.values)).tolist()
+        self._keep("prefixes", set(prefixes_of(keys.values[code] for code in codes)))
         who = [batch.principals[c] for c in np.unique(batch.who[rows])]
         self._keep("logs", {Log(one).name for one in np.unique(batch.log[rows]).tolist()})
         self._keep("sessions", {p.session_shown for p in who})
@@ -77,7 +78,8 @@ class Evidence:
 
     def _keep_objects(self, hashes: U64) -> None:
         """Hashes are kept as they come, and put together when the last have grown to as many as the first."""
-        self._objects.append(hashes)
+        hashes = np.unique(hashes)
+        self._objects.append(hashes[hashes != 0])  # 0: no object
         if sum(map(len, self._objects[1:])) >= len(self._objects[0]):
             self.objects()
 

@@ -1,8 +1,9 @@
 """An `AccessBatch` as bytes and back: how records go from the process that read them to the one that counts them. Pure.
 
 Rules of this file
-- Columns travel as their arrays, text as one long text and the lengths of its pieces, identities as plain tuples; of a
-  dictionary only what some row holds. Rejects stay behind: whoever made the batch has booked them.
+- Columns travel as their arrays (one that holds nothing but one value as that value), text as one long text and the
+  lengths of its pieces, identities as plain tuples; of a dictionary only what some row holds. Rejects stay behind:
+  whoever made the batch has booked them.
 - Nothing is pickled: what comes back can be damaged, and then it is a StateError; it is never code.
 """
 
@@ -14,8 +15,9 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
-from detector.core.access import I32, AccessBatch, Column
+from detector.core.access import I32, AccessBatch, Column, present
 from detector.core.builder import BatchBuilder
 from detector.core.principal import Principal
 from detector.core.principals import Principals
@@ -31,15 +33,16 @@ _Texts = tuple[bytes, bytes, bytes]
 
 def pack(batch: AccessBatch) -> bytes:
     """The rows of a batch, without its rejects."""
-    who, used = _used(batch.who)
+    who, used = _used(batch.who, len(batch.principals))
     parcel = {
-        "arrays": {name: getattr(batch, name).tobytes() for name in ARRAYS},
-        "who": who.tobytes(),
+        "rows": len(batch),
+        "arrays": {name: _brief(getattr(batch, name)) for name in ARRAYS},
+        "who": _brief(who),
         "principals": [[_bytes(part) for part in batch.principals[code]] for code in used],
         "prints": batch.prints[used].tobytes(),
         "partition": _packed(batch.partition),
         "text": {name: _packed(column) for name, column in batch.text.items()},
-        "number": {name: column.tobytes() for name, column in batch.number.items()},
+        "number": {name: _brief(column) for name, column in batch.number.items()},
     }
     return msgspec.msgpack.encode(parcel)
 
@@ -48,15 +51,16 @@ def unpack(data: bytes) -> AccessBatch:
     """The batch that was packed. Raises StateError if that is not what these bytes are."""
     try:
         parcel = msgspec.msgpack.decode(data)
-        arrays: dict[str, Any] = {n: np.frombuffer(parcel["arrays"][n], kind) for n, kind in ARRAYS.items()}
+        rows = parcel["rows"]
+        arrays: dict[str, Any] = {n: _array(parcel["arrays"][n], kind, rows) for n, kind in ARRAYS.items()}
         return AccessBatch(
             **arrays,
-            who=np.frombuffer(parcel["who"], np.int32),
+            who=_array(parcel["who"], np.int32, rows),
             principals=Principals([Principal(*map(_text, parts)) for parts in parcel["principals"]]),
             prints=np.frombuffer(parcel["prints"], np.uint64),
-            partition=_column(parcel["partition"]),
-            text={name: _column(column) for name, column in parcel["text"].items()},
-            number={name: np.frombuffer(column, np.int64) for name, column in parcel["number"].items()},
+            partition=_column(parcel["partition"], rows),
+            text={name: _column(column, rows) for name, column in parcel["text"].items()},
+            number={name: _array(column, np.int64, rows) for name, column in parcel["number"].items()},
         )
     except (msgspec.MsgspecError, KeyError, TypeError, ValueError) as error:
         raise StateError(
@@ -73,26 +77,39 @@ def together(batches: Sequence[AccessBatch]) -> AccessBatch:
     return builder.build()
 
 
-def _used(codes: I32) -> tuple[I32, list[int]]:
+def _used(codes: I32, count: int) -> tuple[I32, list[int]]:
     """Codes anew, without those that no row has; and which were kept."""
-    held = np.unique(codes[codes >= 0])
-    return np.where(codes < 0, -1, np.searchsorted(held, codes)).astype(np.int32), held.tolist()
+    held = present(codes, count)
+    anew = np.full(count + 1, -1, np.int32)  # the last is nothing's, whose code is -1
+    anew[held] = np.arange(len(held), dtype=np.int32)
+    return anew[codes], held.tolist()
 
 
 def _packed(column: Column) -> _Texts:
     """Codes, all texts as one, and how many characters each has (a lone surrogate is kept)."""
-    codes, used = _used(column.codes)
+    codes, used = _used(column.codes, len(column.values))
     values = [column.values[code] for code in used]
     lengths = np.fromiter(map(len, values), np.int32, len(values))
-    return codes.tobytes(), "".join(values).encode("utf-8", "surrogatepass"), lengths.tobytes()
+    return _brief(codes), "".join(values).encode("utf-8", "surrogatepass"), lengths.tobytes()
 
 
-def _column(packed: _Texts) -> Column:
+def _column(packed: _Texts, rows: int) -> Column:
     codes, joined, lengths = packed
     text = joined.decode("utf-8", "surrogatepass")
     ends = np.cumsum(np.frombuffer(lengths, np.int32)).tolist()
     values = [text[first:end] for first, end in zip([0, *ends], ends, strict=False)]
-    return Column(np.frombuffer(codes, np.int32), values)
+    return Column(_array(codes, np.int32, rows), values)
+
+
+def _brief(array: npt.NDArray[Any]) -> bytes:
+    """An array as bytes; of equal values one."""
+    return (array[:1] if (array == array[:1]).all() else array).tobytes()
+
+
+def _array(data: bytes, kind: type[np.generic], rows: int) -> npt.NDArray[Any]:
+    """The array of so many rows that these bytes are."""
+    array = np.frombuffer(data, kind)
+    return np.full(rows, array) if len(array) == 1 else array
 
 
 def _bytes(part: object) -> object:

@@ -1,0 +1,85 @@
+"""What later passes read: kept records or log files, the result is the same, and what is kept is not read again."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import replay.later
+import replay.reader
+import replay.run
+from detector.core.rulefile import read_rules
+from replay.example_day import burst
+from tests.records import NINE, file_of
+
+RULES = """
+rules:
+  - {id: bulk, title: Bulk, severity: high, kind: threshold, where: {operation: read}, group_by: session,
+     measure: objects, window: 24h, threshold: 20}
+  - {id: many, title: Many, severity: medium, kind: threshold, where: {operation: read}, group_by: session,
+     measure: requests, window: 5m, threshold: 50}
+"""
+FILES = 8
+OTHER = {"bucketName": "other", "key": "raw/of-another-name"}
+KEYLESS = RULES.replace("objects", "requests")
+
+
+@pytest.fixture
+def logs(tmp_path):
+    """Two sessions from one network over all files, two to a batch. Of some records a differing copy comes later."""
+    made = [
+        one for name, address in (("a", "203.0.113.5"), ("b", "203.0.113.6")) for one in burst(name, 160, 160, NINE,
+        address=address)
+    ]  # fmt: skip
+    for number in range(FILES):
+        earlier = made[(number - 2) % FILES :: FILES][:8]
+        copies = [one | {"requestParameters": OTHER, "resources": []} for one in earlier] if number > 1 else []
+        (tmp_path / f"{number}.json").write_bytes(file_of([*made[number::FILES], *copies]))
+    return tmp_path
+
+
+@pytest.fixture
+def replayed(logs, monkeypatch):
+    """Replays these logs by rules, with room for so much; gives what was found, what was kept, and the files opened."""
+    monkeypatch.setattr("replay.reader.CHUNK_FILES", 2)
+
+    def run(rules=RULES, room=replay.later.ROOM, jobs=1):
+        made, opened, later, content = [], [], replay.later.Later, replay.reader._content
+        with monkeypatch.context() as patch:
+            patch.setattr("replay.later.ROOM", room)
+            patch.setattr("replay.run.Later", lambda *given: made.append(later(*given)) or made[-1])
+            patch.setattr("replay.reader._content", lambda file: opened.append(file.name) or content(file))
+            result = replay.run.run([str(logs)], read_rules({"r.yaml": rules}), replay.run.Options(jobs=jobs, now=NINE))
+        del result.summary["wall_seconds"]
+        told = [one.to_json() for one in (*result.findings, *result.incidents)]
+        kept = [file.size for one in made for file in one.files if file.path.parent != logs]
+        return json.dumps([told, result.summary]), kept, len(opened)
+
+    return run
+
+
+def test_what_is_kept_changes_nothing_and_spares_reading(replayed):
+    """All of it, some or none; where copies have the records counted twice; by two processes."""
+    whole, kept, opened = replayed()
+    assert len(kept) == FILES // 2
+    assert json.loads(whole)[1]["duplicates_differing"]
+    assert opened == 2 * FILES  # counted twice
+    some, held, more = replayed(room=sum(kept[:2]) + 1)
+    assert (some, held, more > opened) == (whole, kept[:2], True)
+    none, held, most = replayed(room=0)
+    assert (none, held, most > more) == (whole, [], True)
+    assert replayed(jobs=2)[:2] == (whole, kept)
+
+
+def test_nothing_is_kept_where_the_rules_do_not_look_at_keys(replayed):
+    """Reading keys would cost them more than a second pass."""
+    told, kept, _ = replayed(KEYLESS)
+    assert json.loads(told)[0]
+    assert kept == []
+
+
+def test_a_disk_that_is_nearly_full_is_left_alone(replayed, monkeypatch):
+    whole, _, _ = replayed()
+    monkeypatch.setattr("replay.scratch.Scratch.free", lambda _: 1000)
+    assert replayed()[:2] == (whole, [])
