@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
+from functools import cache
 from typing import NamedTuple
 
 from detector.decoy.draw import HEX, Draw
@@ -169,8 +170,11 @@ def _times(width: int, seen: Sequence[str]) -> Sequence[str]:
     """All times of day, if all are such as 093000, and too many for a counter that happens to look so."""
     clock = width == 6 and all(t[:2] < "24" and t[2:4] < "60" and t[4:] < "60" for t in seen)
     varied = clock and len({t[:2] for t in seen}) >= 3
-    return list(_clock()) if varied else []
+    return _clock() if varied else ()
 
 
-def _clock() -> Iterator[str]:
-    return (f"{hour:02d}{minute:02d}{second:02d}" for hour in range(24) for minute in range(60) for second in range(60))
+@cache
+def _clock() -> tuple[str, ...]:
+    return tuple(
+        f"{hour:02d}{minute:02d}{second:02d}" for hour in range(24) for minute in range(60) for second in range(60)
+    )
