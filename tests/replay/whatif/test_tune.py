@@ -78,14 +78,14 @@ def put(path: Path, records: list[dict[str, Any]]) -> Path:
 
 
 def test_every_figure_is_what_a_replay_finds(logs, tmp_path):
-    """Findings, groups and the busiest day of every threshold and window, on an organisation's logs."""
+    """Findings, groups and the busiest day, for a third of the thresholds of every window, others in each."""
     folder, labels = logs
     path = written(tmp_path / "r.yaml")
     said = tuned(path, folder, "--labels", labels)
     (base,) = load_rules(path)
     wanted = {}
-    for table in said["windows"]:
-        for step in table["thresholds"]:
+    for number, table in enumerate(said["windows"]):
+        for step in table["thresholds"][number % 3 :: 3]:
             name = f"r-{table['window_seconds']}-{int(step['threshold'])}"
             wanted[name] = step
             changes = {"id": name, "window": table["window_seconds"], "threshold": step["threshold"]}
