@@ -12,11 +12,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from heapq import merge
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
-from detector.core.access import Index
+from detector.core.access import U64, Index
 from detector.core.dated import ALWAYS, Period
 from detector.core.principal import fingerprint
 from detector.errors import EdgeError, InputError, UnreadablePathError
@@ -30,7 +31,7 @@ from replay.remote import SCHEME, AnyPath, S3Path
 class LogPath:
     """A file to read. `outright`: the user named this very file, not a folder or a glob.
 
-    stamp: changes when the file does; 0 if whoever listed it was not told.
+    stamp: changes when the file does (on a disk: when that was, in nanoseconds); 0 if whoever listed it was not told.
     """
 
     path: AnyPath
@@ -83,6 +84,14 @@ class Files:
         self._sizes.append(file.size)
         self._stamps.append(file.stamp)
 
+    def prints(self) -> U64:
+        """Of each whether it is the same file, with the same bytes in it: as far as name, size and stamp say."""
+        above = [os.fsencode(path / "x")[:-1] for path in self._paths]
+        names = (bytes(self._names[first:end]) for first, end in pairwise(self._ends))
+        rows = zip(self._folder, names, self._sizes, self._stamps, strict=True)
+        every = (fingerprint((above[folder] + name, size, stamp)) for folder, name, size, stamp in rows)
+        return np.fromiter(every, np.uint64, len(self))
+
     @property
     def size(self) -> int:
         """Bytes of all."""
@@ -107,7 +116,7 @@ def find(paths: Iterable[str], period: Period = ALWAYS) -> Files:
     return _each_once(files, np.frombuffer(prints, np.uint64))
 
 
-def _each_once(files: Files, prints: np.ndarray[tuple[int], np.dtype[np.uint64]]) -> Files:
+def _each_once(files: Files, prints: U64) -> Files:
     """Of names of one file the one that the user named outright, else the first."""
     if len(np.unique(prints)) == len(files):
         return files
@@ -139,7 +148,7 @@ def _expand(text: str, period: Period) -> Iterator[LogPath]:
         if path.is_dir():
             yield from _some(text, _inside(path, period), period)
         elif path.exists():
-            yield LogPath(path, path.stat().st_size, outright=True)
+            yield _on_disk(path, outright=True)
         else:
             yield from _matching(text)
     except OSError as error:
@@ -179,7 +188,7 @@ def _in_bucket(text: str, period: Period) -> Iterator[LogPath]:
 
 def _inside(path: Path, period: Period) -> Iterator[LogPath]:
     for leaf in walk(FolderTree(path), "", period, above=f"{path.as_posix()}/"):
-        yield LogPath(path / leaf.name, leaf.size)
+        yield LogPath(path / leaf.name, leaf.size, stamp=int(leaf.stamp))
 
 
 def _matching(text: str) -> Iterator[LogPath]:
@@ -188,4 +197,9 @@ def _matching(text: str) -> Iterator[LogPath]:
         raise UnreadablePathError("no such file or folder", where=text, remedy="check the path, or quote a glob")
     for match in sorted(matches, key=str):
         if match.is_file():
-            yield LogPath(match, match.stat().st_size)
+            yield _on_disk(match)
+
+
+def _on_disk(path: Path, *, outright: bool = False) -> LogPath:
+    told = path.stat()
+    return LogPath(path, told.st_size, outright, told.st_mtime_ns)

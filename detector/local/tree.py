@@ -21,12 +21,18 @@ class FolderTree:
     def level(self, folder: str, after: str = "") -> Iterator[Leaf]:
         """What lies in a folder, by name. Raises OSError."""
         with os.scandir(self._root / folder) as entries:
-            kept = (entry for entry in entries if entry.is_dir(follow_symlinks=False) or entry.is_file())
-            leaves = [_leaf(folder, entry) for entry in kept]
-        for leaf in sorted(leaves):
-            if leaf.name > after:
-                yield leaf if leaf.folder else leaf._replace(size=(self._root / leaf.name).stat().st_size)
+            kept = {
+                folder + entry.name + "/" * entry.is_dir(): entry
+                for entry in entries
+                if entry.is_dir(follow_symlinks=False) or entry.is_file()
+            }
+        for name in sorted(kept):
+            if name > after:
+                yield _leaf(name, kept[name])
 
 
-def _leaf(folder: str, entry: os.DirEntry[str]) -> Leaf:
-    return Leaf(folder + entry.name + "/" * entry.is_dir())
+def _leaf(name: str, entry: os.DirEntry[str]) -> Leaf:
+    if name.endswith("/"):
+        return Leaf(name)
+    told = entry.stat()
+    return Leaf(name, told.st_size, str(told.st_mtime_ns))

@@ -15,7 +15,6 @@ Rules of this file
 from __future__ import annotations
 
 import fcntl
-import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -32,7 +31,6 @@ from detector.core.access import COLUMNS, U64, AccessBatch, Log, Reject
 from detector.core.builder import BatchBuilder
 from detector.core.dated import Period
 from detector.core.engine import Books
-from detector.core.principal import fingerprint
 from detector.core.sought import Sought
 from detector.errors import EdgeError
 from detector.logs.limits import Limits
@@ -44,7 +42,7 @@ from replay.cache.summed import Summed
 from replay.columns import in_threads
 from replay.files import Files, LogPath, find
 from replay.reader import FileRead, Reads, batches, followed, records
-from replay.remote import SCHEME, S3Path
+from replay.remote import SCHEME
 from replay.scratch import Scratch
 
 if TYPE_CHECKING:
@@ -171,7 +169,7 @@ class _Making:
 
     def bring_up_to_date(self, files: Files) -> Kept:
         """What is there, with the log files read that were not. Raises OSError."""
-        prints = np.fromiter(map(_print, files), np.uint64, len(files))
+        prints = files.prints()
         there = self._there(prints)
         wanted = np.flatnonzero(~np.isin(prints, there))
         missing = files.only(wanted)
@@ -306,21 +304,6 @@ def _path(read: FileRead) -> str:
 def _prints(home: Path, parts: Sequence[Part]) -> U64:
     """Prints of the log files of these parts."""
     return np.array([one for part in parts for one in partfiles.read_prints(home, part.inputs)], np.uint64)
-
-
-def _print(file: LogPath) -> int:
-    """Whether it is the same file, with the same bytes in it."""
-    return fingerprint((os.fsencode(file.path), file.size, _changed(file)))
-
-
-def _changed(file: LogPath) -> int:
-    """When it was changed last, in nanoseconds, or its stamp; 0 if there is none any more."""
-    if isinstance(file.path, S3Path):
-        return file.stamp
-    try:
-        return file.path.stat().st_mtime_ns
-    except OSError:
-        return 0
 
 
 @contextmanager

@@ -154,10 +154,8 @@ class Shelf(NamedTuple):
 
 def _scattered(table: pa.Table) -> Any:
     """A number for each row that follows from its object."""
-    from pandas.util import hash_array
-
-    hashes = [hash_array(_objects_of(table, name), categorize=False) for name in ("bucket", "key")]
-    return hashes[0] * np.uint64(31) + hashes[1]
+    bucket, key = (Piece(table).text(name).hashes() for name in ("bucket", "key"))
+    return bucket * np.uint64(31) + key
 
 
 def prepared(table: pa.Table) -> pa.Table:
