@@ -35,6 +35,7 @@ class Piece:
 
     def __init__(self, table: pa.Table) -> None:
         self.table = table
+        self._encoded: dict[str, Any] = {}
         self._texts: dict[str, Column] = {}
         self._seconds: dict[str, I64] = {}
 
@@ -48,12 +49,33 @@ class Piece:
         return self._texts[name]
 
     def _coded(self, name: str) -> Column:
-        column = self._column(name)
-        if column is None:
+        whole = self._dictionary(name)
+        if whole is None:
             return Column.null(len(self))
-        whole = column.combine_chunks().dictionary_encode()
         codes = (whole.indices.fill_null(-1) if whole.null_count else whole.indices).to_numpy()
         return Column(codes, whole.dictionary.to_pylist())
+
+    def _dictionary(self, name: str) -> Any:
+        """A column of text as Arrow encodes it; None if it is null."""
+        if name not in self._encoded:
+            column = self._column(name)
+            self._encoded[name] = None if column is None else column.combine_chunks().dictionary_encode()
+        return self._encoded[name]
+
+    def holds(self, name: str, texts: Collection[str]) -> bool:
+        """Whether a row may have one of these texts: no text that is there is made Python's for that."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        if not self.may_hold(name, texts):
+            return False
+        whole = self._dictionary(name)
+        wanted: Any = pa.array(list(texts), pa.string())
+        return whole is not None and bool(pc.any(pc.is_in(whole.dictionary, value_set=wanted)).as_py())
+
+    def span(self) -> tuple[I64, I64]:
+        """Of each row the first and the last second of what it stands for."""
+        return self.seconds("time"), self.seconds("time")
 
     def number(self, name: str) -> I64:
         """A column of whole numbers, -1 where it is null."""

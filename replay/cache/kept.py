@@ -36,6 +36,7 @@ from detector.errors import EdgeError
 from detector.logs.limits import Limits
 from detector.logs.read import PARQUET
 from replay.cache import partfiles
+from replay.cache.indexed import Indexed
 from replay.cache.parts import Gathered, Input, Part
 from replay.cache.settle import Known, settle
 from replay.cache.summed import Summed
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
 
     from replay.run import Options
 
-VERSION = 3
+VERSION = 4
 MANIFEST, LOCK = "manifest.json", "lock"
 Tell = Callable[[str], None]
 
@@ -94,12 +95,17 @@ class Kept:
 
         return dataset.dataset([str(file) for file in self.files], format="parquet")
 
+    @property
+    def indexed(self) -> list[Indexed]:
+        """The same files, with who is in which of their row groups."""
+        return [Indexed(self.folder / part.records.name, self.folder / part.who.name) for part in self.parts]
+
     def summed(self) -> Iterator[Summed]:
         """What the records of each part add up to."""
         return in_threads(self.parts, partial(partfiles.read_summed, self.folder))
 
     def pieces(self) -> Files:
-        """What a replay reads, with `pieces`: row groups, and what lies aside."""
+        """What a replay reads, with `pieces`: row groups, some together, and what lies aside."""
         return Files(piece for part in self.parts for piece in self._pieces(part))
 
     def told(self) -> Iterator[tuple[list[FileRead], list[Reject]]]:
@@ -109,8 +115,8 @@ class Kept:
             yield [one.read for one in inputs], rejects
 
     def _pieces(self, part: Part) -> Iterator[LogPath]:
-        for number, group in enumerate(part.groups):
-            yield LogPath(self.folder / f"{part.records.name}#{number}", group.size)
+        for number, piece in enumerate(part.pieces):
+            yield LogPath(self.folder / f"{part.records.name}#{number}", piece.size)
         if part.aside:
             yield LogPath(self.folder / part.aside.name, part.aside.size)
 
@@ -151,9 +157,9 @@ def pieces(
     for file in files:
         into.begin()
         path = Path(file.path)
-        name, _, group = path.name.partition("#")
-        if group:
-            partfiles.add_group(path.with_name(name), int(group), into)
+        name, _, number = path.name.partition("#")
+        if number:
+            partfiles.add_piece(path.with_name(name), int(number), into)
         else:
             partfiles.add_aside(path, into)
         outcomes.append(FileRead(file, PARQUET, first=into.first, last=into.last))

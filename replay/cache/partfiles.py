@@ -19,9 +19,10 @@ from detector.core.builder import BatchBuilder
 from detector.core.coverage import Coverage
 from detector.core.parcel import unpack
 from detector.logs.parquet import add_rows, asked_of, to_table
-from replay.cache import summed
-from replay.cache.parts import GROUP, ORDER, Content, Gathered, Group, Ids, Input, Part, Written
+from replay.cache import indexed, summed
+from replay.cache.parts import GROUP, ORDER, PIECE, Content, Gathered, Ids, Input, Part, Span, Written
 from replay.cache.summed import Summed
+from replay.columns import Piece
 from replay.files import LogPath
 from replay.reader import FileRead
 from replay.remote import path_of
@@ -37,8 +38,10 @@ def write(folder: Path, part: tuple[int, str], content: Content, inputs: Written
     content.judged.records += len(order)
     content.judged.access_events += len(order)
     table = content.table.take(order)
-    records, groups = _write_records(folder, f"{name}.parquet", table)
-    sums, reads = summed.encoded(summed.of_part(table))
+    records, pieces = _write_records(folder, f"{name}.parquet", table)
+    piece = Piece(table)
+    sums, reads = summed.encoded(summed.of_part(piece))
+    who = indexed.encoded(indexed.indexed(piece, GROUP))
     ids = content.ids.take(order)
     arrays = [getattr(ids, one.name).tobytes() for one in fields(Ids)]
     return Part(
@@ -48,8 +51,9 @@ def write(folder: Path, part: tuple[int, str], content: Content, inputs: Written
         inputs,
         put(folder, f"{name}.sums", sums),
         put(folder, f"{name}.reads", reads),
+        put(folder, f"{name}.who", who),
         put(folder, f"{name}.aside", _packed(content.aside)) if content.aside else None,
-        groups,
+        pieces,
         msgspec.to_builtins(content.left),
         msgspec.to_builtins(content.judged),
         logs,
@@ -103,11 +107,14 @@ def read_table(folder: Path, part: Part) -> pa.Table:
     return parquet.read_table(folder / part.records.name).cast(to_table(BatchBuilder().build(), of_objects=True).schema)
 
 
-def add_group(file: Path, group: int, into: BatchBuilder) -> None:
-    """Add the records of a row group."""
+def add_piece(file: Path, number: int, into: BatchBuilder) -> None:
+    """Add the records of a piece."""
     from pyarrow import parquet
 
-    add_rows(parquet.ParquetFile(file).read_row_group(group, asked_of(into.columns)), file.name, into)
+    with parquet.ParquetFile(file) as opened:
+        some = range(opened.num_row_groups)[number * PIECE : (number + 1) * PIECE]
+        table = opened.read_row_groups(list(some), asked_of(into.columns))
+    add_rows(table, file.name, into)
 
 
 def add_aside(file: Path, into: BatchBuilder) -> None:
@@ -184,7 +191,7 @@ def _ranked(column: pa.ChunkedArray[Any]) -> Any:
     return place[whole.indices.to_numpy()]
 
 
-def _write_records(folder: Path, name: str, table: pa.Table) -> tuple[Written, list[Group]]:
+def _write_records(folder: Path, name: str, table: pa.Table) -> tuple[Written, list[Span]]:
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -192,9 +199,10 @@ def _write_records(folder: Path, name: str, table: pa.Table) -> tuple[Written, l
     values: Any = [name for name in table.schema.names if name not in ALL_DIFFERENT and name not in ("object", "bytes")]
     parquet.write_table(table, out, compression="zstd", row_group_size=GROUP, use_dictionary=values)
     times = table["time"].cast(pa.int64()).to_numpy()
-    groups = []
+    pieces = []
     file = parquet.ParquetFile(out).metadata
-    for number in range(-(-len(times) // GROUP)):
-        span = times[number * GROUP : (number + 1) * GROUP]
-        groups.append(Group(int(span.min()), int(span.max()), file.row_group(number).total_byte_size))
-    return put(folder, name, out.getvalue()), groups
+    sizes = [file.row_group(number).total_byte_size for number in range(file.num_row_groups)]
+    for first in range(0, -(-len(times) // GROUP), PIECE):  # of no records there is an empty row group, and no piece
+        span = times[first * GROUP : (first + PIECE) * GROUP]
+        pieces.append(Span(int(span.min()), int(span.max()), sum(sizes[first : first + PIECE])))
+    return put(folder, name, out.getvalue()), pieces

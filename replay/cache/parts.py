@@ -1,12 +1,13 @@
 """Parts of a cache of parsed records: each is the distinct access records of some log files, and what else was in them.
 
 Rules of this file
-- A part is up to six files. `.parquet`: the access records that count, the contract's access-record Parquet. `.ids`:
+- A part is up to seven files. `.parquet`: the access records that count, the contract's access-record Parquet. `.ids`:
   their ids, so that copies in other files are known. `.aside`: records that do not count because of others (worse
   copies of one id, reads that AWS made for a copy), which a replay judges anew by its own columns. `.inputs`: the log
   files, what came of each, and the rejected records. `.sums` and `.reads`: what the records add up to (`summed`).
+  `.who`: who is in which of their row groups (`indexed`).
 - Records lie in the order of `ORDER`, in row groups of `GROUP`: those of a role or a session lie together, so a reader
-  that asks for one passes over nearly all others by their statistics.
+  that asks for one reads hardly any others. A replay reads `PIECE` row groups together.
 - Every file has a digest in the manifest (`kept`): what is damaged is never read as if it were whole.
 """
 
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
 
 ROWS = 1 << 17
 """Records of a part."""
-GROUP = 1 << 16
-"""Records of a row group."""
+GROUP, PIECE = 1 << 14, 4
+"""Records of a row group, and row groups of a piece."""
 ORDER = ("role", "session", "time")
 """How the records of a part are sorted."""
 
@@ -46,8 +47,8 @@ class Written(msgspec.Struct, frozen=True):
     digest: str
 
 
-class Group(msgspec.Struct, frozen=True):
-    """A row group: first and last event time of its records, and its bytes."""
+class Span(msgspec.Struct, frozen=True):
+    """A piece: first and last event time of its records, and its bytes."""
 
     first: int
     last: int
@@ -66,8 +67,9 @@ class Part(msgspec.Struct, frozen=True):
     inputs: Written
     sums: Written
     reads: Written
+    who: Written
     aside: Written | None
-    groups: list[Group]
+    pieces: list[Span]
     left: dict[str, Any]
     judged: dict[str, Any]
     logs: list[int]
@@ -75,7 +77,7 @@ class Part(msgspec.Struct, frozen=True):
     @property
     def files(self) -> list[Written]:
         """All its files."""
-        every = (self.records, self.ids, self.inputs, self.sums, self.reads, self.aside)
+        every = (self.records, self.ids, self.inputs, self.sums, self.reads, self.who, self.aside)
         return [one for one in every if one is not None]
 
 

@@ -193,12 +193,11 @@ def cut_all(folders: Column, depth: int) -> Column:
 
 def nothing() -> Summed:
     """What no records add up to."""
-    return of_part(to_table(BatchBuilder().build(), of_objects=True))
+    return of_part(Piece(to_table(BatchBuilder().build(), of_objects=True)))
 
 
-def of_part(table: pa.Table) -> Summed:
+def of_part(piece: Piece) -> Summed:
     """What the records of a part add up to, as it is kept."""
-    piece = Piece(table)
     return summed(piece, cut_all(piece.text("prefix"), DEPTH))
 
 

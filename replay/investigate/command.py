@@ -114,7 +114,7 @@ def _answer(records: Kept, asked: Question, out: Path, tmp: Path | None, began: 
     from replay.investigate.written import Folder
 
     with Folder(out, tmp) as folder:
-        summary = scope(records.files, asked, folder) | {"logs": logs_of(records)}
+        summary = scope(records.indexed, asked, folder) | {"logs": logs_of(records)}
         summary["wall_seconds"] = round(time.monotonic() - began, 3)
         folder.json("summary.json", summary)
         folder.text("notification.md", notification(summary))

@@ -26,6 +26,7 @@ from detector.core.net import is_private
 from detector.core.times import iso
 from detector.core.watermark import FOREVER
 from detector.response.action import LONGEST_SESSION
+from replay.cache.indexed import EDGE
 from replay.columns import Piece
 from replay.investigate.reach import Reach, Why
 
@@ -34,10 +35,6 @@ ABOUT = 6 * 3600
 ADDRESSES, FEW = 16, 3
 SESSIONS = 1000
 """Sessions that are followed in a chain, at most."""
-EDGE = (
-    "time", "outcome", "session", "session_key", "role", "access_key", "source_ip", "began", "began_arn", "began_key",
-)  # fmt: skip
-"""Columns of a call that may have begun a session."""
 USE = ("session", "session_key", "role", "access_key", "source_ip", "vpc_endpoint")
 """Columns of a use."""
 

@@ -1,16 +1,17 @@
 """Row groups of kept access records, whose columns are read when somebody looks at them.
 
 Rules of this file
+- Who looks for somebody knows which row groups he is in (`replay.cache.indexed`), and reads no others.
 - Who looks for a few texts asks a row group's statistics first (`may_hold`), then its dictionary of one column; nearly
   all row groups are passed over, and only of the others more columns are read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from replay.cache.indexed import Indexed
 from replay.columns import Piece, in_threads
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class Group(Piece):
 
     def __init__(self, file: parquet.ParquetFile, number: int, places: Mapping[str, int]) -> None:
         self._file, self._number, self._places = file, number, places
-        self._texts, self._seconds = {}, {}
+        self._encoded, self._texts, self._seconds = {}, {}, {}
 
     def __len__(self) -> int:
         return int(self._file.metadata.row_group(self._number).num_rows)
@@ -54,28 +55,16 @@ class Group(Piece):
         return self._file.read_row_group(self._number, [name], use_threads=False)[name]
 
 
-def over_groups(files: Sequence[Path], look: Callable[[Group], T]) -> Iterator[list[T]]:
-    """What `look` makes of each row group of each file, in order; the files on several threads."""
-
-    def looked(file: Path) -> list[T]:
-        from pyarrow import parquet
-
-        with parquet.ParquetFile(file) as opened:
-            return [look(group) for group in _groups(opened)]
-
-    return in_threads(files, looked)
+def over_groups(parts: Sequence[Indexed], look: Callable[[Group], T]) -> Iterator[list[T]]:
+    """What `look` makes of each row group of each part, in order; the parts on several threads."""
+    return in_threads(parts, lambda part: [look(group) for group in groups(part)])
 
 
-def groups(files: Sequence[Path]) -> Iterator[Group]:
-    """All row groups, one after the other."""
+def groups(part: Indexed, numbers: Iterable[int] | None = None) -> Iterator[Group]:
+    """Row groups of a part, one after the other: these, or all."""
     from pyarrow import parquet
 
-    for file in files:
-        with parquet.ParquetFile(file) as opened:
-            yield from _groups(opened)
-
-
-def _groups(file: parquet.ParquetFile) -> Iterator[Group]:
-    places = {name: at for at, name in enumerate(file.schema_arrow.names)}
-    for number in range(file.num_row_groups):
-        yield Group(file, number, places)
+    with parquet.ParquetFile(part.records) as file:
+        places = {name: at for at, name in enumerate(file.schema_arrow.names)}
+        for number in range(file.num_row_groups) if numbers is None else numbers:
+            yield Group(file, number, places)

@@ -38,7 +38,7 @@ def scope_of_loss(
     with tempfile.TemporaryDirectory(prefix="bucketwatch-") as name:
         folder = Path(name)
         with kept(paths, cache, Options()) as records, _Held(folder) as out:
-            summary = scope(records.files, asked, out) | {"logs": logs_of(records)}
+            summary = scope(records.indexed, asked, out) | {"logs": logs_of(records)}
         objects, events = (_frame(folder / f"{table}.parquet") for table in ("objects", "events"))
     people = pd.DataFrame(out.people_rows, columns=list(PERSON))
     for column in ("first", "last"):

@@ -14,7 +14,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from detector.core.access import I8, I64, Column
+from detector.core.access import I8, Column
 from detector.core.addresses import Networks
 from detector.core.watermark import FOREVER, NEVER
 from replay.columns import Piece
@@ -82,37 +82,38 @@ class Reach:
             sorted({"time", *(name for name, _ in self._texts), *(["source_ip"] * bool(self._networks)), *keyless})
         )
 
-    def why(self, piece: Piece) -> I8:
-        """Why each record of a piece is reached; 0 where it is not."""
+    def why(self, piece: Piece, *, whole: bool = False) -> I8:
+        """Why each row of a piece is reached; 0 where it is not.
+
+        A row that stands for several records is reached if any of them may be; whole: only if all are.
+        """
         out = np.zeros(len(piece), np.int8)
         for (name, keyless), table in self._texts.items():
-            if not piece.may_hold(name, table):
+            if not piece.holds(name, table):
                 continue
             column = piece.text(name)
             spans = {code: table[text] for code, text in enumerate(column.values) if text in table}
-            self._mark(out, piece, column, spans, keyless=keyless)
+            self._mark(out, piece, column, spans, keyless=keyless, whole=whole)
         for networks, span in self._networks:
             column = piece.text("source_ip")
             spans = {code: span for code, text in enumerate(column.values) if text in networks}
-            self._mark(out, piece, column, spans, keyless=False)
+            self._mark(out, piece, column, spans, keyless=False, whole=whole)
         return out
 
-    def _mark(self, out: I8, piece: Piece, column: Column, spans: dict[int, Span], *, keyless: bool) -> None:
-        """Mark the rows whose code in a column has a span that their time is in."""
+    def _mark(
+        self, out: I8, piece: Piece, column: Column, spans: dict[int, Span], *, keyless: bool, whole: bool
+    ) -> None:
+        """Mark the rows whose code in a column has a span that their time is in; with `whole` all of their time."""
         if not spans:
             return
         first, last, known = np.zeros((3, len(column.values) + 1), np.int64)  # the last is null's
         for code, span in spans.items():
             first[code], last[code], known[code] = span
         rows = np.flatnonzero(known[column.codes])
-        codes, time = column.codes[rows], piece.seconds("time")[rows]
-        first, last = first[codes], last[codes]
-        within = _between(time, np.maximum(first, self._first), np.minimum(last, self._last))
+        codes, (earliest, latest) = column.codes[rows], (times[rows] for times in piece.span())
+        first, last = np.maximum(first[codes], self._first), np.minimum(last[codes], self._last)
+        within = (earliest >= first) & (latest <= last) if whole else (latest >= first) & (earliest <= last)
         if keyless:
             within &= piece.text("access_key").codes[rows] < 0
         rows, codes = rows[within], codes[within]
         out[rows] = np.maximum(out[rows], known[codes].astype(np.int8))
-
-
-def _between(time: I64, first: I64, last: I64) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    return (time >= first) & (time <= last)

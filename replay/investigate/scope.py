@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -19,6 +18,7 @@ from detector.core.owner import Owners
 from detector.core.redaction import Redaction, hashed
 from detector.core.times import iso, iso_or_none
 from detector.errors import InputError
+from replay.cache.indexed import Indexed
 from replay.columns import Piece, together
 from replay.investigate.follow import ABOUT, FEW, Followed
 from replay.investigate.limits import cannot_show
@@ -73,14 +73,14 @@ class Question:
     redact: Redaction = "none"
 
 
-def scope(files: Sequence[Path], asked: Question, out: Out) -> Json:
+def scope(parts: Sequence[Indexed], asked: Question, out: Out) -> Json:
     """What was lost, as it is told in summary.json. Raises InputError if nobody is there whom the question is about."""
-    reach, followed, uses = chosen(files, asked.who, asked.since, asked.until)
+    reach, followed, uses = chosen(parts, asked.who, asked.since, asked.until)
     if not uses:
-        raise _nobody(files, asked)
+        raise _nobody(parts, asked)
     sums = _Sums(asked, sum(span.requests for span in uses.values()), out)
     copies: dict[str, Copied] = {}
-    for table in events(files, reach, copies):
+    for table in events(parts, reach, copies):
         sums.take(table)
         out.events(redacted(table, asked.redact))
     summary = sums.told(sums.finish(out)) | {
@@ -250,9 +250,9 @@ def redacted(table: pa.Table, redact: Redaction) -> pa.Table:
     return table
 
 
-def _nobody(files: Sequence[Path], asked: Question) -> InputError:
+def _nobody(parts: Sequence[Indexed], asked: Question) -> InputError:
     """Nobody is there: names that are like the one asked for help on."""
-    alike = near(asked.who.texts[0], known(files, asked.who.columns))
+    alike = near(asked.who.texts[0], known(parts, asked.who.columns))
     shown = "".join(f"\n    {ascii(name)[1:-1]}" for name in alike)
     within = " in that time" if asked.since is not None or asked.until is not None else ""
     return InputError(

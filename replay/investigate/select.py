@@ -2,6 +2,7 @@
 
 1. Who is asked for: their uses (who, from where, when) and every call that began a session.
 2. Whom they began, who began them, and who else was at their addresses, by the rule of `follow`.
+   So far the index tells; records are looked at only where a time cuts through those it tells of together.
 3. The records of all of these. Copies among them lead to buckets; who else read there comes after, round by round.
 """
 
@@ -9,17 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from detector.core.access import I8, Column, Index
+from detector.core.access import I8, I64, Column, Index
 from detector.core.times import iso
 from detector.logs.parquet import without_dictionaries
-from replay.columns import Piece, together
+from replay.cache.indexed import Indexed, Met, no_edges
+from replay.columns import Piece, in_threads, together
 from replay.investigate.follow import (
-    EDGE,
     USE,
     Followed,
     Span,
@@ -64,59 +64,71 @@ class Copied:
     readers: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
-def chosen(files: Sequence[Path], who: Who, since: int | None, until: int | None) -> tuple[Reach, Followed, Uses]:
+def chosen(parts: Sequence[Indexed], who: Who, since: int | None, until: int | None) -> tuple[Reach, Followed, Uses]:
     """Who is followed. Empty uses: nobody is there whom the question is about."""
     reach, found = Reach(since, until), Followed()
     who.begin(reach)
-    uses, edges = _look(files, reach, begun=True)
+    uses, edges = _look(parts, reach, begun=True)
     if not uses or len(uses) > MOST_USES:
         found.capped = len(uses) > MOST_USES
         return reach, found, uses
     if forward(edges, reach, found):
-        uses, _ = _look(files, reach)
+        uses, _ = _look(parts, reach)
     more = backward(edges, uses, reach, found)
     if addresses := spans(uses):
-        there, _ = _look(files, about(addresses, since, until))
+        there, _ = _look(parts, about(addresses, since, until))
         more |= sideways(uses, there, reach, found)
     if more:
         forward(edges, reach, found)
     return reach, found, uses
 
 
-def known(files: Sequence[Path], columns: Sequence[str]) -> set[str]:
+def known(parts: Sequence[Indexed], columns: Sequence[str]) -> set[str]:
     """All names that stand in these columns."""
-    return {name for some in over_groups(files, lambda group: names(group, columns)) for one in some for name in one}
+    return set[str]().union(*in_threads(parts, lambda part: names(part.met(), columns)))
 
 
-def _look(files: Sequence[Path], reach: Reach, *, begun: bool = False) -> tuple[dict[Use, Span], Piece]:
+def _look(parts: Sequence[Indexed], reach: Reach, *, begun: bool = False) -> tuple[dict[Use, Span], Piece]:
     """The uses that are reached; with `begun` every call that began a session, too."""
     import pyarrow as pa
 
-    def look(group: Group) -> tuple[list[tuple[Use, Span]], pa.Table | None]:
-        rows = np.flatnonzero(reach.why(group))
-        return _uses(group, rows), _assumes(group) if begun else None
+    def look(part: Indexed) -> tuple[list[tuple[Use, Span]], pa.Table]:
+        met = part.met()
+        return _used(part, met, reach), met.edges
 
     uses: dict[Use, Span] = {}
-    tables = []
-    for some in over_groups(files, look):
-        for found, edges in some:
-            for use, span in found if len(uses) <= MOST_USES else ():
-                uses[use] = uses[use] | span if use in uses else span
-            if edges is not None:
-                tables.append(edges)
-    return uses, Piece(pa.concat_tables(tables) if tables else pa.table({name: [] for name in EDGE}))
+    tables = [no_edges()]
+    for found, edges in in_threads(parts, look):
+        for use, span in found if len(uses) <= MOST_USES else ():
+            uses[use] = uses[use] | span if use in uses else span
+        if begun:
+            tables.append(edges)
+    return uses, Piece(pa.concat_tables(tables))
 
 
-def _uses(group: Group, rows: Index) -> list[tuple[Use, Span]]:
+def _used(part: Indexed, met: Met, reach: Reach) -> list[tuple[Use, Span]]:
+    """The uses that are reached; of row groups of which the index cannot tell which of their records are, by these."""
+    some = reach.why(met) > 0
+    if not some.any():
+        return []
+    cut = np.unique(met.group[some & (reach.why(met, whole=True) == 0)])
+    found = _uses(met, np.flatnonzero(some & ~np.isin(met.group, cut)), met.requests)
+    for group in groups(part, cut.tolist()):
+        found += _uses(group, np.flatnonzero(reach.why(group)), np.ones(len(group), np.int64))
+    return found
+
+
+def _uses(piece: Piece, rows: Index, requests: I64) -> list[tuple[Use, Span]]:
     if not len(rows):
         return []
-    columns = [group.text(name).take(rows) for name in USE]
+    columns = [piece.text(name).take(rows) for name in USE]
     codes, met = together([Column(*_small(column)) for column in columns])
-    time = group.seconds("time")[rows]
+    earliest, latest = piece.span()
     first, last = np.full(len(met), np.iinfo(np.int64).max), np.zeros(len(met), np.int64)
-    np.minimum.at(first, codes, time)
-    np.maximum.at(last, codes, time)
-    many = np.bincount(codes, minlength=len(met))
+    np.minimum.at(first, codes, earliest[rows])
+    np.maximum.at(last, codes, latest[rows])
+    many = np.zeros(len(met), np.int64)
+    np.add.at(many, codes, requests[rows])
     spans_ = map(Span, first.tolist(), last.tolist(), many.tolist())
     return list(zip([Use(*texts) for texts in met], spans_, strict=True))
 
@@ -129,14 +141,7 @@ def _small(column: Column) -> tuple[Any, list[str]]:
     return (codes - int(null)).astype(np.int32), values
 
 
-def _assumes(group: Group) -> pa.Table | None:
-    if not group.may_hold("operation", ["assume"]):
-        return None
-    rows = np.flatnonzero(group.text("operation").are("assume"))
-    return without_dictionaries(group.rows(rows, EDGE)) if len(rows) else None
-
-
-def events(files: Sequence[Path], reach: Reach, copies: dict[str, Copied]) -> Iterator[pa.Table]:
+def events(parts: Sequence[Indexed], reach: Reach, copies: dict[str, Copied]) -> Iterator[pa.Table]:
     """All records that are reached, with `because`, some at a time; then those of who read copies.
 
     copies: what becomes of them is put in here.
@@ -144,7 +149,7 @@ def events(files: Sequence[Path], reach: Reach, copies: dict[str, Copied]) -> It
     import pyarrow as pa
 
     held: list[pa.Table] = []
-    for table in _events(files, reach, copies):
+    for table in _events(parts, reach, copies):
         held.append(table)
         if sum(map(len, held)) >= TOGETHER:
             yield pa.concat_tables(held)
@@ -153,14 +158,15 @@ def events(files: Sequence[Path], reach: Reach, copies: dict[str, Copied]) -> It
         yield pa.concat_tables(held)
 
 
-def _events(files: Sequence[Path], reach: Reach, copies: dict[str, Copied]) -> Iterator[pa.Table]:
+def _events(parts: Sequence[Indexed], reach: Reach, copies: dict[str, Copied]) -> Iterator[pa.Table]:
     pending: dict[str, Copied] = {}
 
-    def look(group: Group) -> pa.Table | None:
-        why = reach.why(group)
-        return _taken(group, why) if why.any() else None
+    def look(part: Indexed) -> list[pa.Table]:
+        met = part.met()
+        some = np.unique(met.group[reach.why(met) > 0]).tolist()
+        return [_taken(group, why) for group in groups(part, some) if (why := reach.why(group)).any()] if some else []
 
-    for table in (table for some in over_groups(files, look) for table in some if table is not None):
+    for table in (table for some in in_threads(parts, look) for table in some):
         _note(Piece(table), pending)
         yield table
     for _ in range(ROUNDS):
@@ -168,9 +174,9 @@ def _events(files: Sequence[Path], reach: Reach, copies: dict[str, Copied]) -> I
         copies |= new
         if not new:
             return
-        _learn_before(files, new)
+        _learn_before(parts, new)
         pending = {}
-        for group in groups(files):
+        for group in (group for part in parts for group in groups(part)):
             of_copies = _readers(group, reach, new)
             if of_copies is not None and of_copies.any():
                 table = _taken(group, of_copies)
@@ -207,7 +213,7 @@ def _note(piece: Piece, copies: dict[str, Copied]) -> None:
             one.keys.add(key[row] or "")
 
 
-def _learn_before(files: Sequence[Path], copies: dict[str, Copied]) -> None:
+def _learn_before(parts: Sequence[Indexed], copies: dict[str, Copied]) -> None:
     """Which roles read in these buckets before the first copy came."""
 
     def look(group: Group) -> list[tuple[str, str | None]]:
@@ -217,7 +223,7 @@ def _learn_before(files: Sequence[Path], copies: dict[str, Copied]) -> None:
         pairs = [group.text(name).take(rows) for name in ("bucket", "role")] if len(rows) else []
         return [(met[0] or "", met[1]) for met in together([Column(*_small(one)) for one in pairs])[1]] if pairs else []
 
-    for some in over_groups(files, look):
+    for some in over_groups(parts, look):
         for bucket, role in (pair for found in some for pair in found):
             copies[bucket].before.add(role or "")
 

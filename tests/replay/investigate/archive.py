@@ -10,6 +10,8 @@ from detector.core.access import Log, Operation, Outcome, Row, text_hash
 from detector.core.builder import BatchBuilder
 from detector.core.principal import Principal, anonymous
 from detector.logs.parquet import to_table
+from replay.cache.indexed import Indexed, encoded, indexed
+from replay.columns import Piece
 from replay.investigate.scope import Question, scope
 from replay.investigate.who import who as whom
 
@@ -62,17 +64,19 @@ def assume(by: str, begins: str, at: int = 0, **more: Any) -> Row:
     return row(by, at, None, "assume", bucket=None, **told)
 
 
-def files_of(folder, rows, *, parts=2, group=3):
-    """The rows in files as the cache lays them: sorted by role, session and time, in small row groups."""
-    paths = []
+def parts_of(folder, rows, *, parts=2, group=3):
+    """The rows as the cache lays them: sorted by role, session and time, in small row groups, with an index."""
+    parts_ = []
     for part in range(parts):
         builder = BatchBuilder()
         for one in sorted(rows[part::parts], key=lambda one: (one.who.role_shown, one.who.session_shown, one.time)):
             builder.add(one)
-        path = folder / f"{part}.parquet"
-        parquet.write_table(to_table(builder.build()), path, row_group_size=group)
-        paths.append(path)
-    return paths
+        path, index = folder / f"{part}.parquet", folder / f"{part}.who"
+        table = to_table(builder.build())
+        parquet.write_table(table, path, row_group_size=group)
+        index.write_bytes(encoded(indexed(Piece(table), group)))
+        parts_.append(Indexed(path, index))
+    return parts_
 
 
 class Held:
@@ -111,4 +115,4 @@ class Held:
 def investigated(folder, rows, who, **more):
     """The summary, and what was handed out."""
     out = Held()
-    return scope(files_of(folder, rows), Question(whom(who), who, **more), out), out
+    return scope(parts_of(folder, rows), Question(whom(who), who, **more), out), out

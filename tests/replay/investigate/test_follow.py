@@ -8,7 +8,7 @@ from detector.core.access import Log, Outcome
 from replay.columns import Piece
 from replay.investigate.scope import Question, scope
 from replay.investigate.who import who
-from tests.replay.investigate.archive import T0, Held, assume, files_of, investigated, row, session
+from tests.replay.investigate.archive import T0, Held, assume, investigated, parts_of, row, session
 
 THIEF = session("thief")
 HOUR = 3600
@@ -55,8 +55,8 @@ def test_the_columns_of_calls_that_began_sessions_are_made_codes_once(tmp_path, 
         rows = [row("thief", 0), *(assume("Login/l", f"Reader/{n}", n) for n in range(number))]
         rows.append(assume("Login/l", "Reader/thief", 1))
         (tmp_path / str(number)).mkdir()
-        files, out = files_of(tmp_path / str(number), rows, parts=1, group=1000), Held()
-        [caller] = scope(files, Question(who(THIEF), THIEF), out)["followed"]["callers"]
+        kept, out = parts_of(tmp_path / str(number), rows, parts=1, group=1000), Held()
+        [caller] = scope(kept, Question(who(THIEF), THIEF), out)["followed"]["callers"]
         assert caller["others_begun"] == number
         return len(names)
 

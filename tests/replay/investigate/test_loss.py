@@ -18,7 +18,7 @@ from replay.investigate.loss import Shelf, Strands
 from replay.investigate.scope import Question, scope
 from replay.investigate.who import who
 from replay.investigate.written import OBJECT, Folder
-from tests.replay.investigate.archive import Held, files_of, investigated, row, session
+from tests.replay.investigate.archive import Held, investigated, parts_of, row, session
 
 THIEF = session("thief")
 OBJECTS = """
@@ -71,9 +71,9 @@ def test_objects_bytes_times_and_owners_are_what_sql_says(rows, in_parts):
         if in_parts:
             patch.setattr(loss, "MERGED", 2)
             patch.setattr("replay.investigate.scope.PART", 4)
-        files, out = files_of(Path(folder), rows), Held()
-        told = scope(files, Question(who(THIEF), THIEF, owners(["{contractor}/**"])), out)
-        asked = {"files": [str(file) for file in files], "who": THIEF}
+        kept, out = parts_of(Path(folder), rows), Held()
+        told = scope(kept, Question(who(THIEF), THIEF, owners(["{contractor}/**"])), out)
+        asked = {"files": [str(part.records) for part in kept], "who": THIEF}
         wanted = duckdb.execute(OBJECTS, asked).fetchall()
         by_owner = duckdb.execute(OWNERS, asked).fetchall()
     names = ("bucket", "key", "reads", "copies", "decrypts", "denied", "bytes", "first", "last", "versions",
@@ -179,10 +179,10 @@ def test_keys_leave_as_far_as_they_may(tmp_path):
 def test_where_nothing_left_the_file_of_objects_has_its_columns_all_the_same(tmp_path, monkeypatch, part):
     """Whoever only listed took nothing; a script reads no other file than usual."""
     monkeypatch.setattr("replay.investigate.scope.PART", part)
-    files = files_of(tmp_path, [row("thief", at, None, "list") for at in range(5)])
+    kept = parts_of(tmp_path, [row("thief", at, None, "list") for at in range(5)])
     (tmp_path / "out").mkdir()
     with Folder(tmp_path / "out") as folder:
-        assert scope(files, Question(who(THIEF), THIEF), folder)["objects"] == 0
+        assert scope(kept, Question(who(THIEF), THIEF), folder)["objects"] == 0
     found = parquet.read_table(tmp_path / "out" / "objects.parquet")
     assert (found.num_rows, found.column_names) == (0, list(OBJECT))
 
@@ -192,7 +192,7 @@ def test_strands_of_one_object_are_in_one_part(tmp_path):
     put: dict[int, list] = {}
     shelf = Shelf(lambda part, table: put.setdefault(part, []).append(table), lambda part: put.get(part, []))
     strands, out = Strands(5, shelf), Held()
-    scope(files_of(tmp_path, [row("thief", at, f"k{at % 7}") for at in range(50)]), Question(who(THIEF), THIEF), out)
+    scope(parts_of(tmp_path, [row("thief", at, f"k{at % 7}") for at in range(50)]), Question(who(THIEF), THIEF), out)
     for table in out.event_tables:
         strands.take(loss.where(loss.prepared(table), "strand"))
     keys = [part.objects["key"].to_pylist() for part in strands.finish()]
@@ -203,14 +203,14 @@ def test_strands_of_one_object_are_in_one_part(tmp_path):
 def test_what_is_put_away_in_a_folder_comes_back(tmp_path, monkeypatch):
     """Parquet keeps other units of time than memory does; the objects are the same."""
     rows = [row("thief", at, f"k{at % 9}", version_id=f"v{at % 2}") for at in range(60)]
-    files, wanted = files_of(tmp_path, rows), Held()
-    scope(files, Question(who(THIEF), THIEF), wanted)
+    kept, wanted = parts_of(tmp_path, rows), Held()
+    scope(kept, Question(who(THIEF), THIEF), wanted)
     monkeypatch.setattr(loss, "MERGED", 2)
     monkeypatch.setattr("replay.investigate.scope.PART", 10)
     monkeypatch.setattr("replay.investigate.select.TOGETHER", 5)
     (tmp_path / "out").mkdir()
     with Folder(tmp_path / "out") as folder:
-        scope(files, Question(who(THIEF), THIEF), folder)
+        scope(kept, Question(who(THIEF), THIEF), folder)
         assert any(folder._put_away.iterdir())
     got = parquet.read_table(tmp_path / "out" / "objects.parquet").sort_by("key").to_pylist()
     assert got == [{name: one[name] for name in OBJECT} for _, one in sorted(wanted.lost.items())]

@@ -16,6 +16,7 @@ from detector.core.owner import owners
 from detector.core.times import iso
 from detector.logs.parquet import to_table
 from replay.cache import summed
+from replay.columns import Piece
 from replay.review import usage as counting
 from replay.review.judged import access_rows, several_owners
 from replay.review.scope import Scopes, scope_of
@@ -60,7 +61,7 @@ def usage(pieces: list[list[Fact]], folder: Path, depth: int, scopes: Scopes, *,
     for number, table in enumerate(to_table(batch(piece), of_objects=True) for piece in pieces):
         files.append(folder / f"{number}.parquet")
         parquet.write_table(table, files[-1], row_group_size=3)
-        for name, content in zip(("sums", "reads"), summed.encoded(summed.of_part(table)), strict=True):
+        for name, content in zip(("sums", "reads"), summed.encoded(summed.of_part(Piece(table))), strict=True):
             files[-1].with_suffix(f".{name}").write_bytes(content)
     if kept and enough(depth, scopes):
         sums = (summed.decoded(file.with_suffix(".sums"), file.with_suffix(".reads")) for file in files)
