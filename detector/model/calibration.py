@@ -3,6 +3,9 @@
 Solved at every UTC midnight from the daily maxima of the scores that are alerted on. Nobody says which alerts were
 thefts: of those there were as many as were asked for are taken to be none, and stand above all others; what was more
 says nothing. So a wave of thefts does not lift the line above the next one.
+
+Quiet days prove little: the first ones hold a weekend and no move, redeploy or corpus switch. So a line below the one we
+ship is believed as the weeks come; one above it at once.
 """
 
 from __future__ import annotations
@@ -22,6 +25,10 @@ SHIPPED_HIGH = 6.0
 """The score of one principal-day in 100 where nothing is known."""
 LEAN = 200.0
 """Principal-days at which what was seen weighs as much as what we ship."""
+RIPE = 14
+"""Days after which a line below the shipped one is believed in full; before, as the square of its part of them. Lines of
+four to ten days that were believed at once cost 3 to 20 false alerts where one was asked for, half of them on the first
+Monday after; believed so, 1 to 2, and no theft less was caught (development seeds)."""
 
 LineState = list[tuple[int, int, int, list[float]]]
 
@@ -35,7 +42,7 @@ class Line:
         self.level = self._solve()
 
     def add(self, day: int, principals: int, alerts: int, scores: list[float]) -> None:
-        """Take in a day: principals known, those alerted on, and the scores above 0 of all others that were active."""
+        """Take in a day: principals active, those alerted on, and the scores above 0 of all others."""
         kept: list[float] = []
         for score in scores:
             insort(kept, -score)
@@ -77,15 +84,20 @@ class Line:
         self.level = self._solve()
 
     def _solve(self) -> float:
+        further = math.log10(HIGH / self.share)
+        shipped = SHIPPED_HIGH + SHIPPED_SLOPE * further
         count = self.principal_days
+        high, slope = self._seen(count)
+        more = high + slope * further - shipped
+        ripe = 1.0 if more > 0 else min(1.0, len(self._days) / RIPE) ** 2
+        return shipped + count / (count + LEAN) * ripe * more
+
+    def _seen(self, count: int) -> tuple[float, float]:
+        """The score of one principal-day in 100, and how much more makes a decade, by what was seen alone."""
         scores = sorted((s for *_, rows in self._days.values() for s in rows), reverse=True)
         above = min(sum(alerts for _, alerts, _ in self._days.values()), self.share * count)
         high, higher = (_at(scores, share * count - above) for share in (HIGH, HIGHER))
-        slope = min(max((higher - high) / math.log10(HIGH / HIGHER), SLOPES[0]), SLOPES[1])
-        known = count / (count + LEAN)
-        high = SHIPPED_HIGH + known * (high - SHIPPED_HIGH)
-        slope = SHIPPED_SLOPE + known * (slope - SHIPPED_SLOPE)
-        return high + slope * math.log10(HIGH / self.share)
+        return high, min(max((higher - high) / math.log10(HIGH / HIGHER), SLOPES[0]), SLOPES[1])
 
 
 def _at(descending: list[float], rank: float) -> float:

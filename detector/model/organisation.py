@@ -61,7 +61,7 @@ class Organisation:
             taught = [role for role in day.roles if drift or not role.alerted]
             if not self.learning and not self.frozen:
                 scores = [role.score for role in taught if role.score > 0]
-                self.calibration.add(day.number, day.known, 0 if drift else alerts, scores)
+                self.calibration.add(day.number, len(day.roles), 0 if drift else alerts, scores)
         if not self.frozen:
             self.pools.midnight(day.number, day.roles, taught)
 

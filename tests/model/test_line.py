@@ -1,9 +1,11 @@
 """Laws of `Line`: the alert line that asks for a budget and gets about that."""
 
+import math
+
 import numpy as np
 import pytest
 
-from detector.model.calibration import DAYS, Line
+from detector.model.calibration import DAYS, SHIPPED_HIGH, SHIPPED_SLOPE, Line
 
 
 def fed(share, *days, principals=1000):
@@ -25,6 +27,25 @@ def test_what_is_asked_for_is_about_what_comes(asked, heavy):
     line = fed(asked / 1000, *scores(1, 14, heavy))
     realised = np.mean([(day >= line.level).sum() for day in scores(2, 200, heavy)])
     assert asked / 3 <= realised <= asked * 3
+
+
+@pytest.mark.parametrize("asked", [1, 3, 10])
+def test_a_quiet_beginning_does_not_draw_the_line_low(asked):
+    """Four days of 150 principals in which nobody moved say little of the week after, which is a decade louder."""
+    draw = np.random.default_rng(7)
+
+    def days(high, count):
+        return high + SHIPPED_SLOPE * (draw.exponential(1 / math.log(10), (count, 150)) - 2)
+
+    lines = [fed(asked / 1000, *days(SHIPPED_HIGH - SHIPPED_SLOPE, 4), principals=150).level for _ in range(40)]
+    realised = np.mean([1000 * (days(SHIPPED_HIGH, 50) >= line).mean() for line in lines])
+    assert asked / 3 <= realised <= asked * 3
+
+
+def test_a_loud_beginning_is_believed_at_once():
+    """Where the scores of everybody are high, three days are enough to ask for more than we ship, and never less."""
+    line = fed(0.001, *scores(8, 3, 4.0))
+    assert Line(0.001).level + 3 < line.level < fed(0.001, *scores(8, 14, 4.0)).level + 3
 
 
 def test_thefts_do_not_move_the_line():
