@@ -4,8 +4,8 @@ Solved at every UTC midnight from the daily maxima of the scores that are alerte
 thefts: of those there were as many as were asked for are taken to be none, and stand above all others; what was more
 says nothing. So a wave of thefts does not lift the line above the next one.
 
-Quiet days prove little: the first ones hold a weekend and no move, redeploy or corpus switch. So a line below the one we
-ship is believed as the weeks come; one above it at once.
+Quiet days prove little: the first ones hold a weekend and no move, redeploy or corpus switch. So a line below the one
+we ship is believed as the weeks come; one above it at once.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ SHIPPED_HIGH = 6.0
 LEAN = 200.0
 """Principal-days at which what was seen weighs as much as what we ship."""
 RIPE = 14
-"""Days after which a line below the shipped one is believed in full; before, as the square of its part of them. Lines of
-four to ten days that were believed at once cost 3 to 20 false alerts where one was asked for, half of them on the first
-Monday after; believed so, 1 to 2, and no theft less was caught (development seeds)."""
+"""Days after which a line below the shipped one is believed in full; before, as the square of their part of them. Where
+four to ten days were believed at once, 1 to 20 false alerts came where one was asked for, most of them on the second
+Monday; believed so, 1 to 2 (development seeds, 150 roles), for two of 78 thefts that are caught no more."""
 
 LineState = list[tuple[int, int, int, list[float]]]
 
