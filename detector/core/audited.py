@@ -58,8 +58,8 @@ class Marks(Segments):
         return found
 
     def forget_before(self, second: int) -> None:
-        """Let go of whole days before this second."""
-        self.drop_before(second // DAY)
+        """Let go of the days before the one on which the slot of this second begins."""
+        self.drop_before(second // self._within * self._within // DAY)
 
 
 class Audited:

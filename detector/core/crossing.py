@@ -26,6 +26,7 @@ from detector.core.rule import WindowedRule
 from detector.core.sighting import Sightings, Texts
 from detector.core.view import BatchView, GroupKey
 from detector.core.watch import EpisodeWatch, Stored, decoded, encoded
+from detector.core.watermark import NEVER
 from detector.core.window import F64, episodes, longest_episode, starts_of_runs
 
 HOUR = 3600
@@ -56,6 +57,7 @@ class CrossingWatch(EpisodeWatch[W]):
         self._slice = max(1, rule.window // SLICES)
         self._late: set[int] = set()
         self._newest = 0
+        self._kept = NEVER
         self._exemptions = _raising(rule)
 
     @abstractmethod
@@ -130,10 +132,10 @@ class CrossingWatch(EpisodeWatch[W]):
 
     def forget_before(self, second: int) -> None:
         """Let go of everything that only records before this second could change."""
-        oldest = second - self.rule.reach
+        oldest = self.oldest(second)
         if not self.forget_counted(oldest):
             return
-        self.changed = True
+        self._kept, self.changed = oldest, True
         self.ledger.forget_before(oldest)
         for group in list(self._crossings):
             self._forget_crossings(group, oldest)
@@ -143,6 +145,15 @@ class CrossingWatch(EpisodeWatch[W]):
             for group, slices in self._evidence.items()
             if self.ledger.is_open(group) or self.is_warm(group, second)
         }
+
+    def oldest(self, second: int) -> int:
+        """From when on it keeps what records from a second on may change: a full hour, as tallies go by hours."""
+        return (second - self.rule.reach) // HOUR * HOUR
+
+    @property
+    def whole(self) -> int:
+        """First second of which, and of those in its bucket, all is kept that their values are made of."""
+        return self._kept + 2 * self.rule.window
 
     def _forget_crossings(self, group: int, oldest: int) -> None:
         """What the ledger has let go must not be found again: seconds before `oldest` and before what it still has."""
@@ -165,6 +176,7 @@ class CrossingWatch(EpisodeWatch[W]):
         return {
             "exceptions": self.rule.exceptions_digest(),
             "newest": self._newest,
+            "kept": self._kept,
             "evidence": [(group, e.snapshot()) for group, e in self._evidence.items()],
             "crossings": [
                 (group, bucket, at.tobytes(), values.tobytes())
@@ -176,7 +188,7 @@ class CrossingWatch(EpisodeWatch[W]):
     def resume(self, parts: Mapping[str, bytes], state: Mapping[str, Any]) -> None:
         """Go on where a checkpoint stopped; if exceptions have changed since, everything is looked at again."""
         self._keys.rows.restore(parts)
-        self._newest = state["newest"]
+        self._newest, self._kept = state["newest"], state.get("kept", NEVER)
         self._evidence = {group: Slices.restore(self._slice, e) for group, e in state["evidence"]}
         for group, bucket, at, values in state["crossings"]:
             crossing = np.frombuffer(at, np.int64), np.frombuffer(values, np.float64)
@@ -256,7 +268,8 @@ class CrossingWatch(EpisodeWatch[W]):
     def _look_again(self) -> None:
         self.reconsider()
         for group, buckets in self._crossings.items():
-            self.consider(np.full(len(buckets), group, np.uint64), np.fromiter(buckets, np.int64))
+            bucket = np.array([one for one in buckets if one >= self.whole // self.rule.window], np.int64)
+            self.consider(np.full(len(bucket), group, np.uint64), bucket)
 
     def _crossings_of(self, group: int) -> Crossing:
         buckets = [pair for _, pair in sorted(self._crossings.get(group, {}).items())]

@@ -129,8 +129,11 @@ class CountingWatch(CrossingWatch[W]):
         self.consider_span(NEVER, FOREVER)
 
     def consider_span(self, first: int, last: int, among: U64 | None = None) -> U64:
-        """Look again at what was counted from second `first` to `last`, of these groups or of all; the groups."""
-        groups = [np.zeros(0, np.uint64)]
+        """Look again at what was counted from second `first` to `last`, of these groups or of all; the groups.
+
+        What memory has let go of in part is left as it was told.
+        """
+        groups, first = [np.zeros(0, np.uint64)], max(first, self.whole)
         for part in self._tallies.parts(first // SEGMENT, last // SEGMENT) if among is None or len(among) else ():
             group, second, *_ = part.whole()
             inside = (second >= first) & (second <= last)

@@ -99,7 +99,7 @@ class UnauditedWatch(CountingWatch[Unaudited]):
     def forget_before(self, second: int) -> None:
         """Let go of everything that only records before this second could change."""
         super().forget_before(second)
-        self._audited.forget_before(second - self.rule.reach)
+        self._audited.forget_before(self.oldest(second))
 
     def spilling(self) -> list[Spilling]:
         """What of its state may leave memory."""

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import date
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,6 +15,7 @@ from detector.core.finding import Finding
 from detector.core.rule import BaselineRule, Rule
 from detector.core.watermark import Watermark
 from detector.watches import watches
+from tests import kinds
 from tests.streams import Event, batch, decoys, rule
 
 T0 = 1_777_626_000
@@ -173,3 +178,37 @@ def test_a_baseline_rule_that_is_reworded_keeps_its_model():
     daemon.adopt([reworded])
     assert daemon.parts == kept
     assert [watch.rule.title for watch in daemon.engine._watches] == ["other"]
+
+
+COUNTING = ("threshold", "match", "scope", "first_seen", "decoy", "unaudited", "received")
+
+
+@pytest.mark.parametrize("kind", COUNTING)
+def test_what_memory_let_go_of_is_not_told_again_when_exceptions_change(kind):
+    """Wherever the horizon has cut through what was counted: everything was told, and nothing has changed of it."""
+    example = kinds.KIND[kind]
+    chosen, some_facts = example.rule(kind), sorted(example.facts)[:200]
+    facts = [replace(fact, time=fact.time - HOUR) for fact in some_facts] + some_facts
+    nobody = {"session": "nobody", "allow_up_to": 9, "until": date(2030, 1, 1), "owner": "o", "reason": "r"}
+    other = replace(example, fields=example.fields | {"exceptions": (nobody,)}).rule(kind)
+    assert other.digest() == chosen.digest()
+
+    def made(one: Rule) -> Engine:
+        return Engine([one], watches(gather=True), watermark=Watermark(dict.fromkeys(Log, 0)), horizon=HOUR)
+
+    opened = 0
+    for number, cut in enumerate(some_facts[:: len(some_facts) // 6]):
+        engine, told = made(chosen), list[Finding]()
+        end = cut.time + chosen.reach + HOUR
+        for some in (facts, [kinds.Fact(end, op="audit", key="x"), kinds.Fact(end, bucket="x", key="x")]):
+            engine.process(kinds.batch(some), kinds.NOW)
+            told += engine.judge() + engine.advance(kinds.NOW, backlog=False)
+        opened += len(told)
+        if number % 2:
+            engine, parts = made(other), engine.changes()
+            engine.restore({name: part for name, part in parts.items() if part is not None})
+        else:
+            engine.adopt([other])
+        assert [(f.state, f.opened_at) for f in engine.judge() + engine.advance(kinds.NOW, backlog=False)] == []
+        assert engine.failures == {}
+    assert opened
