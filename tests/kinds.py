@@ -59,8 +59,8 @@ class Fact:
             )  # fmt: skip
         return Row(
             Log.cloudtrail, self.time, text_hash(told), "111122223333/us-east-1", operation=Operation[self.op], bytes=1,
-            who=self.who, has_arn=True, api=self.op.title(), bucket=self.bucket, key=self.key, source_ip=self.address,
-            user_agent="aws-cli/2", region="us-east-1", event_id=told, destination=self.to,
+            who=self.who, has_arn=True, api=self.op.title(), bucket=self.bucket, key=self.key or None,
+            source_ip=self.address, user_agent="aws-cli/2", region="us-east-1", event_id=told, destination=self.to,
         )  # fmt: skip
 
 

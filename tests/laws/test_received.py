@@ -74,6 +74,7 @@ FACTS = st.lists(
         bucket=BUCKETS,
         key=st.sampled_from(["1", "2"]),
     ).flatmap(lambda fact: st.builds(_to, st.just(fact), BUCKETS)),
+    min_size=10,
     max_size=40,
     unique=True,
 )
@@ -90,7 +91,7 @@ def _to(fact: Fact, bucket: str) -> Fact:
 REVIEWS = st.lists(st.integers(0, END // 60).map(lambda minute: T0 + 60 * minute), max_size=2)
 
 
-@settings(max_examples=200)
+@settings(max_examples=50)
 @given(FACTS, REVIEWS)
 def test_what_is_done_where_copies_went_counts_from_the_copy_on_until_it_is_reviewed(facts, reviews):
     """Replay and the daemon, in any cuts and with restarts."""
@@ -106,7 +107,7 @@ def test_what_is_done_where_copies_went_counts_from_the_copy_on_until_it_is_revi
     assert shown(daemon.end()) == shown(closed)
 
 
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(FACTS)
 def test_evidence_are_the_records_that_counted(facts):
     """Not those of the same group and time from before the copy."""

@@ -76,6 +76,7 @@ FACTS = st.lists(
             extra=st.sampled_from(["", "", "1", "2"]),
         ),
     ),
+    min_size=10,
     max_size=40,
     unique=True,
 )
@@ -87,7 +88,7 @@ def plain(findings) -> list[tuple[str, int, int, int]]:
     )
 
 
-@settings(max_examples=200)
+@settings(max_examples=50)
 @given(FACTS, st.booleans())
 def test_what_no_record_tells_of_is_counted(facts, by_name):
     """Replay and the daemon, in any cuts and with restarts; what the log was silent about counts for the log."""
@@ -108,7 +109,7 @@ def live(chosen: Rule) -> Engine:
     return Engine([chosen], watches(gather=True), watermark=Watermark(dict.fromkeys(Log, 0)))
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(FACTS, st.randoms(use_true_random=False), st.booleans())
 def test_what_is_told_in_time_ends_as_replay_says(facts, chance, sorted_):
     """A watermark that goes on, records before and after it, a restart after every poll."""
