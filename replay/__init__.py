@@ -145,7 +145,7 @@ def access_review(
     from replay.arguments import owners_of
     from replay.cache.kept import kept
     from replay.review.existing import existing
-    from replay.review.run import Asked, review, table
+    from replay.review.run import Asked, review
     from replay.review.scope import Scopes, scope_of
     from replay.run import Options
 
@@ -153,4 +153,4 @@ def access_review(
     asked = Asked(depth, scopes, existing(map(Path, _texts(roles))))
     with kept(_texts(paths), Path(cache) if cache else None, Options()) as found:
         done = review(found, asked)
-    return Reviewed(table(done.access).to_pandas(), done.told, done.policies)
+    return Reviewed(done.access.to_pandas(), done.told, done.policies)

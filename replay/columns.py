@@ -156,6 +156,17 @@ def _texts() -> Any:
     return (pa.string(), pa.dictionary(pa.int32(), pa.string()))
 
 
+def timed(table: pa.Table) -> pa.Table:
+    """The same with `first` and `last` as they are told: far faster here than row by row."""
+    import pyarrow as pa
+
+    for name in ("first", "last"):
+        moments = np.datetime_as_string(Piece(table).seconds(name).astype("datetime64[s]")).tolist()
+        texts = pa.array([f"{moment}Z" for moment in moments], pa.string())
+        table = table.set_column(table.column_names.index(name), name, texts)
+    return table
+
+
 def pair(first: I32, second: I32, values: int) -> tuple[I32, I64]:
     """One code for each pair of codes that there is, and the pairs: first * values + second. Codes are from 0."""
     combined = first.astype(np.int64) * values + second

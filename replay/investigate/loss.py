@@ -18,7 +18,7 @@ import numpy as np
 from detector.core.access import I64, Mask
 from detector.core.finding import prefixes_of
 from detector.core.owner import Owners
-from replay.columns import Piece, together
+from replay.columns import Piece, timed, together
 from replay.investigate.how import how
 
 if TYPE_CHECKING:
@@ -74,17 +74,6 @@ class Tally:
         import pyarrow as pa
 
         return added(pa.concat_tables(self._tables), self._keys, self._sums)
-
-
-def timed(table: pa.Table) -> pa.Table:
-    """The same with its times as they are told: far faster here than row by row."""
-    import pyarrow as pa
-
-    for name in ("first", "last"):
-        moments = np.datetime_as_string(Piece(table).seconds(name).astype("datetime64[s]")).tolist()
-        texts = pa.array([f"{moment}Z" for moment in moments], pa.string())
-        table = table.set_column(table.column_names.index(name), name, texts)
-    return table
 
 
 class Part(NamedTuple):

@@ -15,7 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from replay.investigate.loss import Shelf, timed
+from replay.columns import timed
+from replay.investigate.loss import Shelf
 from replay.output import writing
 from replay.spreadsheet import sheet, sheet_rows
 

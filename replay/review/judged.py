@@ -9,10 +9,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from detector.core.access import Operation
 from detector.core.principal import ANONYMOUS, is_identity_center_role, role_of_assumed_arn
 from detector.core.times import epoch, iso, iso_or_none
 from detector.response.identity import role_of
+from replay.cache.summed import Sums
 from replay.review.existing import Existing
 from replay.review.usage import Usage, Who
 
@@ -61,51 +64,33 @@ def kind_of(who: Who) -> str:
     return KINDS.get(who.type, who.type)
 
 
-def access_rows(usage: Usage) -> Iterator[Json]:
-    """The table of access: a row an identity and place."""
-    for at, ((by, where, outside), requests, size, first, last) in enumerate(usage.cells.items()):
-        who, (bucket, prefix) = usage.who[by], usage.places[where]
-        done = dict(zip((one.name for one in Operation), usage.by_operation[at].tolist(), strict=True))
-        yield {
-            "account": who.account,
-            "kind": kind_of(who),
-            "role": who.role,
-            "session_name": who.session_name,
-            "bucket": bucket or None,
-            "prefix": prefix,
-            "out_of_scope": outside,
-            "requests": requests,
-            "objects": int(usage.objects[at]),
-            "bytes": size,
-            "denied": int(usage.denied[at]),
-            **{f"{name}s" if name in _COUNTED else name: count for name, count in done.items()},
-            "first": iso(first),
-            "last": iso(last),
-        }
-
-
-_COUNTED = ("read", "list", "write", "delete", "restore", "decrypt", "head", "assume")
-
-
-def roles(usage: Usage, access: Sequence[Json], period: Period) -> list[Json]:
-    """Every role, user or other identity: how much it did, from where, for how long; most bytes first.
-
-    access: the table of access, in the order of the cells.
-    """
+def roles(usage: Usage, period: Period) -> list[Json]:
+    """Every role, user or other identity: how much it did, from where, for how long; most bytes first."""
     by_role: dict[str, Json] = {}
     for who in usage.who:
         one = by_role.setdefault(who.role_key, _nothing(who))
         one["session_names"] += who.session_name is not None
         one["machines"] += who.of_machine
-    for row, (by, where, _), operations in zip(access, usage.cells.keys, usage.by_operation.tolist(), strict=True):
-        one = by_role[usage.who[by].role_key]
-        for name in ("requests", "objects", "bytes", "denied"):
-            one[name] += row[name]
-        one["used"] += sum(operations) - operations[Operation.assume]
-        one["first"], one["last"] = min(one["first"], row["first"]), max(one["last"], row["last"])
-        one["buckets"].add(usage.places[where][0])
+    _add_cells(usage, by_role)
     _add_sides(usage, by_role)
     return sorted((_closed(one, period) for one in by_role.values()), key=lambda r: (-r["bytes"], r["role"]))
+
+
+def _add_cells(usage: Usage, by_role: dict[str, Json]) -> None:
+    number = {key: at for at, key in enumerate(by_role)}
+    by, where, _ = np.array(usage.cells.keys, np.int64).reshape(-1, 3).T
+    role, sums = np.array([number[who.role_key] for who in usage.who], np.int64)[by], usage.cells.sums
+    used = usage.by_operation.sum(axis=1) - usage.by_operation[:, Operation.assume]
+    counts = (sums.requests, usage.objects, sums.bytes, usage.denied, used)
+    total, span = np.zeros((len(number), len(counts)), np.int64), Sums.none(len(number))
+    np.add.at(total, role, np.stack(counts, axis=1))
+    span.add(role, sums)
+    every = list(by_role.values())
+    for at in np.unique(role).tolist():
+        every[at] |= dict(zip(("requests", "objects", "bytes", "denied", "used"), total[at].tolist(), strict=True))
+        every[at] |= {"first": iso(int(span.first[at])), "last": iso(int(span.last[at]))}
+    for at, place in np.unique(np.stack((role, where), axis=1), axis=0).tolist():
+        every[at]["buckets"].add(usage.places[place][0])
 
 
 def _nothing(who: Who) -> Json:

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 from detector.core.amounts import counted
 from detector.core.redaction import Redaction, folder_redacted, hashed
 from detector.core.times import iso_or_none
+from replay.columns import timed
 from replay.output import write_file, writing
 from replay.review import judged
+from replay.review.access import COLUMNS, access
 from replay.review.existing import Existing
 from replay.review.judged import Json, Period
 from replay.review.scope import Scopes
 from replay.review.suggested import Suggested, suggested
 from replay.review.usage import Usage, usage
-from replay.spreadsheet import sheet
+from replay.spreadsheet import sheet, sheet_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,10 +40,10 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """told: review.json. access: rows of the table of access. policies: text of each policy by file name."""
+    """told: review.json. access: the table of access. policies: text of each policy by file name."""
 
     told: Json
-    access: list[Json]
+    access: pa.Table
     policies: dict[str, str]
 
 
@@ -52,8 +54,7 @@ def review(kept: Kept, asked: Asked) -> Review:
         _hide(used)
     period = Period(kept.books.first_event_time, kept.books.last_event_time)
     made = suggested(used) if asked.redact != "hash" else Suggested([], {}, 0)
-    access = [*judged.access_rows(used)]
-    found: Json = {"roles": judged.roles(used, access, period)}
+    found: Json = {"roles": judged.roles(used, period)}
     found |= {
         "unused": judged.unused(asked.roles, found["roles"], period),
         "only_assumed": judged.only_assumed(used, found["roles"]),
@@ -71,7 +72,7 @@ def review(kept: Kept, asked: Asked) -> Review:
         "remarks": list(_remarks(kept, asked, made)),
     }
     told = head | {"tighten": judged.advice(found)} | found | {"policies": made.told, "policies_left_away": made.more}
-    return Review(told, sorted(access, key=_order), made.files)
+    return Review(told, access(used), made.files)
 
 
 def _hide(used: Usage) -> None:
@@ -79,10 +80,6 @@ def _hide(used: Usage) -> None:
     used.places = [(bucket, folder_redacted(prefix)) for bucket, prefix in used.places]
     if (owners := used.sides.get("owners")) is not None:
         owners.keys = [(by, hashed(owner)) for by, owner in owners.keys]
-
-
-def _order(row: Json) -> tuple[str, ...]:
-    return tuple(row[name] or "" for name in ("role", "session_name", "bucket", "prefix"))
 
 
 def _remarks(kept: Kept, asked: Asked, made: Suggested) -> Iterator[str]:
@@ -104,27 +101,6 @@ def _remarks(kept: Kept, asked: Asked, made: Suggested) -> Iterator[str]:
         yield f"{made.more:,} more policies were left away"
 
 
-COLUMNS = (
-    "account", "kind", "role", "session_name", "bucket", "prefix", "out_of_scope", "requests", "objects", "bytes",
-    "denied", "reads", "copy", "restores", "lists", "heads", "writes", "deletes", "decrypts", "control", "assumes",
-    "other", "first", "last",
-)  # fmt: skip
-"""Columns of the table of access, in order."""
-WHOLE = COLUMNS[COLUMNS.index("requests") : COLUMNS.index("first")]
-
-
-def table(access: Sequence[Json]) -> pa.Table:
-    """The table of access; times are times."""
-    import pyarrow as pa
-
-    types = dict.fromkeys(COLUMNS, pa.string()) | dict.fromkeys(WHOLE, pa.int64()) | {"out_of_scope": pa.bool_()}
-    made = pa.table({name: pa.array([row[name] for row in access], types[name]) for name in COLUMNS})
-    for name in ("first", "last"):
-        times = made[name].cast(pa.timestamp("s", "UTC"))
-        made = made.set_column(COLUMNS.index(name), name, times)
-    return made
-
-
 def write(done: Review, folder: Path) -> None:
     """Write all files of a review into a folder that is there. Policies of an earlier review are taken away.
 
@@ -140,9 +116,9 @@ def _write(done: Review, folder: Path) -> None:
     from replay.review.page import page
 
     part = folder / "access.parquet.part"
-    parquet.write_table(table(done.access), part, compression="zstd")
+    parquet.write_table(done.access, part, compression="zstd")
     part.replace(folder / "access.parquet")
-    write_file(folder / "access.csv", sheet(COLUMNS, done.access))
+    write_file(folder / "access.csv", sheet(COLUMNS, ()) + sheet_rows(timed(done.access)))
     write_file(folder / "review.json", text(done.told))
     write_file(folder / "review.html", page(done.told))
     policies = folder / "policies"

@@ -7,9 +7,11 @@ import shlex
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from functools import lru_cache
 
-from detector.core.access import Operation
+import numpy as np
+
+from detector.core.access import I64, Operation
 from detector.core.principal import is_identity_center_role, role_of_assumed_arn
 from detector.response.identity import SESSION_NAME, role_of
 from detector.response.scoped import LIMIT, Place, Seen, lifetime, scoped, subjects
@@ -34,7 +36,6 @@ class _Gathered:
     """What is known of whom a policy is for."""
 
     role: str
-    objects: int = 0
     longest: int = -1
     places: dict[str, set[Place]] = field(default_factory=lambda: {name: set() for name in OPERATIONS})
     apis: set[str] = field(default_factory=set)
@@ -53,11 +54,10 @@ class Suggested:
 
 def suggested(usage: Usage) -> Suggested:
     """Policies for the sessions of roles that several names share, and for the other roles."""
-    gathered = _gather(usage)
-    order = sorted(gathered.items(), key=lambda item: (-item[1].objects, item[1].role, item[0][1] or ""))
+    order, more = _gather(usage)
     told: list[Json] = []
     files: dict[str, str] = {}
-    for (_, name), one in order[:MOST]:
+    for (_, name), one in order:
         made = scoped(_seen(one))
         file = _file_name(one.role, name, set(files))
         if made.document:
@@ -79,31 +79,42 @@ def suggested(usage: Usage) -> Suggested:
                 "remark": "" if made.document else f"nothing narrower than all it used fits into {LIMIT:,} characters",
             }
         )
-    return Suggested(told, files, max(0, len(order) - MOST))
+    return Suggested(told, files, more)
 
 
-def _gather(usage: Usage) -> dict[Key, _Gathered]:
+def _gather(usage: Usage) -> tuple[list[tuple[Key, _Gathered]], int]:
+    """Whose policies are written, in their order, and of how many more there might be one."""
     keys = _keys(usage)
-    gathered: dict[Key, _Gathered] = {}
-    for by, key in keys.items():
-        one = gathered.setdefault(key, _Gathered(usage.who[by].role))
-        one.longest = max(one.longest, usage.longest[by])
-    seen: dict[str, Any] = {name: usage.by_operation[:, list(of)].any(axis=1) for name, of in OPERATIONS.items()}
-    named = [BUCKET.fullmatch(bucket) for bucket, _ in usage.places]
-    for at, ((by, where, _), objects) in enumerate(zip(usage.cells.keys, usage.objects.tolist(), strict=True)):
-        if by not in keys or not named[where]:
-            continue
-        one = gathered[keys[by]]
-        one.objects += objects
+    number = {key: at for at, key in enumerate(dict.fromkeys(keys.values()))}
+    of_who = np.array([number[keys[by]] if by in keys else -1 for by in range(len(usage.who))], np.int64)
+    by, where, _ = np.array(usage.cells.keys, np.int64).reshape(-1, 3).T
+    seen = {name: usage.by_operation[:, list(of)].any(axis=1) for name, of in OPERATIONS.items()}
+    named = np.array([BUCKET.fullmatch(bucket) is not None for bucket, _ in usage.places], np.bool_)
+    of_cell = of_who[by]
+    cells = np.flatnonzero((of_cell >= 0) & named[where] & np.any([*seen.values()], axis=0))
+    objects = np.zeros(len(number), np.int64)
+    np.add.at(objects, of_cell[cells], usage.objects[cells])
+    every, role = [*number], {key: usage.who[one].role for one, key in keys.items()}
+    order = sorted(
+        np.unique(of_cell[cells]).tolist(), key=lambda at: (-objects[at], role[every[at]], every[at][1] or "")
+    )
+    chosen = {at: _Gathered(role[every[at]]) for at in order[:MOST]}
+    for cell in cells[np.isin(of_cell[cells], [*chosen])].tolist():
         for name, of_cells in seen.items():
-            if of_cells[at]:
-                one.places[name].add(Place(*usage.places[where]))
+            if of_cells[cell]:
+                chosen[int(of_cell[cell])].places[name].add(Place(*usage.places[where[cell]]))
+    _add_sides(usage, of_who, chosen)
+    return [(every[at], one) for at, one in chosen.items()], max(0, len(order) - MOST)
+
+
+def _add_sides(usage: Usage, of_who: I64, chosen: dict[int, _Gathered]) -> None:
+    for by, longest in enumerate(usage.longest):
+        if one := chosen.get(int(of_who[by])):
+            one.longest = max(one.longest, longest)
     for side in ("apis", "kms_keys", "access_points"):
         for (by, text), *_ in usage.side(side):
-            if by in keys and text:
-                one = gathered[keys[by]]
+            if text and (one := chosen.get(int(of_who[by]))):
                 {"apis": one.apis, "kms_keys": one.kms_keys, "access_points": one.points}[side].add(text)
-    return {key: one for key, one in gathered.items() if any(one.places.values())}
 
 
 def _keys(usage: Usage) -> dict[int, Key]:
@@ -112,13 +123,16 @@ def _keys(usage: Usage) -> dict[int, Key]:
     return {
         by: (who.role_key, who.session_name if sharing[who.role_key] > 1 and not who.of_machine else None)
         for by, who in enumerate(usage.who)
-        if who.type == "AssumedRole" and PARTITION.match(who.role) and not _is_of_aws(who.role)
+        if who.type == "AssumedRole" and _of_customer(who.role)
     }
 
 
-def _is_of_aws(arn: str) -> bool:
+@lru_cache(1 << 16)
+def _of_customer(arn: str) -> bool:
+    """Whether it is a role's, and not one that AWS makes for itself. Many names share a role."""
     role = role_of(arn)
-    return is_identity_center_role(arn) or (role is not None and role.path.startswith(AWS_PATHS))
+    of_aws = is_identity_center_role(arn) or (role is not None and role.path.startswith(AWS_PATHS))
+    return bool(PARTITION.match(arn)) and not of_aws
 
 
 def _seen(one: _Gathered) -> Seen:

@@ -157,6 +157,7 @@ class _Gathering:
     def __init__(self, depth: int, scopes: Scopes) -> None:
         self._depth, self._scopes = depth, scopes
         self._at: dict[tuple[str, str | None], int] = {}
+        self._told: dict[tuple[str | None, ...], int] = {}
         self._who: list[Who] = []
         self._longest: list[int] = []
         self._names: defaultdict[str, set[str]] = defaultdict(set)
@@ -182,17 +183,22 @@ class _Gathering:
     def _identities(self, texts: Sequence[tuple[str | None, ...]], longest: I64) -> I32:
         """Their numbers here. Of several ways to show one the greatest counts: no order of parts matters."""
         numbers = []
-        for one, age in zip(map(Who.of, texts), longest.tolist(), strict=True):
-            at = self._at.setdefault((one.role_key, one.session_name), len(self._at))
-            if at == len(self._who):
-                self._who.append(one)
-                self._longest.append(age)
-            elif one != self._who[at]:
-                self._who[at] = max(self._who[at], one)
+        for told, age in zip(texts, longest.tolist(), strict=True):
+            at = self._told.get(told, -1)
+            if at < 0:
+                at = self._told[told] = self._met(Who.of(told))
             self._longest[at] = max(self._longest[at], age)
-            self._names[one.role_key].add(one.role)
             numbers.append(at)
         return np.array(numbers, np.int32)
+
+    def _met(self, one: Who) -> int:
+        at = self._at.setdefault((one.role_key, one.session_name), len(self._at))
+        if at == len(self._who):
+            self._who.append(one)
+            self._longest.append(-1)
+        self._who[at] = max(self._who[at], one)
+        self._names[one.role_key].add(one.role)
+        return at
 
     def _place(self, cells: Piece, folder: Column, who: I32, outside: Mask) -> None:
         """A part's cells, with their folders cut. Those of the application's log are kept apart, and never counted."""

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from detector.core.owner import owners
-from detector.core.times import iso
 from detector.logs.parquet import to_table
 from replay.cache import summed
 from replay.columns import Piece
 from replay.review import usage as counting
-from replay.review.judged import access_rows, several_owners
+from replay.review.access import access
+from replay.review.judged import several_owners
 from replay.review.scope import Scopes, scope_of
 from replay.review.usage import Usage, added_up, enough
 from tests.sql_oracle import ACCOUNT, KNOWN, Fact, batch
@@ -112,11 +112,11 @@ def test_cells_are_as_sql_counts_them(tmp_path, pieces, depth, held, kept):
         got = usage(pieces, tmp_path, depth, Scopes(), kept=kept)
     rows = [
         (r["role"], r["session_name"], r["bucket"], r["prefix"], r["requests"], r["objects"], r["bytes"], r["denied"],
-         r["writes"], r["deletes"], r["first"], r["last"])
-        for r in access_rows(got)
+         r["writes"], r["deletes"], int(r["first"].timestamp()), int(r["last"].timestamp()))
+        for r in access(got).to_pylist()
     ]  # fmt: skip
     every = [fact for piece in pieces for fact in piece]
-    wanted = [(*row[:-2], *map(iso, row[-2:])) for row in sql(CELLS.format(depth=depth), every)]
+    wanted = sql(CELLS.format(depth=depth), every)
     assert sorted(map(repr, rows)) == sorted(map(repr, wanted))
 
 
@@ -149,7 +149,7 @@ def test_who_leaves_his_scope_is_as_sql_says(tmp_path, pieces, whole_keys):
     assert scopes.looked_at == ("key" if whole_keys else "prefix")
     got = usage(pieces, tmp_path, 1, scopes, kept=False)
     every = [fact for piece in pieces for fact in piece]
-    crossing = sum(row["requests"] for row in access_rows(got) if row["out_of_scope"])
+    crossing = sum(row["requests"] for row in access(got).to_pylist() if row["out_of_scope"])
     query = "SELECT count(*) FROM people WHERE named LIKE 'contractor-%' AND NOT starts_with(key, named[12:] || '/')"
     assert [(crossing,)] == sql(query, every)
     owned = "key LIKE '%/%' AND key NOT LIKE '/%' AND api = 'GetObject' AND error IS NULL"
