@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 FORMULA = frozenset("=+-@\uff1d\uff0b\uff0d\uff20")
 """What formulas begin with; the wide forms too, which some programs take for the narrow ones."""
+PLAIN = r"^ *([!-*,./-9:;<>?A-~][ -~]*)?$"
+"""Texts that are cells as they are, if they are not too long: ASCII, and nothing that a formula begins with."""
 LONGEST = 32_000
 """Characters of a cell: more than Excel takes would run on into another row there."""
 
@@ -36,25 +38,42 @@ def sheet(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def sheet_rows(table: pa.Table) -> str:
-    """As `sheet` has the rows of a table, without its head line: each text that there is is made a cell once."""
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows(zip(*map(_cells, table.columns), strict=True))
-    return out.getvalue()
+    """As `sheet` has the rows of a table, without its head line. Only what does not stand as it is becomes Python's."""
+    import pyarrow.compute as pc
+
+    cells: list[Any] = [_cells(column.combine_chunks()) for column in table.columns]
+    lines: Any = pc.binary_join_element_wise(*cells, ",", null_handling="replace", null_replacement="")
+    return "".join(f"{line}\n" for line in lines.to_pylist())
 
 
-def _cells(column: pa.ChunkedArray[Any]) -> list[Any]:
+def _cells(column: Any) -> Any:
+    """A column as it stands in the file, quotes and all."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    if pa.types.is_integer(column.type):
+        return column.cast(pa.string())
     if pa.types.is_list(column.type):
-        texts: Any = pc.binary_join(column, " ")
-    elif pa.types.is_string(column.type):
-        texts = column
-    else:
-        return [*map(cell, column.to_pylist())]
-    whole = texts.combine_chunks().dictionary_encode()
-    cells = [*map(cell, whole.dictionary.to_pylist()), None]  # the last is null's
-    return [cells[code] for code in whole.indices.fill_null(-1).to_numpy().tolist()]
+        column = pc.binary_join(column, " ")
+    if not pa.types.is_string(column.type):
+        column = pa.array([None if one is None else str(one) for one in column.to_pylist()], pa.string())
+    whole = column.dictionary_encode()
+    return _guarded(whole.dictionary).take(whole.indices)
+
+
+def _guarded(texts: Any) -> Any:
+    """Texts as they stand in the file."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    as_it_is = pc.and_(pc.match_substring_regex(texts, PLAIN), pc.less_equal(pc.binary_length(texts), LONGEST))
+    if not pc.all(as_it_is).as_py():
+        odd = pc.invert(as_it_is)
+        cells = pa.array([*map(cell, texts.filter(odd).to_pylist())], pa.string())
+        texts = pc.replace_with_mask(texts, odd, cells)
+    needed = pc.or_(pc.match_substring(texts, '"'), pc.match_substring(texts, ","))
+    quoted = pc.binary_join_element_wise('"', pc.replace_substring(texts, '"', '""'), '"', "")
+    return pc.if_else(needed, quoted, texts)
 
 
 def cell(value: Any) -> Any:
