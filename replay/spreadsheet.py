@@ -66,12 +66,13 @@ def _guarded(texts: Any) -> Any:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    as_it_is = pc.and_(pc.match_substring_regex(texts, PLAIN), pc.less_equal(pc.binary_length(texts), LONGEST))
-    if not pc.all(as_it_is).as_py():
-        odd = pc.invert(as_it_is)
+    plain: Any = pc.match_substring_regex(texts, PLAIN)
+    short: Any = pc.less_equal(pc.binary_length(texts), LONGEST)
+    odd: Any = pc.invert(pc.and_(plain, short))
+    if pc.any(odd).as_py():
         cells = pa.array([*map(cell, texts.filter(odd).to_pylist())], pa.string())
         texts = pc.replace_with_mask(texts, odd, cells)
-    needed = pc.or_(pc.match_substring(texts, '"'), pc.match_substring(texts, ","))
+    needed: Any = pc.match_substring_regex(texts, '[",]')
     quoted = pc.binary_join_element_wise('"', pc.replace_substring(texts, '"', '""'), '"', "")
     return pc.if_else(needed, quoted, texts)
 

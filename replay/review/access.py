@@ -47,7 +47,7 @@ def access(usage: Usage) -> pa.Table:
     }  # fmt: skip
     columns |= {_counted(one): usage.by_operation[:, one] for one in Operation}
     people = _ranks((who.role, who.session_name or "") for who in usage.who)[by]
-    order = np.lexsort((_ranks(usage.places)[where], people))
+    order: Any = np.lexsort((_ranks(usage.places)[where], people))
     return pa.table({name: columns[name] for name in COLUMNS}).take(order)
 
 
@@ -58,7 +58,7 @@ def _counted(operation: Operation) -> str:
 def _of(texts: list[str | None], rows: I64) -> Any:
     import pyarrow as pa
 
-    return pa.array(texts, pa.string()).take(pa.array(rows))
+    return pa.array(texts, pa.string()).take(rows)
 
 
 def _ranks(rows: Iterable[tuple[str, ...]]) -> I64:

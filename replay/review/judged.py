@@ -79,7 +79,7 @@ def roles(usage: Usage, period: Period) -> list[Json]:
 def _add_cells(usage: Usage, by_role: dict[str, Json]) -> None:
     number = {key: at for at, key in enumerate(by_role)}
     by, where, _ = np.array(usage.cells.keys, np.int64).reshape(-1, 3).T
-    role, sums = np.array([number[who.role_key] for who in usage.who], np.int64)[by], usage.cells.sums
+    role, sums = np.array([number[who.role_key] for who in usage.who], np.int32)[by], usage.cells.sums
     used = usage.by_operation.sum(axis=1) - usage.by_operation[:, Operation.assume]
     counts = (sums.requests, usage.objects, sums.bytes, usage.denied, used)
     total, span = np.zeros((len(number), len(counts)), np.int64), Sums.none(len(number))

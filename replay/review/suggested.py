@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -88,7 +89,7 @@ def _gather(usage: Usage) -> tuple[list[tuple[Key, _Gathered]], int]:
     number = {key: at for at, key in enumerate(dict.fromkeys(keys.values()))}
     of_who = np.array([number[keys[by]] if by in keys else -1 for by in range(len(usage.who))], np.int64)
     by, where, _ = np.array(usage.cells.keys, np.int64).reshape(-1, 3).T
-    seen = {name: usage.by_operation[:, list(of)].any(axis=1) for name, of in OPERATIONS.items()}
+    seen: dict[str, Any] = {name: usage.by_operation[:, list(of)].any(axis=1) for name, of in OPERATIONS.items()}
     named = np.array([BUCKET.fullmatch(bucket) is not None for bucket, _ in usage.places], np.bool_)
     of_cell = of_who[by]
     cells = np.flatnonzero((of_cell >= 0) & named[where] & np.any([*seen.values()], axis=0))
