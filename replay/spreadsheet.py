@@ -67,7 +67,7 @@ def _guarded(texts: Any) -> Any:
     import pyarrow.compute as pc
 
     plain: Any = pc.match_substring_regex(texts, PLAIN)
-    short: Any = pc.less_equal(pc.binary_length(texts), LONGEST)
+    short: Any = pc.less_equal(pc.binary_length(texts), pa.scalar(LONGEST))
     odd: Any = pc.invert(pc.and_(plain, short))
     if pc.any(odd).as_py():
         cells = pa.array([*map(cell, texts.filter(odd).to_pylist())], pa.string())
