@@ -58,7 +58,7 @@ STAGES = (
 )
 """File, function (empty: any), stage."""
 BY_PLACE = {(file, function): stage for file, function, stage in STAGES}
-SECOND_PASS = "_with_evidence"
+SECOND_PASS = "with_evidence"
 EVERY = 0.001
 
 

@@ -124,7 +124,7 @@ def verify(
             tally.logs[outcome] += 1
             tally.tell(problem)
         done += len(some)
-        progress(done, len(of_logs), 0, "verifying")
+        progress(done, len(of_logs), 0, 0, "verifying")
     _missing(listing, read, tally)
     return _summary(read, gaps, tally, unreadable=len(of_digests) - len(read))
 

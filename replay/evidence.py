@@ -154,7 +154,7 @@ def _gathered(
     """Evidence of each of the wanted, and its number of distinct objects."""
     engine.lean_on_shelf(*seen.spilling(), *lost.spilling())
     evidence = [Evidence(lambda _: None) for _ in how.wanted]
-    for batch, _ in followed(read(files, how.read), files, progress, "evidence"):
+    for batch, _ in followed(read(files, how.read), files, progress, "evidence", every=False):
         distinct = engine.distinct(batch, seen, how.columns)
         if len(distinct):
             for number, mask in matches(distinct, how.wanted, how.groupings):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,12 +27,18 @@ from detector.response.incident import one_plan
 from replay.files import Files, LogPath
 from replay.reader import FileRead, Progress, ReadAll, Reads, Records, followed
 
+if TYPE_CHECKING:
+    from replay.run import Options
+
 Losses = Callable[[Sequence[Sequence[int]]], list[Loss]]
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How to look into the logs once more. chains: who began whose session, if that was noted. read, how: files are."""
+    """How to look into the logs once more.
+
+    reads: what came of the files before. read, how: files are read. chains: who began whose session, if that was noted.
+    """
 
     files: Files
     reads: Reads
@@ -42,6 +48,13 @@ class Look:
     limits: Limits
     progress: Progress
     chains: Chains | None
+
+    @classmethod
+    def into(
+        cls, files: Files, reads: Reads, read: ReadAll, options: Options, how: Records, chains: Chains | None
+    ) -> Look:
+        """Into the files of a replay."""
+        return cls(files, reads, read, how, options.admission, options.limits, options.progress, chains)
 
 
 def incidents(findings: Sequence[Finding], look: Look, losses: Losses, redact: Redaction) -> list[Incident]:
@@ -83,7 +96,7 @@ def _answers(asked: Sequence[Question], look: Look) -> Answers:
         reaching = np.logical_or.reduce([look.reads.within(one.first - 1, one.last) for one in of_nets])
         files = look.files.only(np.flatnonzero(reaching))
         came = look.read(files, partial(_came, look.how, of_nets, look.admission, look.limits))
-        for batch, _ in followed(came, files, look.progress, "who else came that way"):
+        for batch, _ in followed(came, files, look.progress, "who else came that way", every=False):
             _note(batch, answers)
     found = {question: frozenset(came) for question, came in answers.items()}
     of_chains = [question for question in asked if question.key.kind == "chain" and look.chains]

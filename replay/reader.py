@@ -105,8 +105,8 @@ def _list(listed: list[FileRead], read: FileRead) -> None:
         listed.append(read)
 
 
-Progress = Callable[[int, int, int, str], None]
-"""Called with (files done, files in all, bytes done, step)."""
+Progress = Callable[[int, int, int, int, str], None]
+"""Called with (files done, files in all, bytes done, records done or 0 if nobody counts them, step)."""
 Chunk = Callable[[list[LogPath]], tuple[AccessBatch, list[FileRead]]]
 
 
@@ -134,15 +134,24 @@ def batches(files: Files, read_chunk: Chunk, jobs: int = 1) -> Iterator[tuple[Ac
 
 
 def followed(
-    read: Iterable[tuple[AccessBatch, list[FileRead]]], files: Files, progress: Progress, step: str
+    read: Iterable[tuple[AccessBatch, list[FileRead]]],
+    files: Files,
+    progress: Progress,
+    step: str,
+    *,
+    every: bool = True,
 ) -> Iterator[tuple[AccessBatch, list[FileRead]]]:
-    """The same batches of these files; once one has been dealt with, progress is told of."""
-    done = size = 0
+    """The same batches of these files; once one has been dealt with, progress is told of.
+
+    every: they have all records, which are counted.
+    """
+    done = size = count = 0
     for batch, outcomes in read:
         yield batch, outcomes
         done += len(outcomes)
         size += sum(outcome.file.size for outcome in outcomes)
-        progress(done, len(files), size, step)
+        count += len(batch) + len(batch.rejects) if every else 0
+        progress(done, len(files), size, count, step)
 
 
 def records(

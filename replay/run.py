@@ -43,7 +43,7 @@ from replay.evidence import Behind, Pass, gather
 from replay.files import Files, LogPath, find
 from replay.incidents import Look, incidents
 from replay.later import KEYED, PARCELS, Later
-from replay.reader import FileRead, Progress, ReadAll, Reads, Records, batches, followed, records
+from replay.reader import FileRead, Progress, Reads, Records, batches, followed, records
 from replay.scratch import Scratch
 
 CLOSED = "closed"
@@ -55,7 +55,7 @@ COVERED = frozenset({"partition"})
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to replay. `progress` is called with (files done, files in all, bytes done, step).
+    """How to replay. progress: as in `replay.reader`.
 
     memory: bytes of the engine's state held in memory. tmp: where the rest goes; None: the system's temporary folder.
     learn: give what baselines have learned at the end. cross_check: hold what they found against an IsolationForest.
@@ -218,7 +218,8 @@ def _run(paths: Sequence[str], rules: Sequence[Rule], options: Options, scratch:
         read = partial(batches, jobs=options.jobs)
         curves = curves_of(engine, closed, options.curves)
         files, when, how = (later.files, later.reads, later.how) if later else (source.files, reads, source.read)
-        findings, told = with_evidence(closed, chosen, engine, files, when, options, scratch, read, how, counted.chains)
+        look = Look.into(files, when, read, options, how, counted.chains)
+        findings, told = with_evidence(closed, chosen, engine, look, options, scratch)
         reads, books, logs = source.all_of(reads, counted, options)
         totals = Totals(books, logs, engine.people.sessions(), engine.failures, curves, told)
         done = result(findings, totals, rules, options, reads, began, learnt)
@@ -311,39 +312,31 @@ def with_evidence(
     findings: list[Finding],
     rules: Sequence[Rule],
     engine: Engine,
-    files: Files,
-    reads: Reads,
+    look: Look,
     options: Options,
     scratch: Scratch,
-    read: ReadAll,
-    how: Records = records,
-    chains: Chains | None = None,
 ) -> tuple[list[Finding], list[Incident]]:
-    """The findings with what lies behind them, and the incidents they make.
-
-    engine: that counted the records. read, how: to read the files again. chains: who began whose session.
-    """
+    """The findings with what lies behind them, and the incidents they make. engine: that counted the records."""
     if not findings:
         return [], []
     by_id = {rule.id: rule for rule in rules}
     wanted = [Behind.of(finding, by_id[finding.rule_id]) for finding in findings]
     told = [rule for rule in rules if rule.id in {finding.rule_id for finding in findings}]
     looked_at = columns_of(rules if engine.copies_differ else told, options)
-    pass_ = Pass(wanted, options.admission, looked_at, options.limits, how)
-    reaching = np.logical_or.reduce([reads.within(behind.after, behind.until) for behind in wanted])
-    concerned = files.only(np.flatnonzero(reaching))
+    pass_ = Pass(wanted, options.admission, looked_at, options.limits, look.how)
+    reaching = np.logical_or.reduce([look.reads.within(behind.after, behind.until) for behind in wanted])
+    concerned = look.files.only(np.flatnonzero(reaching))
     shown, lost = gather(
         findings,
         engine,
         concerned,
         pass_,
-        read=read,
+        read=look.read,
         redact=options.redact,
         progress=options.progress,
         save=scratch.save,
         owners=options.owners,
     )
-    look = Look(files, reads, read, how, options.admission, options.limits, options.progress, chains)
     losses = partial(lost.of, lean=engine.lean_on_shelf, spill=partial(engine.spill, scratch.save))
     return shown, incidents(shown, look, losses, options.redact)
 

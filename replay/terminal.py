@@ -7,9 +7,9 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
-    from replay.reader import Reads
+    from replay.reader import Progress, Reads
 
 DAMAGED_SHOWN = 20
 """Damaged files that are named."""
@@ -26,13 +26,14 @@ class _Bar:
     def __init__(self, *, shown: bool) -> None:
         self._shown = shown
 
-    def __enter__(self) -> Callable[[int, int, int, str], None]:
+    def __enter__(self) -> Progress:
         if not self._shown:
             return lambda *_: None
+        from rich import progress as rich
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
-        self._bar = Progress(
+        self._bar = rich.Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("files"),
             TextColumn("{task.fields[rate]}"), TimeRemainingColumn(),
             console=Console(stderr=True), transient=True,
@@ -41,9 +42,9 @@ class _Bar:
         task = self._bar.add_task("reading", total=None, rate="")
         began: dict[str, float] = {}
 
-        def show(done: int, total: int, size: int, step: str) -> None:
+        def show(done: int, total: int, size: int, count: int, step: str) -> None:
             seconds = time.monotonic() - began.setdefault(step, time.monotonic())
-            rate = f"{size / seconds / 1e6:,.1f} MB/s" if size and seconds > 1 else ""
+            rate = _rate(size, count, seconds) if seconds > 1 else ""
             self._bar.update(task, completed=done, total=total or None, description=step, rate=rate)
 
         return show
@@ -51,6 +52,11 @@ class _Bar:
     def __exit__(self, *_: object) -> None:
         if self._shown:
             self._bar.stop()
+
+
+def _rate(size: int, count: int, seconds: float) -> str:
+    told = [f"{count / seconds:,.0f} records/s"] if count else []
+    return ", ".join([*told, f"{size / seconds / 1e6:,.1f} MB/s"] if size else told)
 
 
 def complain(reads: Reads, failures: Mapping[str, str] | None = None) -> None:

@@ -105,12 +105,7 @@ def findings_in(lines: Iterable[bytes], wanted: Sequence[str], where: str, optio
     """As `finding_in`, of several: the lines, which may come from far, are read once."""
     from detector.errors import InputError
 
-    last: dict[str, dict[str, Any]] = {}
-    named = re.compile(b"|".join(re.escape(one.encode()) for one in wanted))
-    for line in lines:
-        if named.search(line) and (told := _parsed(line)).get("rule_id"):
-            ids = (told.get("alert_id"), told.get("finding_id"), *_list(told.get("alert_ids")))
-            last |= {one: told for one in wanted if one in ids}
+    last = there_in(lines, wanted)
     if lost := [one for one in wanted if one not in last]:
         raise InputError(
             "no alert or finding has this id",
@@ -118,6 +113,17 @@ def findings_in(lines: Iterable[bytes], wanted: Sequence[str], where: str, optio
             remedy=f"take alert_id from an alert, or finding_id from findings.jsonl and name that file with {option}",
         )
     return [last[one] for one in wanted]
+
+
+def there_in(lines: Iterable[bytes], wanted: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Of these alerts and findings those that are there, each with the latest word on it."""
+    last: dict[str, dict[str, Any]] = {}
+    named = re.compile(b"|".join(re.escape(one.encode()) for one in wanted))
+    for line in lines:
+        if named.search(line) and (told := _parsed(line)).get("rule_id"):
+            ids = (told.get("alert_id"), told.get("finding_id"), *_list(told.get("alert_ids")))
+            last |= {one: told for one in wanted if one in ids}
+    return last
 
 
 def _list(value: object) -> list[Any]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from detector.cli.planned import finding_in, findings_in, lines_of, members
+from detector.cli.planned import finding_in, lines_of, members, there_in
 from detector.core.times import iso_or_none
 from detector.errors import InputError
 from replay.covered import covered, line
@@ -27,11 +28,23 @@ def who_of(text: str, kind: str, findings: Path) -> Who:
         raise InputError(f"expected one of {', '.join(KINDS)}, got '{ascii(kind)[1:-1]}'", where="--as")
     found = who(text, chosen)
     if found.kind == "incident":
-        ids = _members(text, findings)
-        return of_incident(findings_in(lines_of(findings, OPTION), ids, str(findings), OPTION))
+        return _of_incident(text, findings)
     if found.kind == "finding":
         return of_finding(finding_in(lines_of(findings, OPTION), text, str(findings), OPTION))
     return found
+
+
+def _of_incident(text: str, findings: Path) -> Who:
+    ids = _members(text, findings)
+    there = there_in(lines_of(findings, OPTION), ids)
+    if not there:
+        raise InputError(
+            f"none of the {len(ids):,} findings of this incident is here",
+            where=f"{text} in {findings}",
+            remedy=f"name the file of its findings, or a journal, with {OPTION}",
+        )
+    every = {str(one.get("finding_id") or one.get("alert_id")): one for one in there.values()}
+    return replace(of_incident(every.values()), lost=tuple(one for one in ids if one not in there))
 
 
 def _members(incident: str, findings: Path) -> list[str]:

@@ -18,6 +18,9 @@ OF_OBJECTS = (
 
 def cannot_show(loss: dict[str, Any]) -> Iterator[str]:
     """Sentences without their full stop. loss: the summary."""
+    if lost := loss["who"].get("findings_lost"):
+        more = f" and {len(lost) - 5:,} more" if len(lost) > 5 else ""
+        yield f"whom findings {', '.join(lost[:5])}{more} are about: they are not in the file of findings (--findings)"
     if loss["copies"]:
         yield f"how many bytes {loss['copies']:,} copies moved: no log says it, so more left than the bytes told"
     if foreign := [one["bucket"] for one in loss["copied_to"] if not one["readers_count"]]:

@@ -68,7 +68,7 @@ COMPARED = 20_000
 class Who:
     """Whom it is about. first, last: of what counts as theirs (epoch seconds). finding: where it came from, if so.
 
-    also: whom else, of one incident.
+    also: whom else, of one incident. lost: findings of it that were not to be had.
     """
 
     kind: Kind
@@ -77,6 +77,7 @@ class Who:
     last: int = FOREVER
     finding: Mapping[str, Any] | None = None
     also: tuple[Who, ...] = ()
+    lost: tuple[str, ...] = ()
 
     @property
     def columns(self) -> tuple[str, ...]:

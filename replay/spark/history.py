@@ -39,6 +39,7 @@ from detector.core.ways import BEGAN, Chains, beginning
 from detector.watches import watches
 from replay import java
 from replay.files import Files, LogPath, find
+from replay.incidents import Look
 from replay.reader import Chunk, FileRead, Reads, chunks_of, records
 from replay.remote import path_of
 from replay.run import COVERED, Options, Result, Totals, columns_of, result, with_evidence
@@ -90,10 +91,8 @@ def run(paths: Sequence[str], rules: Sequence[Rule], options: Options | None = N
         for batch in begun:
             chains.meet(batch)
             engine.spill(scratch.save)
-        again = partial(_read_again, spark)
-        findings, told = with_evidence(
-            counted.findings, chosen, engine, files, reads, options, scratch, again, chains=chains
-        )
+        look = Look.into(files, reads, partial(_read_again, spark), options, records, chains)
+        findings, told = with_evidence(counted.findings, chosen, engine, look, options, scratch)
     totals = Totals(counted.books, counted.logs_seen, counted.principals, counted.failures, counted.curves, told)
     return result(findings, totals, rules, options, reads, began)
 
@@ -239,7 +238,7 @@ def _told(spark: SparkSession, files: int, step: str, options: Options) -> Itera
         while not over.wait(0.5):
             stages = [tracker.getStageInfo(stage) for stage in tracker.getActiveStageIds()]
             for stage in filter(None, stages[:1]):
-                options.progress(files * stage.numCompletedTasks // max(1, stage.numTasks), files, 0, step)
+                options.progress(files * stage.numCompletedTasks // max(1, stage.numTasks), files, 0, 0, step)
 
     teller = Thread(target=look, daemon=True)
     teller.start()

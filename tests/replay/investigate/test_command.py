@@ -133,6 +133,15 @@ def test_an_incident_is_whom_its_findings_are_about(place):
         assert (summary["people_count"], summary["objects"]) == (2, 5)
         assert pq.read_table(place / "of-incident" / "events.parquet")["because"].to_pylist() == ["who"] * 5
     assert f"What `{incident}` took" in (place / "of-incident" / "notification.md").read_text("utf-8")
+    (replayed / "findings.jsonl").write_text(json.dumps(second) + "\n")
+    shown = run(
+        incident, "logs", "--findings", "replayed/findings.jsonl", "--cache", "kept", "--out", "half", cwd=place
+    )
+    summary = json.loads((place / "half" / "summary.json").read_text())
+    assert (summary["people_count"], summary["who"]["findings_lost"]) == (1, [ids[0], ids[2]])
+    assert ids[0] in shown.stdout
+    (replayed / "findings.jsonl").write_text("\n")
+    run(incident, "logs", "--findings", "replayed/findings.jsonl", "--out", "none", cwd=place, code=2)
 
 
 def test_a_script_gets_json_and_nothing_else(place):
