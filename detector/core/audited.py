@@ -92,8 +92,7 @@ class Audited:
         buckets = batch.text["bucket"].take(read)
         for some, keys in self._keys(batch, read):
             mine = read[some]
-            marks = _named(np.where(buckets.codes[some] < 0, np.uint64(0), buckets.hashes()[some] * OBJECT_MIX) + keys,
-                           np.append(names, np.uint64(0))[batch.who[mine]])  # fmt: skip
+            marks = _named(buckets.hashes()[some] * OBJECT_MIX + keys, np.append(names, np.uint64(0))[batch.who[mine]])
             for holder, which in ((self.objects, buckets.codes[some] >= 0), (self.keys, buckets.codes[some] < 0)):
                 if which.any():
                     holder.add(marks[which], batch.time[mine[which]])

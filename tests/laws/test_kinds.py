@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from detector.core.access import Log
 from detector.core.engine import Engine
 from detector.core.rule import KINDS, Rule
+from detector.core.sequence import SequenceWatch
 from detector.core.times import iso
+from detector.core.view import BatchView
 from detector.core.watermark import Watermark
 from detector.watches import watches
 from tests.kinds import DAY, T0, Daemon, Fact, batch, replayed, shown
@@ -330,6 +332,29 @@ def test_sequence(few, facts, sorted_):
         mine = [f for f in facts if finding.group["session"].endswith(f"/{f.name}")]
         steps = [(step["from"], step["to"]) for step in finding.details["sequence"]]
         assert steps == steps_back(mine, finding.opened_at)
+
+
+def test_a_group_is_warm_for_as_long_as_its_last_step_may_follow():
+    """Evidence of it is kept until then: all steps but the last may be done, in whichever bucket."""
+    chosen = rule("sequence", steps=STEPS, within=f"{WITHIN}s")
+    facts = [Fact(T0 + 70, op="list"), Fact(T0 + 71, key="a"), Fact(T0 + 72, key="b")]
+    for some, warm in ((facts, [True, True, True, True, False]), (facts[:1], [False] * 5)):
+        engine, view = Engine([chosen], watches(gather=True)), BatchView(batch(some))
+        engine.process(view.batch, T0)
+        [watch] = engine._watches
+        group = int(view.groups(chosen.group_by)[0][0])
+        assert [watch.is_warm(group, T0 + at) for at in (0, 60, 120, 179, 180)] == warm
+
+
+@pytest.mark.parametrize(("ops", "looks"), [("list read delete", True), ("list read", False), ("delete", False)])
+def test_only_who_may_have_done_all_steps_is_looked_at(monkeypatch, ops, looks):
+    looked: list[object] = []
+    close = SequenceWatch.crossing
+    monkeypatch.setattr(SequenceWatch, "crossing", lambda *what: looked.append(what) or close(*what))
+    replayed(
+        rule("sequence", steps=STEPS, within="60s"), [[Fact(T0, op=op, key=k) for op in ops.split() for k in "ab"]]
+    )
+    assert bool(looked) is looks
 
 
 @settings(max_examples=60)

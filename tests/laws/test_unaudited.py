@@ -151,6 +151,18 @@ def test_a_late_record_withdraws_its_finding():
     assert poll(engine, Fact(T0 + 30, op="audit", key="k", bucket="v1")) == [("withdrawn", "x")]
 
 
+def test_what_only_time_has_told_is_in_the_checkpoint():
+    """A poll that counts nothing moves the watermark: what that brings is not told again after a restart."""
+    engine = live(rule(threshold=1))
+    assert poll(engine, *beat(0, 400), Fact(T0 + 15, "x", bucket="v1", key="k")) == []
+    parts = engine.changes()
+    assert poll(engine, Fact(T0 + 100, bucket="w")) == [("opened", "x")]
+    parts, engine = {name: part for name, part in (parts | engine.changes()).items() if part}, live(rule(threshold=1))
+    engine.restore(parts)
+    assert poll(engine, Fact(T0 + 101, bucket="w")) == []
+    assert poll(engine, Fact(T0 + 400, bucket="w")) == [("closed", "x")]
+
+
 def test_a_log_that_stops_is_one_finding_and_the_log_that_comes_late_takes_it_back():
     """Fifty sessions read while nothing comes of the audit log: one finding, which names them; then it comes."""
     engine = live(rule(threshold=1))
@@ -171,14 +183,21 @@ def test_without_its_exception_a_log_that_was_silent_is_looked_at_again():
 
 
 def test_a_silent_log_says_who_read():
-    _, (finding,) = replayed(rule(), [[Fact(T0 + at, f"s{at % 3}", bucket="v1", key=f"{at}") for at in range(9)]])
+    """Of whom nobody knows whether he was told of; who read a window before is not among them."""
+    early, reads = (
+        Fact(T0, "early", bucket="v1"),
+        [Fact(T0 + WINDOW, f"s{n % 3}", bucket="v1", key=f"{n}") for n in range(9)],
+    )
+    _, (finding,) = replayed(rule(), [[early, *reads]])
+    assert (finding.opened_at, "is silent" in finding.explanation) == (T0 + WINDOW, True)
     assert finding.group == {"log": "access_audit"}
     assert finding.principal is None
     assert [name.rpartition("/")[2] for name in finding.details["unaudited"]["sessions"]] == ["s0", "s1", "s2"]
 
 
 def test_only_the_unmatched_reads_are_behind_a_finding():
-    reads = [Fact(T0 + 10 + at, "x", bucket="v1", key=f"{at}") for at in range(20)]
+    """Not those of the same objects that there is a record of."""
+    reads = [Fact(T0 + 10 + at % 2 * 25 + at // 2, "x", bucket="v1", key=f"{at // 2}") for at in range(20)]
     facts = [*beat(0, 100), *reads, *(Fact(r.time, op="audit", bucket="v1", key=r.key) for r in reads[::2])]
     chosen = rule()
     _, (finding,) = replayed(chosen, [facts])
