@@ -14,8 +14,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from detector.core.document import document_key, explain, fields_at, load_yaml, locate, plain
-from detector.core.engine import MEMORY
 from detector.core.owner import owners
+from detector.core.part import MEMORY
 from detector.core.redaction import Redaction
 from detector.core.rule import Duration, Model, Size
 from detector.errors import Problem, SettingsError, UnreadablePathError

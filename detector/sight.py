@@ -11,7 +11,8 @@ import numpy as np
 from detector.blindness import Blindness, Limits, Look, Sign
 from detector.canary import Canaries
 from detector.core.access import AccessBatch
-from detector.core.engine import Books, Engine
+from detector.core.books import Books
+from detector.core.engine import Engine
 from detector.core.finding import Finding
 from detector.core.globs import glob
 from detector.core.watermark import NEVER

@@ -39,7 +39,8 @@ def replay(
     from detector.errors import UnreadablePathError
     from detector.rules import load_rules, shipped
     from replay.arguments import admission
-    from replay.run import Options, run
+    from replay.options import Options
+    from replay.run import run
 
     chosen = load_rules(Path(rules) if rules else shipped())
     options = Options(admission(since, until), model=model, cache=Path(cache) if cache else None)
@@ -69,7 +70,7 @@ def records(
     from detector.errors import InputError
     from replay.arguments import admission
     from replay.cache.kept import kept
-    from replay.run import Options
+    from replay.options import Options
 
     options = Options(admission(since, until))
     with kept(_texts(paths), Path(cache) if cache else None, options) as found:
@@ -144,10 +145,10 @@ def access_review(
     """
     from replay.arguments import owners_of
     from replay.cache.kept import kept
+    from replay.options import Options
     from replay.review.existing import existing
     from replay.review.run import Asked, review
     from replay.review.scope import Scopes, scope_of
-    from replay.run import Options
 
     scopes = Scopes(tuple(map(scope_of, _texts(scope))), owners_of(_texts(owner)))
     asked = Asked(depth, scopes, existing(map(Path, _texts(roles))))

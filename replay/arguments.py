@@ -92,11 +92,13 @@ def _time(option: str, text: str) -> int | None:
 
 def owners_of(patterns: Sequence[str] | None) -> Owners | None:
     """Owners by these patterns; None if there is none. Raises InputError."""
+    if not patterns:
+        return None
     from detector.core.owner import owners
     from detector.errors import InputError
 
     try:
-        return owners(patterns) if patterns else None
+        return owners(patterns)
     except ValueError as error:
         raise InputError(str(error), where="--owner", remedy="write a pattern such as '{contractor}/**'") from error
 

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from detector.logs.limits import Limits
-    from replay.run import Options, Result
+    from replay.options import Options
+    from replay.run import Result
 
 Out = Annotated[
     Path, typer.Option(help="Folder for findings.jsonl, summary.json, rejected.jsonl, inputs.jsonl, report.html.")
@@ -110,7 +111,7 @@ def replay(
     from detector.errors import InputError
     from detector.rules import load_book, shipped
     from replay import output
-    from replay.run import Options
+    from replay.options import Options
     from replay.terminal import progress_bar
 
     run = _engine(engine)

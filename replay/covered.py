@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -18,10 +18,12 @@ from detector.core.admit import Admission
 from detector.core.amounts import counted
 from detector.core.coverage import DAY, SLOT, Coverage, Kind, OfBucket
 from detector.core.globs import glob
-from detector.core.rule import Rule
 from detector.core.times import iso
 from detector.core.watermark import FOREVER, NEVER
 from replay.holes import Hole, judge
+
+if TYPE_CHECKING:
+    from detector.core.rule import Rule
 
 LISTED = 1000
 DAYS_SHOWN, DAYS_SHOWN_IN_ALL = 400, 20_000

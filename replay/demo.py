@@ -183,7 +183,7 @@ def _report(folder: Path, terminal: Terminal, console: Console) -> None:
     """The same logs through replay: the same findings, with a page to look at."""
     from detector.rules import load_rules, shipped
     from replay import output
-    from replay.run import Options
+    from replay.options import Options
     from replay.run import run as replay_run
 
     rules = load_rules(shipped())

@@ -28,7 +28,7 @@ from replay.files import Files, LogPath
 from replay.reader import FileRead, Progress, ReadAll, Reads, Records, followed
 
 if TYPE_CHECKING:
-    from replay.run import Options
+    from replay.options import Options
 
 Losses = Callable[[Sequence[Sequence[int]]], list[Loss]]
 

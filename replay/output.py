@@ -11,13 +11,15 @@ from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from detector.core.access import Reject
 from detector.errors import UnreadablePathError
-from detector.learnt import Learnt, encode
 from replay.reader import FileRead
-from replay.run import Result
+
+if TYPE_CHECKING:
+    from detector.learnt import Learnt
+    from replay.run import Result
 
 T = TypeVar("T")
 
@@ -57,6 +59,8 @@ def write(result: Result, folder: Path, *, report: bool) -> None:
 
 def write_learnt(learnt: Learnt, path: Path) -> None:
     """Write what baselines have learned. Raises UnreadablePathError."""
+    from detector.learnt import encode
+
     with writing(path, "name another file with --learn"):
         part = _part(path)
         part.write_bytes(encode(learnt))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import xxhash
@@ -16,13 +16,15 @@ import xxhash
 from detector.core.access import AccessBatch, Mask
 from detector.core.builder import BatchBuilder
 from detector.core.coverage import Coverage
-from detector.core.sought import Sought
 from detector.core.watermark import NEVER
 from detector.logs.limits import LIMITS, Limits
 from detector.logs.read import read
 from replay.beside import in_order
 from replay.files import Files, LogPath
 from replay.remote import S3Path
+
+if TYPE_CHECKING:
+    from detector.core.sought import Sought  # knows rules, which whoever only reads logs does without
 
 CHUNK_FILES, LAST_FILES = 64, 4
 CHUNK_BYTES = 16 << 20

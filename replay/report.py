@@ -13,8 +13,9 @@ from detector.core.incident import LEVELS, Incident
 from detector.core.times import duration, iso
 from replay.covered import line
 from replay.digests import lines
+from replay.options import CURVES
 from replay.page import render as page
-from replay.run import CURVES, Result
+from replay.run import Result
 
 Json = dict[str, Any]
 

@@ -8,33 +8,30 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from detector.core.access import AccessBatch, Log, Reject
-from detector.core.admit import Admission
+from detector.core.access import AccessBatch, Log
 from detector.core.asked import ABSENT, asked, logs_of
+from detector.core.books import Books
 from detector.core.curve import Curve
 from detector.core.dated import Period
-from detector.core.engine import KEPT, MEMORY, Books, Engine, MakeWatch
+from detector.core.engine import KEPT, Engine, MakeWatch
 from detector.core.finding import Finding
 from detector.core.incident import Incident
-from detector.core.owner import Owners
 from detector.core.projection import OF_EVIDENCE, columns
-from detector.core.redaction import Redaction
 from detector.core.rule import BaselineRule, Rule
 from detector.core.times import iso_or_none
 from detector.core.watermark import FOREVER
 from detector.core.ways import BEGAN, Chains
 from detector.learnt import Learnt
-from detector.logs.limits import LIMITS, Limits
+from detector.logs.limits import Limits
 from detector.watches import watches
 from replay.cache.kept import Kept, kept, pieces
 from replay.covered import covered
@@ -43,49 +40,14 @@ from replay.evidence import Behind, Pass, gather
 from replay.files import Files, LogPath, find
 from replay.incidents import Look, incidents
 from replay.later import KEYED, PARCELS, Later
-from replay.reader import FileRead, Progress, Reads, Records, batches, followed, records
+from replay.options import Options
+from replay.reader import FileRead, Reads, Records, batches, followed, records
 from replay.scratch import Scratch
 
 CLOSED = "closed"
 UNSAID = "no `site` says what is "
-CURVES = 1000
 COVERED = frozenset({"partition"})
 """What the coverage ledger asks of every record, beside its time; of buckets it takes what rules ask for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How to replay. progress: as in `replay.reader`.
-
-    memory: bytes of the engine's state held in memory. tmp: where the rest goes; None: the system's temporary folder.
-    learn: give what baselines have learned at the end. cross_check: hold what they found against an IsolationForest.
-    curves: of how many findings, the worst first, it is worked out how their value went.
-    waiting: as in `Rulebook`, for the summary. now: epoch seconds; records from after it do not move the data's end.
-    cache: folder for parsed records (`replay.cache`).
-    tell: is given what a person should know on the way.
-    owners: says from keys whose objects are; None: nobody asks.
-    rejects: is given the rejected records of each batch, in the order of files; None when all comes once more.
-    inputs: the same of what came of the files.
-    """
-
-    admission: Admission = field(default_factory=Admission)
-    jobs: int = 1
-    model: bool = True
-    redact: Redaction = "none"
-    progress: Progress = lambda *_: None
-    memory: int = MEMORY
-    limits: Limits = LIMITS
-    tmp: Path | None = None
-    rejects: Callable[[list[Reject] | None], None] = lambda _: None
-    learn: bool = False
-    cross_check: bool = False
-    curves: int = CURVES
-    waiting: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    now: int = field(default_factory=lambda: int(time.time()))
-    cache: Path | None = None
-    tell: Callable[[str], None] = lambda _: None
-    owners: Owners | None = None
-    inputs: Callable[[list[FileRead] | None], None] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True)

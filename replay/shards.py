@@ -24,9 +24,10 @@ import msgspec
 import numpy as np
 
 from detector.core.access import I8, I32, U64, AccessBatch, Index, Log, Operation, Skip
+from detector.core.books import Books
 from detector.core.curve import Curve
 from detector.core.dedup import Seen
-from detector.core.engine import Books, Engine
+from detector.core.engine import Engine
 from detector.core.finding import Finding
 from detector.core.ids import Ids
 from detector.core.parcel import pack, unpack
@@ -37,7 +38,8 @@ from detector.core.view import NO_GROUP, BatchView, GroupKey
 from detector.core.watermark import FOREVER
 from detector.core.window import by_value
 from detector.watches import watches
-from replay.run import CURVES, closed_of, curves_of
+from replay.options import CURVES
+from replay.run import closed_of, curves_of
 from replay.scratch import Scratch
 
 NOT_KEYED = np.uint64(1)

@@ -23,7 +23,7 @@ from typing import Any
 
 import msgspec
 
-from detector.core.engine import Books
+from detector.core.books import Books
 from detector.journal import verify
 from detector.local.sqlite import SqliteState
 from detector.rules import load_rules

@@ -12,7 +12,8 @@ from detector.daily import Daily
 from detector.logs.parquet import to_table
 from detector.ocsf import detection_finding
 from replay import output
-from replay.run import Options, run
+from replay.options import Options
+from replay.run import run
 from tests.kinds import DAY, KIND, NOW, T0, Daemon, Fact, Kind, batch
 
 SECRET = "geheim-sprecher"

@@ -12,21 +12,21 @@ batches, ordered, repeated, or interrupted by `changes` and `restore`.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import fields, replace
 from typing import Any, Protocol, TypeVar
 
 import msgspec
 import numpy as np
 
-from detector.core.access import I64, AccessBatch, Log, Mask, Operation, Skip
+from detector.core.access import AccessBatch, Log, Mask, Operation, Skip
+from detector.core.books import Books
 from detector.core.curve import Curve
 from detector.core.dedup import Seen, ranks
 from detector.core.finding import Finding
 from detector.core.ids import Ids
 from detector.core.kinds.sequence import MOST_STEPS
-from detector.core.part import Shelf, Spilling
+from detector.core.part import MEMORY, Shelf, Spilling
 from detector.core.people import People
 from detector.core.rule import BaselineRule, Rule
 from detector.core.tally import Pool
@@ -38,8 +38,6 @@ from detector.errors import StateError
 T = TypeVar("T")
 
 STATE_VERSION = 4
-MEMORY = 256 << 20
-"""Bytes of tallies, bounds, ids and credentials that are held in memory."""
 MODEL_PARTS = ("pools", "roles", "keys", "bloom", "first", "readers", "today", "history")
 OF_WATCHES = frozenset({"watch", "tally", "keys", "pane", "pane-keys", "model", "firsts", "since", "values"})
 OF_WATCHES |= {"spans", "audited", "audited-keys", "heard", "arrived", "within"}
@@ -105,46 +103,6 @@ class Watch(Holder, Protocol):
 
     def names(self) -> set[str]:
         """Names of its parts in the checkpoint."""
-
-
-@dataclass(slots=True)
-class Books:
-    """What became of every record."""
-
-    records: int = 0
-    access_events: int = 0
-    duplicates: int = 0
-    duplicates_differing: int = 0
-    late: int = 0
-    unresolved_bucket: int = 0
-    skipped: Counter[str] = field(default_factory=Counter)
-    rejected: Counter[str] = field(default_factory=Counter)
-    first_event_time: int | None = None
-    last_event_time: int | None = None
-
-    def span(self, times: I64) -> None:
-        """Take note of the first and last event time of records that could be read."""
-        if len(times):
-            first, last = int(times.min()), int(times.max())
-            self.first_event_time = first if self.first_event_time is None else min(first, self.first_event_time)
-            self.last_event_time = last if self.last_event_time is None else max(last, self.last_event_time)
-
-    def add(self, other: Books) -> None:
-        """Take in the books of other records."""
-        for one in fields(self):
-            mine, more = getattr(self, one.name), getattr(other, one.name)
-            if not one.name.endswith("_time"):
-                setattr(self, one.name, mine + more)
-        self.span(np.array([t for t in (other.first_event_time, other.last_event_time) if t is not None], np.int64))
-
-    @classmethod
-    def of(cls, plain: Mapping[str, Any]) -> Books:
-        """From what `asdict` gives, after a journey as msgpack."""
-        return cls(**(dict(plain) | {"skipped": Counter(plain["skipped"]), "rejected": Counter(plain["rejected"])}))
-
-    def balance(self) -> bool:
-        """Whether every record is accounted for."""
-        return self.records == self.access_events + self.duplicates + self.skipped.total() + self.rejected.total()
 
 
 MakeWatch = Callable[[Rule, People], Watch]

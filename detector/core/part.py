@@ -17,6 +17,8 @@ from detector.core.access import U64, Index
 
 Run = tuple[npt.NDArray[Any], ...]
 
+MEMORY = 256 << 20
+"""Bytes of tallies, bounds, ids and credentials that are held in memory."""
 BLOCK = 512
 OVERHEAD = 400
 """Bytes of a part beside its arrays, about."""

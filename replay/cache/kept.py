@@ -28,10 +28,9 @@ import numpy as np
 import xxhash
 
 from detector.core.access import COLUMNS, U64, AccessBatch, Log, Reject
+from detector.core.books import Books
 from detector.core.builder import BatchBuilder
 from detector.core.dated import Period
-from detector.core.engine import Books
-from detector.core.sought import Sought
 from detector.errors import EdgeError
 from detector.logs.limits import Limits
 from detector.logs.read import PARQUET
@@ -49,7 +48,8 @@ from replay.scratch import Scratch
 if TYPE_CHECKING:
     from pyarrow import dataset
 
-    from replay.run import Options
+    from detector.core.sought import Sought
+    from replay.options import Options
 
 VERSION = 4
 MANIFEST, LOCK = "manifest.json", "lock"

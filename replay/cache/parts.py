@@ -20,10 +20,10 @@ import msgspec
 import numpy as np
 
 from detector.core.access import U64, AccessBatch, Index, Mask, Operation, Reject, Skip
+from detector.core.books import Books
 from detector.core.builder import BatchBuilder
 from detector.core.coverage import Coverage
 from detector.core.dedup import Verdict
-from detector.core.engine import Books
 from detector.core.parcel import pack
 from detector.logs.parquet import to_table
 from replay.reader import FileRead

@@ -18,12 +18,11 @@ from pathlib import Path
 import numpy as np
 
 from detector.core.access import U64, AccessBatch, Index, Mask, Operation, Skip
+from detector.core.books import Books
 from detector.core.dedup import Seen, Verdict, ranks
-from detector.core.engine import Books, Engine
 from detector.core.parcel import pack, unpack
 from detector.core.watermark import FOREVER
 from detector.logs.parquet import to_table
-from detector.watches import watches
 from replay.cache import partfiles
 from replay.cache.parts import Content, Ids, Part, joined, reasons
 from replay.scratch import Scratch
@@ -39,6 +38,9 @@ class Known:
     """
 
     def __init__(self, memory: int, scratch: Scratch) -> None:
+        from detector.core.engine import Engine  # who only reads a cache need not load it
+        from detector.watches import watches
+
         self.seen, self.copies, self.placed = Seen("kept"), Seen("kept-copies"), Seen("placed")
         self._scratch = scratch
         self._engine = Engine((), watches(), horizon=FOREVER, memory=memory, shelf=scratch)

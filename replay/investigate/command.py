@@ -28,7 +28,7 @@ from replay.arguments import (
 if TYPE_CHECKING:
     from replay.cache.kept import Kept
     from replay.investigate.scope import Question
-    from replay.run import Options
+    from replay.options import Options
 
 FINDINGS = Path("out/findings.jsonl")
 
@@ -143,7 +143,7 @@ def _options(
     since: str, until: str, prefer: list[str] | None, jobs: int, tmp: Path | None, progress: Any, cache: Path | None
 ) -> Options:
     """How records are kept. A cache holds the whole period, for the next question."""
-    from replay.run import Options
+    from replay.options import Options
 
     whole = admission(prefer=prefer)
     return Options(whole if cache else admission(since, until, prefer), jobs, tmp=tmp, progress=progress)

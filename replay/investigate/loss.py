@@ -17,12 +17,13 @@ import numpy as np
 
 from detector.core.access import I64, Mask
 from detector.core.finding import prefixes_of
-from detector.core.owner import Owners
 from replay.columns import Piece, timed, together
 from replay.investigate.how import how
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from detector.core.owner import Owners
 
 PART = 1 << 18
 """Records of whose objects so many are added up at once."""

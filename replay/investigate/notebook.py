@@ -14,7 +14,7 @@ from replay.cache.kept import kept
 from replay.investigate.asking import logs_of, who_of
 from replay.investigate.scope import Question, scope
 from replay.investigate.written import PERSON, Folder
-from replay.run import Options
+from replay.options import Options
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -14,7 +14,6 @@ import numpy as np
 from detector.core.access import I8
 from detector.core.finding import prefix_of
 from detector.core.net import net_of_ip
-from detector.core.owner import Owners
 from detector.core.redaction import Redaction, hashed
 from detector.core.times import iso, iso_or_none
 from detector.errors import InputError
@@ -42,6 +41,8 @@ from replay.investigate.who import Who, near
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from detector.core.owner import Owners
 
 Json = dict[str, Any]
 SCHEMA = "bucketwatch.loss.v1"

@@ -65,10 +65,10 @@ def review(
     """
     from replay.cache.kept import kept
     from replay.lean import without_pandas
+    from replay.options import Options
     from replay.review.existing import existing
     from replay.review.run import Asked, text, write
     from replay.review.run import review as reviewed
-    from replay.run import Options
     from replay.terminal import complain, progress_bar
 
     without_pandas()

@@ -1,4 +1,7 @@
-"""What lies outside of a name's scope, and whose objects somebody read: judged once for each combination of texts."""
+"""What lies outside of a name's scope, and whose objects somebody read: judged once for each combination of texts.
+
+What rules are is loaded only where there are any: a fifth of a second.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +13,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from detector.core.access import I8, I32, AccessBatch, Column, Log, Mask, Operation, Outcome
-from detector.core.asked import columns_asked
-from detector.core.entitled import Entitlements
-from detector.core.kinds.scope import PIECE, Scope
-from detector.core.owner import Owners
 from detector.core.principal import Principal
 from detector.core.principals import Principals
-from detector.core.select import Selector
 from detector.errors import InputError
 from replay.cache.summed import FIGURES
 from replay.columns import Piece
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from detector.core.kinds.scope import Scope
+    from detector.core.owner import Owners
 
 KNOWN = frozenset({"bucket", "key", "role", "account", "session_name", "principal_type", "operation", "outcome", "log"})
 """What a scope may look at here."""
@@ -42,7 +43,7 @@ class Scopes:
     @property
     def looked_at(self) -> str:
         """The column that is looked at: whole keys, where folders do not say enough."""
-        by_folder = all(Entitlements(rule).by_folder for rule in self.rules)
+        by_folder = all(map(_by_folder, self.rules))
         return "prefix" if by_folder and (self.owners is None or self.owners.by_folder) else "key"
 
     @property
@@ -63,6 +64,9 @@ class Scopes:
         outside = np.zeros(len(cells), np.bool_)
         if not rules:
             return outside
+        from detector.core.entitled import Entitlements
+        from detector.core.select import Selector
+
         texts = {name: cells.text(name) for name in ("bucket", "operation", "outcome", "log")}
         batch = _batch(people, cells.table["who"].to_numpy(), texts, key)
         for rule in rules:
@@ -82,6 +86,12 @@ class Scopes:
         return pa.table({"who": table["who"], "owner": owners} | {name: table[name] for name in FIGURES})
 
 
+def _by_folder(rule: Scope) -> bool:
+    from detector.core.entitled import Entitlements
+
+    return Entitlements(rule).by_folder
+
+
 def coded(column: Column, kind: type[Operation | Outcome | Log]) -> I8:
     """Every row's member of an enumeration; what is none is the first."""
     found: I8 = np.array([*(int(kind.__members__.get(text, 0)) for text in column.values), 0], np.int8)[column.codes]
@@ -90,6 +100,8 @@ def coded(column: Column, kind: type[Operation | Outcome | Log]) -> I8:
 
 def _asked(rule: Scope) -> set[str]:
     """What the rule's `where` looks at."""
+    from detector.core.asked import columns_asked
+
     conditions = [one for one in (rule.where, rule.where.unless) if one is not None]
     return set[str]().union(*map(columns_asked, conditions))
 
@@ -115,6 +127,8 @@ def _principal(texts: Sequence[str | None]) -> Principal:
 def scope_of(text: str) -> Scope:
     """The scope that `--scope` names: about the names, and roles, that its patterns fit. Raises InputError."""
     from pydantic import ValidationError
+
+    from detector.core.kinds.scope import Scope
 
     try:
         words = [word.partition("=") for word in shlex.split(text)]
@@ -143,9 +157,13 @@ def scope_of(text: str) -> Scope:
 
 def _glob(pattern: str) -> str:
     """The pattern as a glob: a placeholder is anything."""
+    from detector.core.kinds.scope import PIECE
+
     return "".join("*" if piece["name"] else piece[0] for piece in PIECE.finditer(pattern))
 
 
 def scopes_in(rules: Sequence[Any]) -> Iterator[Scope]:
     """The scope rules among rules."""
+    from detector.core.kinds.scope import Scope
+
     yield from (rule for rule in rules if isinstance(rule, Scope))

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from detector.core.access import AccessBatch, Reject
+from detector.core.books import Books
 from detector.core.builder import BatchBuilder
-from detector.core.engine import Books
 from detector.core.finding import Finding
 from detector.core.parcel import together, unpack
 from replay.shards import finding_of

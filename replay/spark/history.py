@@ -28,9 +28,10 @@ import msgspec
 
 from detector.core.access import AccessBatch, Reject
 from detector.core.admit import Admission
+from detector.core.books import Books
 from detector.core.coverage import Coverage
 from detector.core.dated import Period
-from detector.core.engine import Books, Engine
+from detector.core.engine import Engine
 from detector.core.kinds.baseline import BaselineRule
 from detector.core.parcel import pack, unpack
 from detector.core.rule import Rule
@@ -40,9 +41,10 @@ from detector.watches import watches
 from replay import java
 from replay.files import Files, LogPath, find
 from replay.incidents import Look
+from replay.options import Options
 from replay.reader import Chunk, FileRead, Reads, chunks_of, records
 from replay.remote import path_of
-from replay.run import COVERED, Options, Result, Totals, columns_of, result, with_evidence
+from replay.run import COVERED, Result, Totals, columns_of, result, with_evidence
 from replay.scratch import Scratch
 from replay.shards import Counted, Known, Shards, not_keyed
 from replay.spark.rows import PARCELS, of_one

@@ -16,7 +16,8 @@ from typing import Any
 import msgspec
 
 from detector.core.access import AccessBatch
-from detector.core.engine import STATE_VERSION, Books, Engine
+from detector.core.books import Books
+from detector.core.engine import STATE_VERSION, Engine
 from detector.core.finding import Finding
 from detector.core.rule import Rule
 from detector.core.watermark import Watermark

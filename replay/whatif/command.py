@@ -96,7 +96,7 @@ def diff(
     """
     from detector.core.rule import BaselineRule
     from detector.rules import load_rules
-    from replay.run import Options
+    from replay.options import Options
     from replay.terminal import complain, progress_bar
     from replay.whatif.diff import difference
     from replay.whatif.diff_shown import show, to_json
@@ -174,7 +174,7 @@ def _history(
     """The summary of history; whether it was in the cache; what came of the files, if they were read."""
     from detector.core.dated import Period
     from replay.files import find
-    from replay.run import Options
+    from replay.options import Options
     from replay.terminal import progress_bar
     from replay.whatif import shelf
     from replay.whatif.summary import summarise

@@ -21,8 +21,9 @@ from detector.core.finding import Finding
 from detector.core.rule import Rule
 from detector.core.times import iso
 from replay.files import find
+from replay.options import Options
 from replay.reader import Reads
-from replay.run import Count, Options, closed_of, count
+from replay.run import Count, closed_of, count
 from replay.scratch import Scratch
 from replay.whatif.summary import DAY
 from replay.whatif.tune import pages

@@ -27,9 +27,9 @@ from detector.core.principal import Principal
 from detector.core.rule import Threshold
 from detector.core.rulebase import NOT_COUNTED
 from replay.files import Files, LogPath
+from replay.options import Options
 from replay.output import writing
 from replay.remote import S3Path
-from replay.run import Options
 from replay.whatif.summary import Summary
 
 MAGIC = b"bucketwatch history 1\n"

@@ -26,8 +26,9 @@ from detector.core.threshold import ThresholdWatch
 from detector.core.view import BatchView
 from detector.core.window import starts_of_runs
 from replay.files import Files
+from replay.options import Options
 from replay.reader import Reads
-from replay.run import Count, Options, count, not_evaluated
+from replay.run import Count, count, not_evaluated
 from replay.scratch import Scratch
 
 HOUR, DAY = 3600, 86_400

@@ -406,7 +406,7 @@ def test_the_rules_shown_load():
 
 def test_history_that_is_kept_for_one_detection_is_not_taken_for_another():
     """`rules tune` keeps what a rule counts by a name that says what that is."""
-    from replay.run import Options
+    from replay.options import Options
     from replay.whatif.shelf import name_of
 
     names = {

@@ -10,7 +10,8 @@ import pytest
 from pyarrow import parquet
 
 from detector.logs.parquet import to_table
-from replay.run import Options, run
+from replay.options import Options
+from replay.run import run
 from tests.kinds import KIND, T0, batch
 
 THEFT = T0 + (4 * 288 - 10) * 300

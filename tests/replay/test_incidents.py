@@ -12,7 +12,8 @@ from detector.cli import app
 from detector.core.owner import owners
 from detector.rules import load_rules
 from replay.example_day import burst
-from replay.run import Options, Result, run
+from replay.options import Options
+from replay.run import Result, run
 from tests.records import NINE, assumed_role, file_of, record
 
 RULES = """

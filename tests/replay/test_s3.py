@@ -9,8 +9,9 @@ from detector.errors import EdgeError, InputError, UnreadablePathError
 from detector.rules import load_rules
 from replay.arguments import admission
 from replay.files import find
+from replay.options import Options
 from replay.remote import S3Path
-from replay.run import Options, run
+from replay.run import run
 from tests.records import numbered
 
 RULES = """

@@ -23,7 +23,8 @@ from detector.rules import RuleFiles, load_rules, shipped
 from detector.settings import read_settings
 from replay import java
 from replay.example_day import burst
-from replay.run import Options, Result, run
+from replay.options import Options
+from replay.run import Result, run
 from replay.spark import history
 from replay.spark.cluster import Cluster
 from replay.spark.live import Driver

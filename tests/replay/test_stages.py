@@ -13,7 +13,8 @@ import msgspec
 import pytest
 
 from detector.core.access import AccessBatch, Log
-from detector.core.engine import STATE_VERSION, Books, Engine
+from detector.core.books import Books
+from detector.core.engine import STATE_VERSION, Engine
 from detector.core.finding import Finding
 from detector.core.parcel import together
 from detector.core.watermark import Watermark

@@ -24,7 +24,8 @@ from replay import run as replay_run
 from replay.arguments import admission
 from replay.cache import parts
 from replay.cache.kept import MANIFEST, VERSION, kept
-from replay.run import Options, run
+from replay.options import Options
+from replay.run import run
 from tests.real_logs import REAL_LOGS, needs_real_logs
 from tests.records import record
 
@@ -252,7 +253,8 @@ from pathlib import Path
 from detector.rules import load_rules
 from replay import reader
 from replay.cache import kept, parts
-from replay.run import Options, run
+from replay.options import Options
+from replay.run import run
 parts.ROWS, reader.CHUNK_FILES = 60, 2
 wrote, save = [], kept._Making._save
 def saving(making):

@@ -13,7 +13,7 @@ from detector.core.finding import Finding
 from detector.rules import load_rules
 from replay.arguments import admission
 from replay.example_day import burst
-from replay.run import Options
+from replay.options import Options
 from replay.run import run as replay
 from replay.whatif.diff import compare, difference
 from tests.replay.whatif.test_tune import bucketwatch, put, written

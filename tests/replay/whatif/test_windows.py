@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.core.window import DAY
-from replay.run import Options
+from replay.options import Options
 from replay.scratch import Scratch
 from replay.whatif.shelf import decode, encode
 from replay.whatif.summary import History, Summary
