@@ -32,7 +32,7 @@ from detector.core.finding import Finding
 from detector.core.ids import Ids
 from detector.core.parcel import pack, unpack
 from detector.core.people import NAMED
-from detector.core.rule import Rule
+from detector.core.rule import BaselineRule, Rule
 from detector.core.select import selectors_of
 from detector.core.view import NO_GROUP, BatchView, GroupKey
 from detector.core.watermark import FOREVER
@@ -109,10 +109,10 @@ class Level:
     def chosen(self, view: BatchView, named: Index) -> tuple[Index, I8]:
         """The rows that its rules count, then those that name identities; and `skip` of each: the latter are skipped.
 
-        What is not keyed may look at any record.
+        What is not keyed, a baseline aside, may look at any record.
         """
         rows = np.arange(len(view.batch))
-        if all(rule.keyed for rule in self.rules):
+        if all(rule.keyed or isinstance(rule, BaselineRule) for rule in self.rules):
             rows = np.unique(np.concatenate([view.rows(one) for rule in self.rules for one in selectors_of(rule)]))
         skip = np.repeat(np.array([Skip.no, Skip.outside_period], np.int8), (len(rows), len(named)))
         return np.concatenate([rows, named]), skip
@@ -184,7 +184,7 @@ class Shards:
 
     def of_levels(self, events: AccessBatch) -> Iterator[tuple[int, int, bytes]]:
         """Number of a level, shard of it, and what of the access events that shard is to look at."""
-        view, named = BatchView(events), _of_each_identity(events)
+        view, named = BatchView(events), of_each_identity(events)
         for number, level in enumerate(self.levels):
             rows, skip = level.chosen(view, named)
             groups = view.groups(level.by)[0][rows] if level.by else np.full(len(rows), NOT_KEYED)
@@ -215,9 +215,7 @@ class Shards:
         with Scratch(tmp) as scratch:
             engine = self._engine(level.rules, scratch, known.arguments())
             for batch in map(unpack, parcels):
-                named = np.zeros(len(batch), np.bool_) if books else batch.skip != Skip.no
-                engine.people.meet(BatchView(batch.take(named)))
-                _take(engine, batch.take(~named), scratch, self.now)
+                (_take if books else take)(engine, batch, scratch, self.now)
             if books:
                 return Counted(engine.books, engine.logs_seen, sessions=engine.people.session_prints().tobytes())
             closed = closed_of(engine)
@@ -232,6 +230,13 @@ class Shards:
 def _take(engine: Engine, batch: AccessBatch, scratch: Scratch, now: int) -> None:
     engine.process(batch, now=now)
     engine.spill(scratch.save)
+
+
+def take(engine: Engine, batch: AccessBatch, scratch: Scratch, now: int) -> None:
+    """Count a batch of which the rows that are skipped only name identities."""
+    named = batch.skip != Skip.no
+    engine.people.meet(BatchView(batch.take(named)))
+    _take(engine, batch.take(~named), scratch, now)
 
 
 def finding_of(plain: dict[str, Any]) -> Finding:
@@ -265,7 +270,7 @@ def dealt_out(keys: U64, rows: Index, count: int) -> Iterator[tuple[int, Index]]
         yield shard, rows[mine]
 
 
-def _of_each_identity(events: AccessBatch) -> Index:
+def of_each_identity(events: AccessBatch) -> Index:
     """One row of each identity, its last, by which it is named."""
     by_time = np.argsort(events.time, kind="stable")[::-1]
     named: Index = by_time[np.unique(events.who[by_time], return_index=True)[1]]

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from detector.core.finding import Finding
+from detector.core.watermark import FOREVER
 from detector.model.channels import DAY
 from detector.model.day import Day, together
 from detector.model.roles import NEVER
@@ -29,15 +30,16 @@ class ShardError(Exception):
     """A shard failed, here or elsewhere."""
 
 
-def through(shards: Sequence[BaselineWatch], meet: Meet) -> list[Finding]:
+def through(shards: Sequence[BaselineWatch], meet: Meet, *, failed: str = "", last: bool = False) -> list[Finding]:
     """Seal all days of one rule's shards here, as the other places do theirs; what was found here.
 
+    failed: why a shard here has failed already. last: the data ends with these days.
     Raises `ShardError`, in all places, if a shard fails anywhere.
     """
-    begun = _met(meet, lambda: [(shard.model.day, shard.days()) for shard in shards])
-    last = max((day for place in begun for day, _ in place), default=NEVER)
+    begun = _met(meet, lambda: [(shard.model.day, shard.days()) for shard in shards], failed)
+    last_day = max((day for place in begun for day, _ in place), default=NEVER)
     days = sorted({day for place in begun for _, held in place for day in held})
-    over = _over(meet, lambda: _said(shards)) if days and NEVER < last < days[0] else None
+    over = _over(meet, lambda: _said(shards)) if days and NEVER < last_day < days[0] else None
     findings: list[Finding] = []
     for day in days:
 
@@ -49,7 +51,15 @@ def through(shards: Sequence[BaselineWatch], meet: Meet) -> list[Finding]:
             return _said(shards)
 
         over = _over(meet, turn)
+    if last:
+        _met(meet, lambda: _closed(shards, findings))
     return findings
+
+
+def _closed(shards: Iterable[BaselineWatch], into: list[Finding]) -> None:
+    """Close what is open: the data ends here."""
+    for shard in shards:
+        into.extend(shard.advance(FOREVER))
 
 
 def _said(shards: Iterable[BaselineWatch]) -> list[bytes]:
@@ -62,13 +72,13 @@ def _over(meet: Meet, say: Callable[[], list[bytes]]) -> Day:
     return together(Day.unpack(said) for place in _met(meet, say) for said in place)
 
 
-def _met(meet: Meet, say: Callable[[], object]) -> list[Any]:
+def _met(meet: Meet, say: Callable[[], object], failure: str = "") -> list[Any]:
     """What all places said; nobody goes on where one could not say it."""
-    failure, said = "", None
+    said = None
     try:
         said = say()
     except Exception as error:  # noqa: BLE001  whatever it is, the others are told
-        failure = f"{type(error).__name__}: {error}"
+        failure = failure or f"{type(error).__name__}: {error}"
     heard = [_DECODE(one) for one in meet(_ENCODE((failure, said)))]
     if failures := sorted(failure for failure, _ in heard if failure):
         raise ShardError(failures[0])

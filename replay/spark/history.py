@@ -1,11 +1,11 @@
 """Replay on Apache Spark: the same engine, a shard a task.
 
     manifest of files → read, parse, cut (a task for some chunks of files) → one shuffle by shard → books → rules
-                      → evidence, from the files concerned
+                      → baselines (`spark/baselines.py`) → evidence, from the files concerned
 
 Rules of this file
-- What goes where is decided in `shards.py`; here is only how it travels. Rows are (shard, chunk, parcel): few and
-  large, so that nothing of a record passes through the JVM as columns.
+- What goes where is decided in `shards.py` and `baselines.py` beside this folder; here is only how it travels. Rows are
+  (shard, chunk, parcel): few and large, so that nothing of a record passes through the JVM as columns.
 - The shuffled parcels are kept on the executors' disks: the books are counted from them first, then the rules.
 - The driver holds what came of each file, the findings, and what the books know of copies. Executors tell nobody else.
 - Files are named to the executors, which must see the same paths: one machine, or a file system that all share.
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple
 from functools import partial
@@ -39,6 +39,7 @@ from detector.core.watermark import FOREVER
 from detector.core.ways import BEGAN, Chains, beginning
 from detector.watches import watches
 from replay import java
+from replay.baselines import Baselines, Deal, Ties, gathered
 from replay.files import Files, LogPath, find
 from replay.incidents import Look
 from replay.options import Options
@@ -47,19 +48,16 @@ from replay.remote import path_of
 from replay.run import COVERED, Result, Totals, columns_of, result, with_evidence
 from replay.scratch import Scratch
 from replay.shards import Counted, Known, Shards, not_keyed
-from replay.spark.rows import PARCELS, of_one
+from replay.spark.baselines import judged, places
+from replay.spark.rows import PARCELS, Parcel, mapped
 from replay.spark.session import session
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from pyspark.sql import DataFrame, SparkSession
 
 DRIVER = -1
 """Number of the shard whose parcels are for the driver: what came of the files of a chunk."""
 CHUNKS_A_TASK = 4
-Parcel = tuple[int, int, bytes]
-"""A row of `PARCELS`."""
-Step = Callable[[Iterator[Parcel]], Iterator[Parcel]]
 _ENCODE = msgspec.msgpack.Encoder().encode
 _DECODE = msgspec.msgpack.Decoder().decode
 
@@ -74,18 +72,20 @@ def run(paths: Sequence[str], rules: Sequence[Rule], options: Options | None = N
     began = time.monotonic()
     files = find(paths, Period.of(options.admission))
     chosen = [rule for rule in rules if options.model or not isinstance(rule, BaselineRule)]
-    if whole := not_keyed(chosen):
-        options.tell(f"one task counts all access events for what is not keyed: {', '.join(whole)} (docs/spark.md)")
     with session(options.jobs) as spark, Scratch(options.tmp) as scratch:
         count = max(spark.sparkContext.defaultParallelism, options.jobs)
-        shards = Shards.of(chosen, count, options.memory, options.curves, options.now)
+        shards, models = _shards(chosen, count, places(spark, count), options)
         looked_at = columns_of(chosen, options)
         read = partial(records, columns=looked_at | COVERED | {BEGAN}, limits=options.limits)
-        cut = partial(_cut, shards, options.admission, read, looked_at)
-        parcels = _mapped(_manifest(spark, files), cut).repartition(shards.total, "shard")
+        cut = partial(_cut, shards, models, options.admission, read, looked_at)
+        parcels = mapped(_manifest(spark, files), cut).repartition(shards.total + models.total, "shard")
         with _told(spark, len(files), "reading", options), _kept(parcels) as kept:
-            reads, rejected, begun = _reads(kept, options)
-            known, counted = _counted(kept, shards, options.tmp)
+            reads, rejected, begun, ties = _reads(kept, options)
+            known, found = _counted(kept, shards, options.tmp)
+            if models.rules and ties:
+                of_models = kept.where(f"shard >= {shards.total}")
+                found += judged(spark, of_models, models, Deal(ties, models.count), known, options.tmp)
+            counted = Counted.together(found)
             counted.books.add(rejected)
         engine = Engine((), watches(), horizon=FOREVER, best_copies=True, shelf=scratch, **known.arguments())
         chains = Chains()
@@ -99,6 +99,19 @@ def run(paths: Sequence[str], rules: Sequence[Rule], options: Options | None = N
     return result(findings, totals, rules, options, reads, began)
 
 
+def _shards(rules: Sequence[Rule], count: int, tasks: int, options: Options) -> tuple[Shards, Baselines]:
+    """How it is cut. tasks: how many can go through the baselines' shards side by side."""
+    models = tuple(rule for rule in rules if isinstance(rule, BaselineRule) and tasks)
+    others = [rule for rule in rules if rule not in models]
+    if whole := not_keyed(others):
+        options.tell(f"one task counts all access events for what is not keyed: {', '.join(whole)} (docs/spark.md)")
+    memory = options.memory * tasks // count
+    return (
+        Shards.of(others, count, options.memory, options.curves, options.now),
+        Baselines(models, count, memory, options.now),
+    )
+
+
 def _manifest(spark: SparkSession, files: Files) -> DataFrame:
     """A row a chunk of files, some to a task."""
     rows = [
@@ -107,19 +120,13 @@ def _manifest(spark: SparkSession, files: Files) -> DataFrame:
     return spark.createDataFrame(rows, PARCELS).repartition(max(1, len(rows) // CHUNKS_A_TASK), "chunk")
 
 
-def _mapped(frame: DataFrame, step: Step) -> DataFrame:
-    """What a step makes of the rows of each partition."""
-    return frame.mapInArrow(lambda batches: _stepped(step, batches), PARCELS)
-
-
-def _stepped(step: Step, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    rows = (row for batch in batches for row in zip(*(column.to_pylist() for column in batch.columns), strict=True))
-    for row in step(rows):
-        yield of_one(PARCELS, row)
-
-
 def _cut(
-    shards: Shards, admission: Admission, read: Chunk, columns: frozenset[str], rows: Iterator[Parcel]
+    shards: Shards,
+    models: Baselines,
+    admission: Admission,
+    read: Chunk,
+    columns: frozenset[str],
+    rows: Iterator[Parcel],
 ) -> Iterator[Parcel]:
     """Read the files of chunks: every shard's records with these columns, and for the driver what came of the files."""
     for _, chunk, files in rows:
@@ -127,11 +134,16 @@ def _cut(
         admitted = admission.apply(batch)
         for shard, parcel in shards.parcels(admitted.cut(columns)):
             yield shard, chunk, parcel
+        ties: list[bytes] = []
+        if models.rules:
+            mine, tied = models.cut(admitted.cut(columns))
+            ties = [column.tobytes() for column in tied]
+            yield shards.total + chunk % models.count, chunk, pack(mine)
         coverage = Coverage()
         coverage.add(batch)
         rejects = [astuple(reject) for reject in sorted(batch.rejects, key=_position)]
         begun = pack(admitted.take(beginning(admitted)).cut(frozenset({BEGAN})))
-        yield DRIVER, chunk, _ENCODE(([_outcome(one) for one in outcomes], rejects, coverage.to_json(), begun))
+        yield DRIVER, chunk, _ENCODE(([_outcome(one) for one in outcomes], rejects, coverage.to_json(), begun, ties))
 
 
 def _read(read: Chunk, rows: Iterator[Parcel]) -> Iterator[Parcel]:
@@ -143,7 +155,7 @@ def _read(read: Chunk, rows: Iterator[Parcel]) -> Iterator[Parcel]:
 
 def _read_again(spark: SparkSession, files: Files, read: Chunk) -> Iterator[tuple[AccessBatch, list[FileRead]]]:
     """`replay.reader.batches`, with the executors to read."""
-    with _kept(_mapped(_manifest(spark, files), partial(_read, read))) as notes:
+    with _kept(mapped(_manifest(spark, files), partial(_read, read))) as notes:
         for outcomes, batch in _notes(notes):
             yield unpack(batch), outcomes
 
@@ -169,10 +181,12 @@ def _notes(frame: DataFrame) -> Iterator[tuple[list[FileRead], *tuple[Any, ...]]
         yield list(starmap(_file_read, outcomes)), *rest
 
 
-def _reads(parcels: DataFrame, options: Options) -> tuple[Reads, Books, list[AccessBatch]]:
-    """What came of all files, the books of the records that could not be read, and those that begin sessions."""
-    reads, books, begun = Reads(), Books(), list[AccessBatch]()
-    for outcomes, told, coverage, beginnings in _notes(parcels):
+def _reads(parcels: DataFrame, options: Options) -> tuple[Reads, Books, list[AccessBatch], list[Ties]]:
+    """What came of all files, the books of the records that could not be read, those that begin sessions, and what
+    holds roles together.
+    """
+    reads, books, begun, ties = Reads(), Books(), list[AccessBatch](), list[Ties]()
+    for outcomes, told, coverage, beginnings, tied in _notes(parcels):
         rejects = list(starmap(Reject, told))
         reads.coverage.merge(Coverage.from_json(coverage))
         for outcome in outcomes:
@@ -182,19 +196,22 @@ def _reads(parcels: DataFrame, options: Options) -> tuple[Reads, Books, list[Acc
         options.rejects(rejects)
         options.inputs(outcomes)
         begun.append(unpack(beginnings))
-    return reads, books, begun
+        if tied:
+            ties = gathered(ties, tied)
+    return reads, books, begun, ties
 
 
-def _counted(parcels: DataFrame, shards: Shards, tmp: Path | None) -> tuple[Known, Counted]:
+def _counted(parcels: DataFrame, shards: Shards, tmp: Path | None) -> tuple[Known, list[bytes]]:
     """What is known of copies, from the books' shards; then, with that known, what all shards come to."""
     of_books = parcels.where(f"shard >= 0 AND shard < {shards.count}")
     known = Known.together(_folded(of_books, partial(_know, shards, tmp)))
-    return known, Counted.together(_folded(parcels.where("shard >= 0"), partial(_count, shards, tmp, known)))
+    every = parcels.where(f"shard >= 0 AND shard < {shards.total}")
+    return known, _folded(every, partial(_count, shards, tmp, known))
 
 
 def _folded(frame: DataFrame, count: Callable[[int, Iterator[bytes]], bytes]) -> list[bytes]:
     """What each shard's parcels came to."""
-    return [bytes(row.parcel) for row in _mapped(frame, partial(_fold, count)).collect()]
+    return [bytes(row.parcel) for row in mapped(frame, partial(_fold, count)).collect()]
 
 
 def _fold(count: Callable[[int, Iterator[bytes]], bytes], rows: Iterator[Parcel]) -> Iterator[Parcel]:

@@ -64,13 +64,13 @@ class Cut:
         made.model.seal = noted
         return made
 
-    def take(self, events: list[Event]) -> None:
+    def take(self, events: list[Event], *, last: bool = False) -> None:
         """Judge these days."""
         for number, shard in enumerate(self.shards):
             mine = [one for one in events if GROUPS.index(one.who[0]) % len(self.shards) == number]
             random.Random(number).shuffle(mine)
             shard.absorb(BatchView(role_batch(mine)), np.zeros(len(mine), np.bool_))
-        self.findings += through(self.shards, lambda said: [said])
+        self.findings += through(self.shards, lambda said: [said], last=last)
 
     def restart(self) -> None:
         """Nothing is left but checkpoints."""
@@ -103,7 +103,7 @@ def story(count: int) -> tuple[Cut, list[int]]:
             theft.role, theft.pane // DAY, theft.score, benign=True, prefixes=["ml-voice-raw/all/"], nets=[]
         )
     cut.restart()
-    cut.take([one for one in events if one.time >= T0 + CUT * DAY])
+    cut.take([one for one in events if one.time >= T0 + CUT * DAY], last=True)
     return cut, [*filters, cut.shards[0].model.novelty.keys.most]
 
 

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from detector.cli import watch
 from detector.errors import BucketwatchError, InputError
 from detector.journal import verify
 from detector.local.sqlite import SqliteState
+from detector.model.channels import DAY
 from detector.rules import RuleFiles, load_rules, shipped
 from detector.settings import read_settings
 from replay import java
@@ -91,17 +93,71 @@ def books_of(result: Result) -> dict[str, object]:
     return result.summary | {"wall_seconds": None}
 
 
+MODEL = """
+rules:
+  - {id: unusual, title: t, severity: high, kind: baseline, where: {operation: read}, learn_role_days: 8,
+     alert_budget: 1 per day per 10 principals, cooldown: 1h, peer_groups: {etl: [job-*]}}
+"""
+FOREIGN = "AROAJOB1"
+"""The id of a role that some logs show by its ARN and others, of another account, do not."""
+
+
+@pytest.fixture(scope="module")
+def habits(tmp_path_factory) -> Path:
+    """Eight groups for five days; a theft over the midnight to the fifth, and one by a role of two names."""
+    folder, draw, start = tmp_path_factory.mktemp("habits"), random.Random(3), (T0 // DAY - 6) * DAY
+    read = []
+    for number, group in enumerate(("app", "web", "job", "lab", "ops", "dev", "qa", "ci")):
+        for name in (f"{group}-{one}" for one in range(1 + number % 3)):
+            read += [
+                (name, day * DAY + 9 * 3600 + draw.randrange(2 * 3600), f"p{number % 5}/{draw.randrange(60)}", number)
+                for day in range(5)
+                for _ in range(30)
+            ]
+    read += [("web-1", 4 * DAY - 300 + n, f"all/{n % 7}/{n}", 99) for n in range(600)]
+    read += [("job-1", 4 * DAY + 9 * 3600 + n, f"every/{n % 7}/{n}", 98) for n in range(600)]
+    draw.shuffle(read)
+    for part in range(4):
+        put(folder / f"habits-{part}.json.gz", [reading(start, *one) for one in read[part::4]])
+    return folder
+
+
+def reading(start: int, name: str, second: int, key: str, net: int) -> dict[str, Any]:
+    """One object read by a role; of one role every second record names no ARN."""
+    role = "AROA" + name.upper().replace("-", "")
+    at = datetime.fromtimestamp(start + second, UTC).isoformat().replace("+00:00", "Z")
+    arn = f"arn:aws:sts::111122223333:assumed-role/{name}/s"
+    issuer = {"type": "Role", "principalId": role, "arn": f"arn:aws:iam::111122223333:role/{name}"}
+    who = {"type": "AssumedRole", "principalId": f"{role}:s", "arn": arn, "accountId": "111122223333"}
+    who |= {"accessKeyId": f"ASIA{role}", "sessionContext": {"sessionIssuer": issuer}}
+    if role == FOREIGN and second % 2:
+        who = {"type": "AWSAccount", "principalId": f"{role}:s", "accountId": "111122223333"}
+    asked = {"bucketName": "lake", "key": key}
+    unique = f"{name}/{second}/{key}"
+    return record(
+        userIdentity=who, eventTime=at, sourceIPAddress=f"11.0.{net}.7", requestParameters=asked, eventID=unique,
+        requestID=unique,
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("shards", [1, 3, 8])
-def test_parity_with_one_process(logs, shards, tmp_path):
-    """Findings, evidence, books, rejects, files that are no logs: with the shipped rules and the model."""
-    (tmp_path / "rules.yaml").write_text(RULES)
-    rules = [*load_rules(shipped()), *load_rules(tmp_path / "rules.yaml")]
-    told, on_spark, said = [], [], []
-    alone = run([str(logs)], rules, Options(rejects=told.append))
-    result = history.run([str(logs)], rules, Options(jobs=shards, rejects=on_spark.append, tell=said.append))
+def test_parity_with_one_process(logs, habits, shards, tmp_path):
+    """Findings, evidence, books, rejects, files that are no logs: with the shipped rules, and a model that pages.
+
+    Its groups are in several shards; all records of a role are in one, whatever they call it.
+    """
+    for name, text in (("rules", RULES), ("model", MODEL)):
+        (tmp_path / f"{name}.yaml").write_text(text)
+    rules = [rule for rule in load_rules(shipped()) if rule.kind != "baseline"]
+    rules += [*load_rules(tmp_path / "rules.yaml"), *load_rules(tmp_path / "model.yaml")]
+    paths, told, on_spark, said = [str(logs), str(habits)], [], [], []
+    alone = run(paths, rules, Options(rejects=told.append))
+    result = history.run(paths, rules, Options(jobs=shards, rejects=on_spark.append, tell=said.append))
     assert "what is not keyed: " in said[0]
     assert written(result) == written(alone)
     assert {f.rule_id for f in result.findings} >= {"bulk-object-read-session", "few"}
+    unusual = {f.group["role"].rpartition("/")[2] for f in result.findings if f.rule_id == "unusual"}
+    assert unusual >= {"web-1", "job-1"}
     assert books_of(result) == books_of(alone)
     assert [r for some in on_spark for r in some] == [r for some in told for r in some]
     assert [read.file for read in result.reads.damaged] == [read.file for read in alone.reads.damaged]
