@@ -14,32 +14,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
 import msgspec
 import numpy as np
 
 from detector.core.access import I64, U64, Index, text_hashes
-from detector.core.finding import LIST_LIMIT
 from detector.core.part import Spilling
-from detector.core.principal import fingerprint
 from detector.core.view import GroupKey, group_print
-from detector.core.window import F64, longest_episode
-from detector.model.channels import COUNTERS, DAY, PANE, SLID, SUB_PANE, SUB_PANES, WINDOWS, Counter
+from detector.core.window import F64
+from detector.model.channels import COUNTERS, DAY, PANE, SLID, SUB_PANES, WINDOWS, Counter
 from detector.model.codec import opened, seal
 from detector.model.day import Day, RoleDay, together
 from detector.model.history import History
-from detector.model.judgement import Judgement, Reason, reasons
+from detector.model.judgement import Judgement
+from detector.model.judging import Judging, Told
 from detector.model.levels import Levels
 from detector.model.novelty import Novelty
 from detector.model.organisation import MAGIC, VERSION, Organisation
-from detector.model.own import AT, Own
-from detector.model.pane import Pane, Past, filling, fresh, scales
+from detector.model.own import Own
+from detector.model.pane import Pane, Past, fresh
 from detector.model.pools import YOUNG
 from detector.model.roles import NEVER, Identity, Pieces, Role, Row
 from detector.model.rows import Rows, Who
-from detector.model.score import Rarity, judge
-from detector.model.tail import CALM
 
 FORGET_AFTER = 28 * DAY
 
@@ -53,21 +49,6 @@ class _Common(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     slid_at: int
     slid_slots: list[int]
     slid: list[list[int]]
-
-
-class _Told(NamedTuple):
-    """The rows behind a pane's counts, for whoever asks where they lay."""
-
-    rows: Rows
-    new: Index
-
-    def prefixes(self, role: int) -> tuple[tuple[int, int], ...]:
-        """Prefixes of a role's new keys, the most first."""
-        return _most(self.rows.prefix[self.new[self.rows.role[self.new] == role]])
-
-    def nets(self, role: int) -> tuple[tuple[int, int], ...]:
-        """Networks a role came from, the most first."""
-        return _most(self.rows.net[self.rows.role == role])
 
 
 class Baseline:
@@ -106,6 +87,7 @@ class Baseline:
         self.roles: dict[int, Role] = {}
         self.pieces = Pieces(f"model-roles/{name}")
         self.levels = Levels()
+        self.judging = Judging(self.organisation, self.levels, own)
         self._slots = 0
         self._day = NEVER
         self._now = NEVER
@@ -233,12 +215,12 @@ class Baseline:
         self.history.move_to(pane // PANE)
         past = self._past(pane, counted.slots, self.history.sums(counted.slots))
         seen = counted.seen(past)
-        told = _Told(rows, counted.counted.new_rows)
-        found = self._judged(roles, counted, past, seen, pane, told, today=True)
+        told = Told(rows, counted.counted.new_rows)
+        found = self.judging.pane(roles, counted, past, seen, pane, told, today=True)
         by_print = dict(zip(prints.tolist(), roles, strict=True))
         for judgement in found:
             by_print[judgement.role].alerted = True
-            self._note(by_print[judgement.role], judgement.crossings)
+            by_print[judgement.role].note(judgement.crossings, self.cooldown)
         settled = np.array([role.first // DAY < pane // DAY for role in roles], np.bool_)
         if not self.organisation.frozen:
             self.levels.learn(counted.slots[settled], seen[settled], past.mean[settled], past.scale[settled])
@@ -282,7 +264,7 @@ class Baseline:
         past = self._past(first, every.slots, self.history.sums(every.slots))
         totals = every.cells.reshape(len(roles), panes, SUB_PANES, COUNTERS).sum(axis=2)
         found: list[Judgement] = []
-        told = _Told(rows, every.counted.new_rows)
+        told = Told(rows, every.counted.new_rows)
         for number in range(panes):
             one = every.part(number * SUB_PANES, (number + 1) * SUB_PANES)
             start = first + number * PANE
@@ -290,7 +272,7 @@ class Baseline:
             for which, window in enumerate(WINDOWS):
                 held[:, which] += totals[:, max(0, number + 1 - window // PANE) : number].sum(axis=1)
             past = past._replace(sums=held)
-            found += self._judged(roles, one, past, one.seen(past), start, told)
+            found += self.judging.pane(roles, one, past, one.seen(past), start, told)
             past = past._replace(before=one.cells[:, :, SLID])
         return found
 
@@ -314,72 +296,6 @@ class Baseline:
             hit = known[place] == slots
             out[hit] = cells[place[hit]]
         return out
-
-    # --- judging -----------------------------------------------------------------------------------------------------
-
-    def _judged(
-        self,
-        roles: Sequence[Role],
-        pane: Pane,
-        past: Past,
-        seen: F64,
-        start: int,
-        told: _Told,
-        *,
-        today: bool = False,
-    ) -> list[Judgement]:
-        """Judge a pane's roles. today: note the day's largest z and score."""
-        x = fresh(seen, pane.totals)
-        groups = [role.who.group for role in roles]
-        z = self.own.scales(groups, x, today=today) if self.own else scales(x, past)
-        if today:
-            self.levels.maxima[pane.slots] = np.maximum(self.levels.maxima[pane.slots], z)
-        if not self.organisation.pools.known:
-            return []
-        found = []
-        for at in np.flatnonzero(z.max(axis=1) >= CALM).tolist():
-            role, mean = roles[at], past.mean[at].tolist()
-            rarity = self.organisation.pools.rarity(role.who.group, role.who.kind, start - role.first)
-            values = x[at].tolist()
-            judged = judge(values, z[at].tolist(), mean, rarity)
-            if today and not self.learning:
-                role.score = max(role.score, judged.score)
-            if not self.learning and judged.score >= self.line:
-                crossings = self._crossings(role, rarity, pane.cells[at], past.of(at), start)
-                why = reasons(judged.channels, judged.decades, values, [max(0.0, one) for one in mean])
-                if self.own:
-                    why = (Reason("detector", "score_5m", z[at, AT].item(), 0.0, max(judged.decades)),)
-                found.append(
-                    Judgement(
-                        start, fingerprint(role.who.key), role.who.key, self.line, judged.score, crossings, why,
-                        judged.stake, told.prefixes(at), told.nets(at),
-                    )
-                )  # fmt: skip
-        return found
-
-    def _crossings(
-        self, role: Role, rarity: Rarity, cells: I64, past: Past, start: int
-    ) -> tuple[tuple[int, float], ...]:
-        """The first and the last second of the pane at which the score is at or above the line."""
-        x = filling(cells, past)
-        filled = np.flatnonzero(cells.any(axis=1))
-        z, mean = scales(x, past), past.mean.tolist()
-        if self.own:
-            z[filled] = self.own.scales([role.who.group] * len(filled), x[filled])
-        scored: list[tuple[int, float]] = []
-        for sub in filled.tolist():
-            score = judge(x[sub].tolist(), z[sub].tolist(), mean, rarity).score
-            if score >= self.line:
-                scored.append((start + (sub + 1) * SUB_PANE - 1, score))
-        return (scored[0], scored[-1]) if len(scored) > 1 else tuple(scored)
-
-    def _note(self, role: Role, crossings: tuple[tuple[int, float], ...]) -> None:
-        """Take note of an episode: what belongs to the one that was, or opens one."""
-        for second, _ in crossings:
-            apart = role.above == NEVER or second - role.above > self.cooldown
-            if apart or second >= role.opened + longest_episode(self.cooldown):
-                role.opened = second
-            role.above = second
 
     # --- learning ----------------------------------------------------------------------------------------------------
 
@@ -453,9 +369,3 @@ class Baseline:
             self.levels.clear(self._slots)
             self.levels.lean(self._slots, self.organisation.pools.level(identity.group, identity.kind))
         return role
-
-
-def _most(hashes: U64) -> tuple[tuple[int, int], ...]:
-    unique, counts = np.unique(hashes[hashes != 0], return_counts=True)
-    order = np.argsort(-counts, kind="stable")[:LIST_LIMIT]
-    return tuple(zip(unique[order].tolist(), counts[order].tolist(), strict=True))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -48,6 +48,14 @@ class Role:
         if self.above == NEVER:
             return False
         return until - self.above > cooldown or until > self.opened + longest_episode(cooldown)
+
+    def note(self, crossings: Iterable[tuple[int, float]], cooldown: int) -> None:
+        """Take note of an episode: what belongs to the one that was, or opens one."""
+        for second, _ in crossings:
+            apart = self.above == NEVER or second - self.above > cooldown
+            if apart or second >= self.opened + longest_episode(cooldown):
+                self.opened = second
+            self.above = second
 
 
 class Row(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
