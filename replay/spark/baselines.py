@@ -5,6 +5,7 @@
 Rules of this file
 - The tasks are one barrier stage: Spark starts them together, or none. They hand each other what a day was through the
   driver (`allGather`), which holds one day's messages at a time. Nothing is kept between days but in the tasks.
+- A barrier stage that gives its results to the driver is not tried again when a task is lost; one before a shuffle is.
 - Where Spark may take executors away and give them back (dynamic allocation) it has no barrier stages: then one task
   counts all of it, as what is not keyed.
 """
@@ -45,7 +46,7 @@ def judged(
     tasks = places(spark, baselines.count)
     dealt = _to_tasks(spark, mapped(parcels, partial(_deal, deal)), tasks).sortWithinPartitions("shard", "chunk")
     found = mapped(dealt, partial(_judge, baselines, known, tmp), barrier=True)
-    return [bytes(row.parcel) for row in found.collect()]
+    return [bytes(row.parcel) for row in found.repartition(1).collect()]
 
 
 def _to_tasks(spark: SparkSession, frame: DataFrame, tasks: int) -> DataFrame:

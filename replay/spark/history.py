@@ -227,19 +227,19 @@ def _count(shards: Shards, tmp: Path | None, known: Known, shard: int, parcels: 
     return shards.counted(shard, parcels, known, tmp).pack()
 
 
-def _named(file: LogPath) -> tuple[bytes, int, bool]:
-    return os.fsencode(file.path), file.size, file.outright
+def _named(file: LogPath) -> tuple[bytes, int, bool, int]:
+    return os.fsencode(file.path), file.size, file.outright, file.stamp
 
 
-def _file(path: bytes, size: int, outright: bool) -> LogPath:
-    return LogPath(path_of(os.fsdecode(path)), size, outright)
+def _file(path: bytes, *rest: Any) -> LogPath:
+    return LogPath(path_of(os.fsdecode(path)), *rest)
 
 
 def _outcome(read: FileRead) -> tuple[Any, ...]:
     return _named(read.file), read.kind, read.reason, read.damage, read.first, read.last, read.lacks, read.checksum
 
 
-def _file_read(file: tuple[bytes, int, bool], *rest: Any) -> FileRead:
+def _file_read(file: tuple[Any, ...], *rest: Any) -> FileRead:
     kind, reason, damage, first, last, lacks, checksum = rest
     return FileRead(_file(*file), kind, reason, damage, first, last, tuple(lacks), checksum)
 
