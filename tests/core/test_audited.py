@@ -60,7 +60,7 @@ def test_a_batch_without_records_says_nothing():
 def test_a_record_means_the_key_it_names_and_else_its_sample():
     """In its bucket; in any, if it names none."""
     both = Fact(T0, op="audit", key="raw/9").row()._replace(sample_id="1")
-    records = [both, Fact(T0, op="audit", extra="2"), Fact(T0, op="audit", key="raw/3", bucket="")]
+    records = [Fact(T0, op="audit", extra="2"), both, Fact(T0, op="audit", key="raw/3", bucket="")]
     audited = Audited(RULE)
     assert audited.absorb(batch(records)).tolist() == [T0] * 3
     reads = batch([Fact(T0, bucket=name, key=f"raw/{n}") for n in (9, 1, 2, 3) for name in ("voice", "other")])
