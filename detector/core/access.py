@@ -331,7 +331,7 @@ def unresolved(operation: I8, nameless: Mask, keyed: Mask) -> Mask:
     return found
 
 
-def present(codes: I32, count: int) -> Index:
+def present(codes: I32 | I8, count: int) -> Index:
     """Of the codes below `count` those that there are, in order; -1 is none of them."""
     there = np.zeros(count + 1, np.bool_)
     there[codes] = True

@@ -6,7 +6,7 @@ batching of the same records gives the same lists. Texts are the requester's own
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -65,8 +65,8 @@ class Evidence:
         keys = batch.text["key"]
         codes = present(keys.codes[rows], len(keys.values)).tolist()
         self._keep("prefixes", set(prefixes_of(keys.values[code] for code in codes)))
-        who = [batch.principals[c] for c in np.unique(batch.who[rows])]
-        self._keep("logs", {Log(one).name for one in np.unique(batch.log[rows]).tolist()})
+        who = [batch.principals[code] for code in present(batch.who[rows], len(batch.principals)).tolist()]
+        self._keep("logs", {Log(one).name for one in present(batch.log[rows], len(Log)).tolist()})
         self._keep("sessions", {p.session_shown for p in who})
         self._keep("roles", {p.role_shown for p in who})
 
@@ -83,12 +83,11 @@ class Evidence:
         if sum(map(len, self._objects[1:])) >= len(self._objects[0]):
             self.objects()
 
-    def _keep(self, name: str, texts: Iterable[str]) -> None:
+    def _keep(self, name: str, texts: Collection[str]) -> None:
+        """Add texts to a list, no two of them alike."""
         new = list(texts)
         hashes = text_hashes(new)
-        smallest = np.unique(hashes)[:LIST_LIMIT]  # a text may come twice
-        near = np.flatnonzero(hashes <= smallest.max(initial=0)).tolist()
-        self._take_in(name, {new[at]: int(hashes[at]) for at in near})
+        self._take_in(name, {new[at]: int(hashes[at]) for at in np.argsort(hashes)[:LIST_LIMIT].tolist()})
 
     def _take_in(self, name: str, some: Mapping[str, int]) -> None:
         """Add texts and their hashes to a list; of all that came the smallest stay."""

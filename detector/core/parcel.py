@@ -88,7 +88,7 @@ def _used(codes: I32, count: int) -> tuple[I32, list[int]]:
 def _packed(column: Column) -> _Texts:
     """Codes, all texts as one, and how many characters each has (a lone surrogate is kept)."""
     codes, used = _used(column.codes, len(column.values))
-    values = [column.values[code] for code in used]
+    values = column.values if len(used) == len(column.values) else [column.values[code] for code in used]
     lengths = np.fromiter(map(len, values), np.int32, len(values))
     return _brief(codes), "".join(values).encode("utf-8", "surrogatepass"), lengths.tobytes()
 
