@@ -1,9 +1,9 @@
 """What later passes of a replay read: the records as the first pass kept them, or the log files once more.
 
 A finding that reaches over a day has a later pass look at nearly every record again. What it costs to inflate and parse
-them a second time is spared: where the rules look at keys anyway, the first pass reads all that evidence shows, and
-keeps its batches as parcels in the scratch folder. They take less room there than compressed logs; beyond `ROOM`, or a
-quarter of what is free, the files themselves are read again.
+them a second time is spared: where rules look at keys anyway, and reach over hours, the first pass reads all that
+evidence shows, and keeps its batches as parcels in the scratch folder. They take less room there than compressed logs;
+beyond `ROOM`, or a quarter of what is free, the files themselves are read again.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 from detector.core.access import I64, AccessBatch
 from detector.core.builder import BatchBuilder
 from detector.core.parcel import pack, together, unpack
+from detector.core.rule import Rule
 from detector.core.sought import Sought
 from detector.logs.limits import Limits
 from replay.files import Files, LogPath
@@ -32,6 +33,13 @@ SHARE = 4
 """Part of the free room that a parcel may take: nobody's disk is filled to spare CPU."""
 KEYED = frozenset({"bucket", "key"})
 """Who reads these has read what is dear: what else evidence shows are a few texts."""
+LONG = 3600
+"""Seconds: findings of rules that reach no farther have few files read again."""
+
+
+def worth(rules: Sequence[Rule], columns: frozenset[str]) -> bool:
+    """Whether to keep what is read for these rules, which look at these columns."""
+    return columns >= KEYED and any(rule.reach > LONG for rule in rules)
 
 
 class Later:

@@ -39,7 +39,7 @@ from replay.crosscheck import CrossCheck
 from replay.evidence import Behind, Pass, gather
 from replay.files import Files, LogPath, find
 from replay.incidents import Look, incidents
-from replay.later import KEYED, PARCELS, Later
+from replay.later import PARCELS, Later, worth
 from replay.options import Options
 from replay.reader import FileRead, Reads, Records, batches, followed, records
 from replay.scratch import Scratch
@@ -172,7 +172,7 @@ def _run(paths: Sequence[str], rules: Sequence[Rule], options: Options, scratch:
         chosen = [rule for rule in rules if options.model or not isinstance(rule, BaselineRule)]
         check = CrossCheck() if options.cross_check else None
         counted = Count(chosen, options, scratch, check.beside(watches(once=True)) if check else None, Chains())
-        later = Later(scratch, source.read) if source.kept is None and counted.columns >= KEYED else None
+        later = Later(scratch, source.read) if source.kept is None and worth(chosen, counted.columns) else None
         reads = count(source.files, [counted], options, source.read, later)
         engine = counted.engine
         closed = closed_of(engine)
