@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from detector.core.owner import Owners
 
-PART = 1 << 18
+PART = 1 << 16
 """Records of whose objects so many are added up at once."""
 MERGED = 1 << 17
 """Rows that wait until they are added up."""
