@@ -18,12 +18,12 @@ from replay.investigate.loss import Shelf, Strands
 from replay.investigate.scope import Question, scope
 from replay.investigate.who import who
 from replay.investigate.written import OBJECT, Folder
-from tests.replay.investigate.archive import Held, investigated, parts_of, row, session
+from tests.replay.investigate.archive import T0, Held, investigated, parts_of, row, session
 
 THIEF = session("thief")
 OBJECTS = """
     WITH mine AS (
-        SELECT * FROM read_parquet($files) WHERE session = $who AND log <> 'access_audit'
+        SELECT * FROM read_parquet($files) WHERE session = $who AND log <> 'access_audit' AND epoch(time) < $until
             AND key IS NOT NULL AND bucket IS NOT NULL AND operation IN ('read', 'copy', 'decrypt')
     )
     SELECT bucket, key,
@@ -43,7 +43,7 @@ OWNERS = """
     SELECT regexp_extract(key, '^([^/]+)/', 1) AS owner, count(*) AS objects FROM (
         SELECT DISTINCT bucket, key FROM read_parquet($files)
         WHERE session = $who AND log <> 'access_audit' AND outcome = 'success' AND key IS NOT NULL
-            AND bucket IS NOT NULL AND operation IN ('read', 'copy', 'decrypt')
+            AND bucket IS NOT NULL AND operation IN ('read', 'copy', 'decrypt') AND epoch(time) < $until
     ) WHERE key LIKE '_%/%' GROUP BY owner
 """
 records_ = st.builds(
@@ -63,17 +63,20 @@ records_ = st.builds(
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(records_, min_size=1, max_size=40), st.booleans())
-def test_objects_bytes_times_and_owners_are_what_sql_says(rows, in_parts):
-    """Whatever the records and their order, in one part or in several that were put away in between."""
+@given(st.lists(records_, min_size=1, max_size=40), st.booleans(), st.sampled_from([1, 20, 1000]))
+def test_objects_bytes_times_and_owners_are_what_sql_says(rows, in_parts, until):
+    """Whatever the records and their order, in one part or in several that were put away in between.
+
+    And wherever the period ends: within what the index tells of together, too.
+    """
     rows = [row("thief", 0, "c-9/z"), *rows]
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         if in_parts:
             patch.setattr(loss, "MERGED", 2)
             patch.setattr("replay.investigate.scope.PART", 4)
         kept, out = parts_of(Path(folder), rows), Held()
-        told = scope(kept, Question(who(THIEF), THIEF, owners(["{contractor}/**"])), out)
-        asked = {"files": [str(part.records) for part in kept], "who": THIEF}
+        told = scope(kept, Question(who(THIEF), THIEF, owners(["{contractor}/**"]), until=T0 + until), out)
+        asked = {"files": [str(part.records) for part in kept], "who": THIEF, "until": T0 + until}
         wanted = duckdb.execute(OBJECTS, asked).fetchall()
         by_owner = duckdb.execute(OWNERS, asked).fetchall()
     names = ("bucket", "key", "reads", "copies", "decrypts", "denied", "bytes", "first", "last", "versions",
