@@ -33,6 +33,7 @@ polls_ = st.lists(
             key=st.sampled_from([f"k{i}" for i in range(6)]),
             id=st.uuids().map(str),
         ),
+        min_size=3,
         max_size=12,
     ),
     min_size=1,

@@ -70,6 +70,7 @@ def allowed(fact: Fact) -> bool:
             name=st.sampled_from(["c-1", "c-12", "c-*", "c-", "d-1", "c-1/2", "c-{id}", "c-.*"]),
             key=st.sampled_from(["1/a", "12/a", "*/a", "1/2/a", "/a", "1", ".*/a", "{id}/b", "11/"]),
         ),
+        min_size=6,
         max_size=25,
         unique=True,
     ),
@@ -358,7 +359,7 @@ def test_only_who_may_have_done_all_steps_is_looked_at(monkeypatch, ops, looks):
 
 
 @settings(max_examples=60)
-@given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 5)), max_size=30), st.integers(1, 4))
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 5)), min_size=4, max_size=30), st.integers(1, 4))
 def test_the_latest_second_from_which_on_so_many_were_seen(seen, count):
     """Against trying every second."""
     import numpy as np

@@ -43,6 +43,7 @@ FACTS = st.lists(
         op=st.sampled_from(["read", "read", "list"]),
         name=st.sampled_from(["x", "y"]),
     ),
+    min_size=6,
     max_size=25,
     unique=True,
 )

@@ -28,10 +28,13 @@ tells_ = st.lists(
             "purpose": st.sampled_from(["labelling", "training"]),
         }
     ),
+    min_size=4,
     max_size=20,
 )
 reads_ = st.lists(
-    st.builds(Event, time=st.integers(T0, T0 + 900), who=st.sampled_from("ab"), key=st.sampled_from("klm")), max_size=20
+    st.builds(Event, time=st.integers(T0, T0 + 900), who=st.sampled_from("ab"), key=st.sampled_from("klm")),
+    min_size=6,
+    max_size=20,
 )
 
 

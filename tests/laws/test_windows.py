@@ -29,7 +29,7 @@ def streams(span: int) -> st.SearchStrategy[list[Event]]:
         id=st.uuids().map(str),
         address=st.sampled_from(["11.0.0.1", "11.0.0.2", "11.0.0.3"]),
     )
-    return st.lists(one, min_size=1, max_size=30)
+    return st.lists(one, min_size=6, max_size=30)
 
 
 events_ = st.sampled_from([15, 40, 400]).flatmap(streams)
@@ -49,7 +49,7 @@ def test_engine_agrees_with_oracle(events, measure, window, threshold):
 
 
 @given(
-    times=st.lists(st.one_of(st.integers(T0, T0 + 8_000), st.integers(T0, T0 + 200_000)), max_size=40),
+    times=st.lists(st.one_of(st.integers(T0, T0 + 8_000), st.integers(T0, T0 + 200_000)), min_size=6, max_size=40),
     window=st.sampled_from([3600, 3660, 7200, 86_400, 172_800]),
     threshold=st.integers(1, 6),
 )
