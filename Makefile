@@ -39,7 +39,7 @@ help:
 	@echo "make test    set everything up, lint, check types and layers, run all tests"
 	@echo "make lint    the checks of make test without the tests"
 	@echo "make bench   measure speed beside its peers, up to an hour; less with BENCH='--records 100000 --lines 100000'"
-	@echo "make bench-detection   what is caught, at what price: under an hour; BENCH=--quick for a few minutes"
+	@echo "make bench-detection   what is caught, at what price: over an hour; BENCH=--quick for a few minutes"
 	@echo "make soak    look for faults for MINUTES=30: fuzzing, mutants, laws with new examples, kills"
 	@echo "make tables  write the tables of rules/README.md anew after a change in the rules' models"
 	@echo "make lock    write uv.lock anew after a change in pyproject.toml"
