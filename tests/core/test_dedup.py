@@ -207,3 +207,14 @@ def test_the_second_run_takes_nothing_of_the_first_ones_place():
     assert len(first.spilling()) == 2
     assert second.spilling() == [*second.spilling()[:2], first.contested]
     assert len({held.name for held in second.spilling()}) == 3
+
+
+def test_it_tells_whether_copies_differ():
+    """In the first run as soon as one does, and in the second from its beginning: then who refuses copies is asked."""
+    first, ids, time = Seen(), np.array([7, 7], np.uint64), np.zeros(2, np.int64)
+    first.judge(ids, np.array([1, 1], np.uint64), time, best_of_batch=True)
+    assert not first.contests
+    assert not Seen(preferred=first.contested).contests
+    first.judge(ids, np.array([1, 2], np.uint64), time, best_of_batch=True)
+    assert first.contests
+    assert Seen(preferred=first.contested).contests
