@@ -156,8 +156,8 @@ def _book(result: Result, name: str, sent: Sequence[Page], found: Sequence[Caugh
 
 
 def _of(one: Caught) -> Of:
-    page = one.by(one.first)
-    lost = {"S3 files": one.lost(page)} | {way: one.lost(page, late) for way, late in DELIVERIES.items()}
+    page = one.page
+    lost = {"S3 files": one.lost()} | {way: one.lost(late) for way, late in DELIVERIES.items()}
     return Of(
         one.theft.kind,
         one.theft.objects,

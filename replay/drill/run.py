@@ -127,7 +127,7 @@ def as_json(drilled: Drilled, rules: Sequence[Rule]) -> dict[str, Any]:
 
 
 def _theft_json(one: Caught) -> dict[str, Any]:
-    theft, page = one.theft, one.by(one.first)
+    theft, page = one.theft, one.page
     started = theft.started_at
     return {
         "kind": theft.kind,
@@ -137,7 +137,7 @@ def _theft_json(one: Caught) -> dict[str, Any]:
         "roles": sorted(theft.roles),
         "caught_by": page and page.finding.rule_id,
         "seconds_to_alert": page and page.sent_at - started,
-        "objects_lost": {"S3": one.lost(page)} | {way: one.lost(page, late) for way, late in DELIVERIES.items()},
+        "objects_lost": {"S3": one.lost()} | {way: one.lost(late) for way, late in DELIVERIES.items()},
         "rules": {rule: page.sent_at - started for rule, page in sorted(one.first.items())},
         "pages": one.pages,
     }

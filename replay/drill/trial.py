@@ -54,15 +54,19 @@ class Caught:
     first: dict[str, Page] = field(default_factory=dict)
     pages: int = 0
 
-    def by(self, rules: Iterable[str]) -> Page | None:
-        """The first page about it by one of these rules."""
-        return min((self.first[one] for one in rules if one in self.first), key=lambda page: page.sent_at, default=None)
+    @property
+    def page(self) -> Page | None:
+        """The first page about it."""
+        return min(self.first.values(), key=lambda page: page.sent_at, default=None)
 
-    def lost(self, page: Page | None, late: int | None = None) -> int:
-        """Objects gone when a page came; all of them without one. late: seconds; None: as delivered in files."""
-        if page is None:
-            return self.theft.objects
-        return self.theft.lost(page.sent_at if late is None else page.finding.opened_at + late)
+    def lost(self, late: int | None = None) -> int:
+        """Objects gone when the first page came; all of them without one.
+
+        late: seconds by which records are; None: as delivered in files. Of rules whose pages came with one file another
+        may be the first then.
+        """
+        told = [page.sent_at if late is None else page.finding.opened_at + late for page in self.first.values()]
+        return self.theft.lost(min(told)) if told else self.theft.objects
 
 
 def pages(

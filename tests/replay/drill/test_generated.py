@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from types import SimpleNamespace
 
 import msgspec
 import numpy as np
@@ -20,7 +21,7 @@ from replay.drill.organisation import Organisation, Shape
 from replay.drill.people import DAY
 from replay.drill.thefts import KINDS, Theft, plant
 from replay.drill.traffic import Batches
-from replay.drill.trial import arrivals, planted, scene
+from replay.drill.trial import Caught, Page, arrivals, planted, scene
 
 SMALL = Shape(roles=40, days=9)
 
@@ -244,6 +245,17 @@ class TestThefts:
             assert theft.started_at <= theft.moments[0] <= theft.moments[-1] <= theft.ended_at
             assert theft.lost(theft.started_at - 1) == 0
             assert theft.lost(theft.ended_at) == theft.objects
+
+    def test_what_is_lost_before_the_page_goes_by_the_rule_that_is_first_there(self, thefts):
+        """Of two rules that page with one file, the one that saw the theft earlier is first where records come at once."""
+        theft = thefts["smash_and_grab"]
+        start = theft.started_at
+        one = Caught(theft)
+        assert (one.page, one.lost(), one.lost(0)) == (None, theft.objects, theft.objects)
+        for rule, opened in (("late", 200), ("soon", 10)):
+            one.first[rule] = Page(start + 300, SimpleNamespace(opened_at=start + opened), theft)
+        assert one.page is one.first["late"]
+        assert (one.lost(), one.lost(0), one.lost(60)) == tuple(theft.lost(start + at) for at in (300, 10, 70))
 
     @pytest.mark.parametrize(
         ("kind", "least", "most", "per_pane"),
