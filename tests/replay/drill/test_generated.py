@@ -247,7 +247,7 @@ class TestThefts:
             assert theft.lost(theft.ended_at) == theft.objects
 
     def test_what_is_lost_before_the_page_goes_by_the_rule_that_is_first_there(self, thefts):
-        """Of two rules that page with one file, the one that saw the theft earlier is first where records come at once."""
+        """Of two rules that page with one file the one that saw the theft earlier is first where nothing is late."""
         theft = thefts["smash_and_grab"]
         start = theft.started_at
         one = Caught(theft)
