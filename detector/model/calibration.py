@@ -11,7 +11,6 @@ we ship is believed as the weeks come; one above it at once.
 from __future__ import annotations
 
 import math
-from bisect import insort
 
 KEPT_SHARE = 0.2
 """Of a day's scores the largest fifth is kept."""
@@ -30,6 +29,9 @@ RIPE = 14
 four to ten days were believed at once, 1 to 20 false alerts came where one was asked for, most of them on the second
 Monday; believed so, 1 to 2 (development seeds, 150 roles), for two of 78 thefts that are caught no more."""
 
+SHOWN = 3
+"""Decimals with which a finding shows its score."""
+
 LineState = list[tuple[int, int, int, list[float]]]
 
 
@@ -43,10 +45,9 @@ class Line:
 
     def add(self, day: int, principals: int, alerts: int, scores: list[float]) -> None:
         """Take in a day: principals active, those alerted on, and the scores above 0 of all others."""
-        kept: list[float] = []
-        for score in scores:
-            insort(kept, -score)
-        self._days[day] = principals, alerts, [-s for s in kept[: max(1, int(KEPT_SHARE * principals))]]
+        _, benign, told = self._days.get(day, (0, 0, []))  # what people said before it was over
+        kept = sorted(scores, reverse=True)[: max(1, int(KEPT_SHARE * principals))]
+        self._days[day] = principals, max(0, alerts + benign), sorted([*kept, *told], reverse=True)
         self._days = {one: rows for one, rows in self._days.items() if one > day - DAYS}
         self.level = self._solve()
 
@@ -56,17 +57,17 @@ class Line:
         self.level = self._solve()
 
     def drop(self, day: int, score: float) -> None:
-        """This principal-day was a theft: it says nothing about what is usual."""
-        if day in self._days:
-            scores = self._days[day][2]
-            if score in scores:
-                scores.remove(score)
-                self.level = self._solve()
+        """This principal-day was a theft: it says nothing about what is usual. score: as findings show it."""
+        scores = self._days.get(day, (0, 0, []))[2]
+        if (theft := next((one for one in scores if round(one, SHOWN) == round(score, SHOWN)), None)) is not None:
+            scores.remove(theft)
+            self.level = self._solve()
 
     def count(self, day: int, score: float) -> None:
-        """This alert was none: its score is of those that are usual."""
+        """This alert was none: its score is of those that are usual. Of a day that is not over it is an alert less."""
         principals, alerts, scores = self._days.get(day, (0, 0, []))
-        self._days[day] = principals, max(0, alerts - 1), sorted([*scores, score], reverse=True)
+        fewer = max(0, alerts - 1) if principals else alerts - 1
+        self._days[day] = principals, fewer, sorted([*scores, score], reverse=True)
         self.level = self._solve()
 
     @property
@@ -89,13 +90,14 @@ class Line:
         count = self.principal_days
         high, slope = self._seen(count)
         more = high + slope * further - shipped
-        ripe = 1.0 if more > 0 else min(1.0, len(self._days) / RIPE) ** 2
+        learned = sum(principals > 0 for principals, *_ in self._days.values())
+        ripe = 1.0 if more > 0 else min(1.0, learned / RIPE) ** 2
         return shipped + count / (count + LEAN) * ripe * more
 
     def _seen(self, count: int) -> tuple[float, float]:
         """The score of one principal-day in 100, and how much more makes a decade, by what was seen alone."""
         scores = sorted((s for *_, rows in self._days.values() for s in rows), reverse=True)
-        above = min(sum(alerts for _, alerts, _ in self._days.values()), self.share * count)
+        above = min(sum(max(0, alerts) for _, alerts, _ in self._days.values()), self.share * count)
         high, higher = (_at(scores, share * count - above) for share in (HIGH, HIGHER))
         return high, min(max((higher - high) / math.log10(HIGH / HIGHER), SLOPES[0]), SLOPES[1])
 

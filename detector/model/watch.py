@@ -30,6 +30,7 @@ from detector.core.watch import EpisodeWatch
 from detector.core.watermark import FOREVER
 from detector.core.window import episodes, longest_episode
 from detector.model.baseline import Baseline
+from detector.model.calibration import SHOWN
 from detector.model.channels import DAY, HOUR, PANE
 from detector.model.feed import Feed
 from detector.model.judgement import Judgement
@@ -222,7 +223,7 @@ class BaselineWatch(EpisodeWatch[BaselineRule]):
         panes = self._panes[role]
         crossings = [pair for _, one in sorted(panes.items()) for pair in one.crossings]
         at = np.array([second for second, _ in crossings], np.int64)
-        scores = np.array([round(score, 3) for _, score in crossings], np.float64)
+        scores = np.array([round(score, SHOWN) for _, score in crossings], np.float64)
         every = episodes(at, scores, self.rule.cooldown, longest_episode(self.rule.cooldown))
         self.changed = True
         return self.settle(role, every)

@@ -75,8 +75,31 @@ def test_it_forgets_after_28_days_and_comes_back_from_its_state():
 def test_a_day_that_was_a_theft_can_be_taken_out():
     """What a person marked as true says nothing about what is usual."""
     days = scores(6, 3, principals=50)
-    thief = 40.0
+    thief = 40.000_004
     line = fed(0.001, *(np.append(day, thief) for day in days), principals=51)
     for number in range(3):
-        line.drop(number, thief)
+        line.drop(number, 40.0)  # as its finding shows it
     assert line.level == fed(0.001, *days, principals=51).level
+
+
+def test_an_alert_that_was_none_counts_alike_before_and_after_its_midnight():
+    """Who looks at an alert at once says as much as who looks at it the next day; and no day is learned by it."""
+    early, late = (fed(0.001, *scores(9, 3, 2.0)) for _ in range(2))
+    before, told = early.level, (12.0, 15.0)
+    for score in told:
+        early.count(3, score)
+    today = scores(10, 1, 2.0)[0]
+    for line in (early, late):
+        line.add(3, 1000, 3, list(today))
+    for score in told:
+        late.count(3, score)
+    assert early.state() == late.state()
+    assert early.level == late.level != before
+
+
+def test_a_verdict_on_a_day_that_is_not_learned_ripens_nothing():
+    """A line below the shipped one is believed as days are learned, not as people say something."""
+    line, quiet = fed(0.001, *scores(11, 2, 0.3)), fed(0.001, *scores(11, 2, 0.3)).level
+    for day in range(2, 14):
+        line.count(day, 8.0)
+    assert line.level >= quiet
