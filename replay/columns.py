@@ -70,7 +70,8 @@ class Piece:
         if not self.may_hold(name, texts):
             return False
         whole = self._dictionary(name)
-        wanted: Any = pa.array(list(texts), pa.string())
+        whole_texts = [text.encode("utf-8", "replace") for text in texts]  # Arrow has no half characters
+        wanted: Any = pa.array(whole_texts, pa.string())
         return whole is not None and bool(pc.any(pc.is_in(whole.dictionary, value_set=wanted)).as_py())
 
     def span(self) -> tuple[I64, I64]:

@@ -26,6 +26,9 @@ from detector.source import shown_name
 from detector.walk import walk
 from replay.remote import SCHEME, AnyPath, S3Path
 
+STAMPS = 1 << 64
+"""How many stamps are told apart."""
+
 
 @dataclass(frozen=True, slots=True)
 class LogPath:
@@ -82,7 +85,7 @@ class Files:
         self._names += os.fsencode(file.path.name)
         self._ends.append(len(self._names))
         self._sizes.append(file.size)
-        self._stamps.append(file.stamp)
+        self._stamps.append(file.stamp % STAMPS)  # some files say they are from before 1970
 
     def prints(self) -> U64:
         """Of each whether it is the same file, with the same bytes in it: as far as name, size and stamp say."""

@@ -3,7 +3,7 @@
 A finding that reaches over a day has a later pass look at nearly every record again. What it costs to inflate and parse
 them a second time is spared: where rules look at keys anyway, and reach over hours, the first pass reads all that
 evidence shows, and keeps its batches as parcels in the scratch folder. They take less room there than compressed logs;
-beyond `ROOM`, or a quarter of what is free, the files themselves are read again.
+beyond `ROOM`, or a quarter of what is free, the files themselves are read again; and where nothing can be written.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
-from detector.core.access import I64, AccessBatch
+from detector.core.access import AccessBatch
 from detector.core.builder import BatchBuilder
 from detector.core.parcel import pack, together, unpack
 from detector.core.rule import Rule
 from detector.core.sought import Sought
+from detector.errors import EdgeError
 from detector.logs.limits import Limits
 from replay.files import Files, LogPath
 from replay.reader import FileRead, Reads, Records
@@ -30,7 +31,7 @@ PARCELS = "parcel/"
 ROOM = 1 << 30
 """Bytes of parcels at most."""
 SHARE = 4
-"""Part of the free room that a parcel may take: nobody's disk is filled to spare CPU."""
+"""Part of the free room that parcels may take together: nobody's disk is filled to spare CPU."""
 KEYED = frozenset({"bucket", "key"})
 """Who reads these has read what is dear: what else evidence shows are a few texts."""
 LONG = 3600
@@ -47,30 +48,35 @@ class Later:
 
     def __init__(self, scratch: Scratch, plain: Records) -> None:
         self.files, self.reads = Files(), Reads()
-        self._scratch, self._plain, self._room = scratch, plain, ROOM
+        self._scratch, self._plain = scratch, plain
+        self._folder: Path | None = None
+        self._size, self._full = 0, False
 
     @property
     def how(self) -> Records:
         """Reads what is kept, and the other files as the first pass did."""
-        return partial(_records, self._plain, self._scratch.path(PARCELS).parent)
+        return self._plain if self._folder is None else partial(_records, self._plain, self._folder)
 
     def take(self, batch: AccessBatch, outcomes: Sequence[FileRead]) -> None:
         """Keep the records of the next files, if there is room; else these and all after them are read again."""
-        parcel = pack(batch) if self._room else b""
-        self._room = max(0, self._room - len(parcel))
-        if self._room and len(parcel) * SHARE < self._scratch.free():
-            outcomes = [self._kept(parcel, batch.time[batch.time > 0])]
-        else:
-            self._room = 0
-        for outcome in outcomes:
+        kept = None if self._full else self._kept(batch)
+        self._full = kept is None
+        for outcome in outcomes if kept is None else [kept]:
             self.files.append(outcome.file)
             self.reads.add(outcome)
 
-    def _kept(self, parcel: bytes, times: I64) -> FileRead:
-        name = f"{PARCELS}{len(self.files)}"
-        self._scratch.save({name: parcel})
+    def _kept(self, batch: AccessBatch) -> FileRead | None:
+        parcel = pack(batch)
+        size = self._size + len(parcel)
+        if size > ROOM or size * SHARE > self._scratch.free() + self._size:
+            return None
+        path = self._scratch.offer(f"{PARCELS}{len(self.files)}", parcel)
+        if path is None:
+            return None
+        self._size, self._folder = size, path.parent
+        times = batch.time[batch.time > 0]
         first, last = (int(times.min()), int(times.max())) if len(times) else (None, None)
-        return FileRead(LogPath(self._scratch.path(name), len(parcel)), PARCELS, first=first, last=last)
+        return FileRead(LogPath(path, len(parcel)), PARCELS, first=first, last=last)
 
 
 def _records(
@@ -88,12 +94,21 @@ def _records(
         return plain(rest, columns, limits, sought)
     into = BatchBuilder(columns, sought)
     for file in parcels:
-        _unpacked(file.path.read_bytes(), into)
+        _unpacked(_held(file), into)
     batch, outcomes = into.build(), [FileRead(file, PARCELS) for file in parcels]
     if rest:
         more, came = plain(rest, columns, limits, sought)
         return together([batch, more]), outcomes + came
     return batch, outcomes
+
+
+def _held(file: LogPath) -> bytes:
+    try:
+        return file.path.read_bytes()
+    except OSError as error:
+        what = f"records kept for later cannot be read: {error.strerror}"
+        remedy = "run the command again, with --tmp in a folder that nobody tidies"
+        raise EdgeError(what, where=str(file.path), remedy=remedy) from error
 
 
 def _unpacked(parcel: bytes, into: BatchBuilder) -> None:

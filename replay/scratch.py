@@ -52,6 +52,16 @@ class Scratch:
         except OSError as error:
             raise self._error(error) from error
 
+    def offer(self, name: str, content: bytes) -> Path | None:
+        """Write a part that can be done without: where it lies. None if that cannot be; then nothing is left of it."""
+        try:
+            self.save({name: content})
+        except EdgeError:
+            if self._folder is not None:
+                self.path(name).unlink(missing_ok=True)
+            return None
+        return self.path(name)
+
     def get(self, name: str, first: int, end: int) -> bytes:
         """Bytes `first` to `end` (not included) of a part. Raises EdgeError."""
         try:

@@ -33,6 +33,16 @@ def test_files_come_in_the_order_of_their_whole_names(tmp_path):
     assert found == ["a-b/x", "a.gz", "a/b.gz", "a/b/c", "a/x", "ab", "c/z.part/in", "é"]
 
 
+def test_a_file_may_say_that_it_is_from_before_1970(tmp_path):
+    """Archives restore such times; another one is another file."""
+    made(tmp_path, "a")
+    prints = set()
+    for nanoseconds in (-1, -(10**18), 10**18):
+        os.utime(tmp_path / "a", ns=(0, nanoseconds))
+        prints.add(int(find([str(tmp_path)]).prints()[0]))
+    assert len(prints) == 3
+
+
 def test_a_file_is_read_once_by_whichever_name(tmp_path):
     """Overlapping paths, links to files: once, under the name that the user gave outright if there is one."""
     made(tmp_path, "logs/b", "logs/d")

@@ -10,7 +10,9 @@ import replay.later
 import replay.reader
 import replay.run
 from detector.core.rulefile import read_rules
+from detector.errors import EdgeError
 from replay.example_day import burst
+from replay.options import Options
 from tests.records import NINE, file_of
 
 RULES = """
@@ -43,13 +45,14 @@ def replayed(logs, monkeypatch):
     """Replays these logs by rules, with room for so much; gives what was found, what was kept, and the files opened."""
     monkeypatch.setattr("replay.reader.CHUNK_FILES", 2)
 
-    def run(rules=RULES, room=replay.later.ROOM, jobs=1):
+    def run(rules=RULES, room=replay.later.ROOM, jobs=1, tmp=None):
+        options = Options(jobs=jobs, now=NINE, tmp=tmp)
         made, opened, later, content = [], [], replay.later.Later, replay.reader._content
         with monkeypatch.context() as patch:
             patch.setattr("replay.later.ROOM", room)
             patch.setattr("replay.run.Later", lambda *given: made.append(later(*given)) or made[-1])
             patch.setattr("replay.reader._content", lambda file: opened.append(file.name) or content(file))
-            result = replay.run.run([str(logs)], read_rules({"r.yaml": rules}), replay.run.Options(jobs=jobs, now=NINE))
+            result = replay.run.run([str(logs)], read_rules({"r.yaml": rules}), options)
         del result.summary["wall_seconds"]
         told = [one.to_json() for one in (*result.findings, *result.incidents)]
         kept = [file.size for one in made for file in one.files if file.path.parent != logs]
@@ -79,7 +82,33 @@ def test_nothing_is_kept_where_a_second_pass_is_cheaper(replayed, is_, was):
     assert kept == []
 
 
-def test_a_disk_that_is_nearly_full_is_left_alone(replayed, monkeypatch):
-    whole, _, _ = replayed()
+def test_parcels_take_a_quarter_of_what_is_free_together(replayed, monkeypatch):
+    """So much room that each by itself would take less; and so little that none does."""
+    whole, kept, _ = replayed()
+    monkeypatch.setattr("replay.scratch.Scratch.free", lambda _: 5 * max(kept))
+    assert replayed()[:2] == (whole, kept[:1])
     monkeypatch.setattr("replay.scratch.Scratch.free", lambda _: 1000)
     assert replayed()[:2] == (whole, [])
+
+
+@pytest.mark.parametrize("name", ["missing", "a-file"])
+def test_where_nothing_can_be_written_nothing_is_kept(replayed, tmp_path_factory, name):
+    """It is there to spare CPU: no replay fails for it."""
+    folder = tmp_path_factory.mktemp("tmp")
+    (folder / "a-file").touch()
+    assert replayed(tmp=folder / name)[:2] == (replayed()[0], [])
+
+
+def test_what_somebody_tidied_away_is_told(replayed, monkeypatch):
+    """Its place, and what to do."""
+    held = replay.later.Later.how.fget
+
+    def tidied(later):
+        for file in later.files:
+            file.path.unlink()
+        return held(later)
+
+    monkeypatch.setattr("replay.later.Later.how", property(tidied))
+    with pytest.raises(EdgeError, match="cannot be read") as caught:
+        replayed()
+    assert "--tmp" in caught.value.remedy

@@ -1,6 +1,7 @@
 """Temporary files of a replay: none without need, none left behind, however it ends."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -49,6 +50,20 @@ def test_a_folder_that_cannot_be_written_to_is_said(tmp_path):
         scratch.save({"a": b"1"})
     assert "--tmp" in caught.value.remedy
     assert str(tmp_path) in caught.value.where
+
+
+def test_of_what_can_be_done_without_nothing_is_left_where_the_disk_refuses(tmp_path):
+    """Half of it was written; or no folder could be made."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with Scratch(tmp_path) as scratch, Scratch(tmp_path / "missing") as nowhere:
+        assert scratch.offer("a/b", b"1" * 2000).read_bytes() == b"1" * 2000
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+        try:
+            assert scratch.offer("a/c", b"1" * 2000) is None
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert nowhere.offer("a", b"1") is None
+        assert [path.name for path in tmp_path.glob("*/*")] == ["a.b"]
 
 
 WAITING = """

@@ -157,6 +157,7 @@ def test_a_script_gets_json_and_nothing_else(place):
         (("contractor-42", "logs"), "--as"),
         (("contractor-42", "logs", "--as", "someone"), "expected one of"),
         ((SESSION_ARN.replace("42", "43"), "logs"), SESSION_ARN),
+        ((f"{SESSION_ARN}\udcff", "logs"), "\\udcff"),
         ((SESSION_ARN, "nowhere"), "no such file or folder"),
         ((SESSION_ARN, "logs", "--owner", "plain/**"), "--owner"),
         ((SESSION_ARN, "logs", "--since", "soon"), "--since"),
