@@ -118,7 +118,7 @@ def findings_in(lines: Iterable[bytes], wanted: Sequence[str], where: str, optio
 def there_in(lines: Iterable[bytes], wanted: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Of these alerts and findings those that are there, each with the latest word on it."""
     last: dict[str, dict[str, Any]] = {}
-    named = re.compile(b"|".join(re.escape(one.encode()) for one in wanted))
+    named = re.compile(b"|".join(re.escape(one.encode("utf-8", "surrogatepass")) for one in wanted))
     for line in lines:
         if named.search(line) and (told := _parsed(line)).get("rule_id"):
             ids = (told.get("alert_id"), told.get("finding_id"), *_list(told.get("alert_ids")))

@@ -107,8 +107,10 @@ def _brief(array: npt.NDArray[Any]) -> bytes:
 
 
 def _array(data: bytes, kind: type[np.generic], rows: int) -> npt.NDArray[Any]:
-    """The array of so many rows that these bytes are."""
+    """The array of so many rows that these bytes are. Raises ValueError."""
     array = np.frombuffer(data, kind)
+    if len(array) not in {1, rows}:
+        raise ValueError(f"{len(array)} values for {rows} rows")
     return np.full(rows, array) if len(array) == 1 else array
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -74,3 +75,14 @@ def test_a_slice_leaves_the_dictionary_of_the_whole_behind():
 def test_what_is_damaged_is_said(data):
     with pytest.raises(StateError, match="damaged"):
         unpack(data)
+
+
+def test_a_column_of_another_length_is_damaged():
+    builder = BatchBuilder()
+    for number in range(3):
+        builder.add(Row(Log.cloudtrail, number, number, "p"))
+    parcel = msgspec.msgpack.decode(pack(builder.build()))
+    for wrong in (b"", parcel["arrays"]["time"][:16]):
+        parcel["arrays"]["time"] = wrong
+        with pytest.raises(StateError, match="damaged"):
+            unpack(msgspec.msgpack.encode(parcel))

@@ -141,6 +141,7 @@ def test_an_incident_is_whom_its_findings_are_about(place):
     assert (summary["people_count"], summary["who"]["findings_lost"]) == (1, [ids[0], ids[2]])
     assert ids[0] in shown.stdout
     (replayed / "findings.jsonl").write_text("\n")
+    (replayed / "incidents.jsonl").write_text(json.dumps({"incident_id": incident, "findings": ["\ud800"]}) + "\n")
     run(incident, "logs", "--findings", "replayed/findings.jsonl", "--out", "none", cwd=place, code=2)
 
 
