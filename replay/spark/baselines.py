@@ -15,6 +15,7 @@ from __future__ import annotations
 import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,12 +32,20 @@ _TRIED = 64
 """Numbers tried for each partition until one hashes to it; that none does has odds of e^-64."""
 
 
+def may_meet(spark: SparkSession) -> bool:
+    """Whether tasks can go through their shards side by side."""
+    return spark.sparkContext.getConf().get("spark.dynamicAllocation.enabled", "false") != "true"
+
+
 def places(spark: SparkSession, shards: int) -> int:
-    """How many tasks can go through so many shards side by side; 0: none can."""
-    context = spark.sparkContext
-    if context.getConf().get("spark.dynamicAllocation.enabled", "false") == "true":
-        return 0
-    return min(shards, context.defaultParallelism)
+    """How many tasks can go through so many shards side by side, with the executors there are now.
+
+    `defaultParallelism` may be any setting, and 2 where there is one core; of more tasks than can run at the same time
+    Spark starts none, and waits ten minutes before it says so. What it asks then it tells Java only.
+    """
+    context = spark.sparkContext._jsc.sc()  # noqa: SLF001
+    slots = int(context.maxNumConcurrentTasks(context.resourceProfileManager().defaultResourceProfile()))
+    return max(1, min(shards, slots))
 
 
 def judged(
@@ -44,6 +53,8 @@ def judged(
 ) -> list[bytes]:
     """What the rules find, of each task a `Counted`. parcels: what `Baselines.cut` left of every chunk of files."""
     tasks = places(spark, baselines.count)
+    # --memory is a task's, and a task may have several shards
+    baselines = replace(baselines, memory=baselines.memory * tasks // baselines.count)
     dealt = _to_tasks(spark, mapped(parcels, partial(_deal, deal)), tasks).sortWithinPartitions("shard", "chunk")
     found = mapped(dealt, partial(_judge, baselines, known, tmp), barrier=True)
     return [bytes(row.parcel) for row in found.repartition(1).collect()]

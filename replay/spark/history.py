@@ -48,7 +48,7 @@ from replay.remote import path_of
 from replay.run import COVERED, Result, Totals, columns_of, result, with_evidence
 from replay.scratch import Scratch
 from replay.shards import Counted, Known, Shards, not_keyed
-from replay.spark.baselines import judged, places
+from replay.spark.baselines import judged, may_meet
 from replay.spark.rows import PARCELS, Parcel, mapped
 from replay.spark.session import session
 
@@ -74,7 +74,7 @@ def run(paths: Sequence[str], rules: Sequence[Rule], options: Options | None = N
     chosen = [rule for rule in rules if options.model or not isinstance(rule, BaselineRule)]
     with session(options.jobs) as spark, Scratch(options.tmp) as scratch:
         count = max(spark.sparkContext.defaultParallelism, options.jobs)
-        shards, models = _shards(chosen, count, places(spark, count), options)
+        shards, models = _shards(chosen, count, options, side_by_side=may_meet(spark))
         looked_at = columns_of(chosen, options)
         read = partial(records, columns=looked_at | COVERED | {BEGAN}, limits=options.limits)
         cut = partial(_cut, shards, models, options.admission, read, looked_at)
@@ -99,16 +99,15 @@ def run(paths: Sequence[str], rules: Sequence[Rule], options: Options | None = N
     return result(findings, totals, rules, options, reads, began)
 
 
-def _shards(rules: Sequence[Rule], count: int, tasks: int, options: Options) -> tuple[Shards, Baselines]:
-    """How it is cut. tasks: how many can go through the baselines' shards side by side."""
-    models = tuple(rule for rule in rules if isinstance(rule, BaselineRule) and tasks)
+def _shards(rules: Sequence[Rule], count: int, options: Options, *, side_by_side: bool) -> tuple[Shards, Baselines]:
+    """How it is cut. side_by_side: whether tasks can go through the baselines' shards side by side."""
+    models = tuple(rule for rule in rules if isinstance(rule, BaselineRule) and side_by_side)
     others = [rule for rule in rules if rule not in models]
     if whole := not_keyed(others):
         options.tell(f"one task counts all access events for what is not keyed: {', '.join(whole)} (docs/spark.md)")
-    memory = options.memory * tasks // count
     return (
         Shards.of(others, count, options.memory, options.curves, options.now),
-        Baselines(models, count, memory, options.now),
+        Baselines(models, count, options.memory, options.now),
     )
 
 

@@ -53,12 +53,13 @@ def session(cores: int, log: Path | None = None) -> Iterator[SparkSession]:
 @contextmanager
 def failing() -> Iterator[None]:
     """What fails in a task becomes a BucketwatchError."""
+    from py4j.protocol import Py4JError
     from pyspark.errors import PySparkException
 
     try:
         yield
-    except PySparkException as error:
-        told = str(error).strip().splitlines()
+    except (PySparkException, Py4JError) as error:
+        told = [line for line in str(error).strip().splitlines() if not line.startswith("\t")]  # Java's frames
         raise BucketwatchError(
             f"a task on Spark failed: {told[-1] if told else type(error).__name__}",
             remedy="Spark's own log has the whole of it; without --engine spark the same runs in one process",

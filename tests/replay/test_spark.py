@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -28,10 +28,12 @@ from replay.example_day import burst
 from replay.options import Options
 from replay.run import Result, run
 from replay.spark import history
+from replay.spark.baselines import places
 from replay.spark.cluster import Cluster
 from replay.spark.live import Driver
 from replay.spark.parts import LAYOUT
 from replay.spark.remote import PART
+from replay.spark.session import failing
 from replay.spark.session import session as spark_session
 from tests import older
 from tests.parts import need
@@ -40,6 +42,9 @@ from tests.replay import test_incidents
 from tests.replay.test_replay import T0, lines, put
 from tests.servers import environment
 from tests.spark import essence, prepared
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 RULES = """
 rules:
@@ -55,7 +60,7 @@ chained = test_incidents.logs
 
 
 @pytest.fixture(scope="module", autouse=True)
-def session(moto_server: str) -> Iterator[None]:
+def session(moto_server: str) -> Iterator[SparkSession]:
     """On two cores, as long as the tests of this module. Its executors find AWS where the tests do."""
     try:
         java.require()
@@ -64,8 +69,8 @@ def session(moto_server: str) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment(moto_server).items():
             patch.setenv(name, value)
-        with spark_session(2):
-            yield
+        with spark_session(2) as spark:
+            yield spark
 
 
 @pytest.fixture(scope="module")
@@ -310,6 +315,23 @@ def test_a_task_that_fails_is_an_error_that_says_so(logs, tmp_path, monkeypatch)
     unwritable = tmp_path / "no" / "such" / "folder"
     with pytest.raises(BucketwatchError, match="on Spark"):
         history.run([str(logs)], load_rules(shipped()), Options(memory=1, tmp=unwritable))
+
+
+def test_no_more_tasks_are_to_meet_than_can_run_at_the_same_time(session):
+    """Whatever parallelism is set: Spark would wait ten minutes for cores that are not there."""
+    settings = session.sparkContext._jsc.sc().conf()
+    settings.set("spark.default.parallelism", "8")
+    try:
+        assert session.sparkContext.defaultParallelism == 8
+        assert [places(session, shards) for shards in (1, 2, 8)] == [1, 2, 2]
+    finally:
+        settings.remove("spark.default.parallelism")
+
+
+def test_what_fails_in_java_is_an_error_that_says_so(session):
+    """Not all of it is one of pyspark's own exceptions; none is a traceback."""
+    with pytest.raises(BucketwatchError, match="on Spark failed: "), failing():
+        session.sparkContext._jvm.java.util.Objects.requireNonNull(None, "no such stage")
 
 
 def test_the_command_writes_what_replay_writes(logs, tmp_path):
