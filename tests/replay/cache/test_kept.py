@@ -22,7 +22,7 @@ from detector.rules import load_rules
 from replay import RECORD, reader, records, replay
 from replay import run as replay_run
 from replay.arguments import admission
-from replay.cache import parts
+from replay.cache import partfiles, parts
 from replay.cache.kept import MANIFEST, VERSION, kept
 from replay.options import Options
 from replay.run import run
@@ -91,9 +91,9 @@ def rules(tmp_path):
 
 @pytest.fixture(params=[20, 1 << 19], ids=["many parts", "one part"])
 def small(request, monkeypatch):
-    """Parts of few records, and chunks of three files."""
+    """Parts of few records, row groups of fewer, several to a part and to a piece, and chunks of three files."""
     monkeypatch.setattr(parts, "ROWS", request.param)
-    monkeypatch.setattr(parts, "GROUP", 64)
+    monkeypatch.setattr(partfiles, "GROUP", 16)
     monkeypatch.setattr(reader, "CHUNK_FILES", 3)
 
 
