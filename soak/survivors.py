@@ -22,6 +22,7 @@ import sys
 import time
 import tomllib
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -177,17 +178,18 @@ def _forked(module: str, source: str, limit: float) -> tuple[int, float]:
     """Pytest's exit status (negative: a signal) with this source in the module's place, and the CPU seconds it took."""
     for name in IMPORTED_ONCE:
         importlib.import_module(name)
+    anew = _built_on(f"detector.core.{module}")
     child = os.fork()
     if child == 0:
         try:
-            _in_child(module, source, limit)
+            _in_child(module, anew, source, limit)
         finally:
             os._exit(1)
     _, status, used = os.wait4(child, 0)
     return os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime
 
 
-def _in_child(module: str, source: str, limit: float) -> None:
+def _in_child(module: str, anew: set[str], source: str, limit: float) -> None:
     import pytest
 
     resource.setrlimit(resource.RLIMIT_CPU, (int(limit) + 1, int(limit) + 2))
@@ -195,8 +197,8 @@ def _in_child(module: str, source: str, limit: float) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
-    for name in _built_on(f"detector.core.{module}"):
-        sys.modules.pop(name, None)
+    for name in anew:
+        _forget(name)
     sys.meta_path.insert(0, _Instead(f"detector.core.{module}", source))
     options = ["-x", "-p", "no:cacheprovider", "-p", "no:xdist", "-o", "addopts=--import-mode=importlib"]
     os._exit(int(pytest.main([*options, *HEART[module]], plugins=[_Quickly()])))
@@ -204,8 +206,25 @@ def _in_child(module: str, source: str, limit: float) -> None:
 
 def _built_on(name: str) -> set[str]:
     """What has to be imported anew with another source of a module: it, all of the program that needs it, all tests."""
-    needing = grimp.build_graph(*PROGRAM, cache_dir=None).find_downstream_modules(name)
-    return {name, *needing, *(one for one in sys.modules if one.partition(".")[0] == "tests")}
+    return {
+        name,
+        *_graph().find_downstream_modules(name),
+        *(one for one in sys.modules if one.partition(".")[0] == "tests"),
+    }
+
+
+def _forget(name: str) -> None:
+    """A module, also as its package knows it: `from package import module` looks there first."""
+    sys.modules.pop(name, None)
+    package, _, module = name.rpartition(".")
+    if package in sys.modules:
+        vars(sys.modules[package]).pop(module, None)
+
+
+@cache
+def _graph() -> grimp.ImportGraph:
+    """What of the program imports what; the same for all mutants, which change no imports that count."""
+    return grimp.build_graph(*PROGRAM, cache_dir=None)
 
 
 class _Instead(importlib.abc.MetaPathFinder, importlib.abc.Loader):
