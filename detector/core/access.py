@@ -338,6 +338,13 @@ def present(codes: I32 | I8, count: int) -> Index:
     return np.flatnonzero(there[:-1])
 
 
+def renumbered(codes: I32, kept: Index, count: int) -> I32:
+    """Codes below `count` as their places among those that are kept; -1 for the others, as for null."""
+    number = np.full(count + 1, -1, np.int32)  # the last is null's, whose code is -1
+    number[kept] = np.arange(len(kept), dtype=np.int32)
+    return number[codes]
+
+
 def intern(rows: Sequence[T | None]) -> tuple[I32, list[T]]:
     """Codes of the rows' values in order of first appearance, -1 for None, and the distinct values."""
     codes: defaultdict[T | None, int] = defaultdict(count().__next__, {None: -1})

@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from detector.core.access import I32, AccessBatch, Column, present
+from detector.core.access import I32, AccessBatch, Column, present, renumbered
 from detector.core.builder import BatchBuilder
 from detector.core.principal import Principal
 from detector.core.principals import Principals
@@ -80,9 +80,7 @@ def together(batches: Sequence[AccessBatch]) -> AccessBatch:
 def _used(codes: I32, count: int) -> tuple[I32, list[int]]:
     """Codes anew, without those that no row has; and which were kept."""
     held = present(codes, count)
-    anew = np.full(count + 1, -1, np.int32)  # the last is nothing's, whose code is -1
-    anew[held] = np.arange(len(held), dtype=np.int32)
-    return anew[codes], held.tolist()
+    return renumbered(codes, held, count), held.tolist()
 
 
 def _packed(column: Column) -> _Texts:

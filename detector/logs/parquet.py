@@ -39,6 +39,7 @@ from detector.core.access import (
     Skip,
     intern,
     present,
+    renumbered,
     unresolved,
 )
 from detector.core.builder import BatchBuilder
@@ -138,9 +139,7 @@ def dictionary(column: Column) -> pa.Array[Any]:
     import pyarrow as pa
 
     used = present(column.codes, len(column.values))
-    number = np.full(len(column.values) + 1, -1, np.int32)  # the last is null's
-    number[used] = np.arange(len(used), dtype=np.int32)
-    indices: Any = pa.array(number[column.codes], mask=column.codes < 0)
+    indices: Any = pa.array(renumbered(column.codes, used, len(column.values)), mask=column.codes < 0)
     return pa.DictionaryArray.from_arrays(indices, pa.array([column.values[code] for code in used], pa.string()))
 
 
