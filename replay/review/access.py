@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from detector.core.access import I64, Operation
+from detector.core.access import I32, I64, Operation
 from replay.review.judged import kind_of
 from replay.review.usage import Usage
 
@@ -31,8 +31,7 @@ def access(usage: Usage) -> pa.Table:
     """The rows by role, session name, bucket and prefix; times are times."""
     import pyarrow as pa
 
-    by, where, outside = np.array(usage.cells.keys, np.int64).reshape(-1, 3).T
-    sums = usage.cells.sums
+    by, where, sums = usage.cells.by, usage.cells.where, usage.cells.sums
     columns: dict[str, Any] = {
         "account": _of([who.account for who in usage.who], by),
         "kind": _of([kind_of(who) for who in usage.who], by),
@@ -40,7 +39,7 @@ def access(usage: Usage) -> pa.Table:
         "session_name": _of([who.session_name for who in usage.who], by),
         "bucket": _of([bucket or None for bucket, _ in usage.places], where),
         "prefix": _of([prefix for _, prefix in usage.places], where),
-        "out_of_scope": pa.array(outside.astype(np.bool_)),
+        "out_of_scope": pa.array(usage.cells.outside),
         "requests": sums.requests, "objects": usage.objects, "bytes": sums.bytes, "denied": usage.denied,
         "first": pa.array(sums.first).cast(pa.timestamp("s", "UTC")),
         "last": pa.array(sums.last).cast(pa.timestamp("s", "UTC")),
@@ -55,7 +54,7 @@ def _counted(operation: Operation) -> str:
     return f"{operation.name}s" if operation.name in COUNTED else operation.name
 
 
-def _of(texts: list[str | None], rows: I64) -> Any:
+def _of(texts: list[str | None], rows: I32) -> Any:
     import pyarrow as pa
 
     return pa.array(texts, pa.string()).take(rows)

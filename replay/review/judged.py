@@ -78,18 +78,16 @@ def roles(usage: Usage, period: Period) -> list[Json]:
 
 def _add_cells(usage: Usage, by_role: dict[str, Json]) -> None:
     number = {key: at for at, key in enumerate(by_role)}
-    by, where, _ = np.array(usage.cells.keys, np.int64).reshape(-1, 3).T
-    role, sums = np.array([number[who.role_key] for who in usage.who], np.int32)[by], usage.cells.sums
+    role = np.array([number[who.role_key] for who in usage.who], np.int32)[usage.cells.by]
     used = usage.by_operation.sum(axis=1) - usage.by_operation[:, Operation.assume]
-    counts = (sums.requests, usage.objects, sums.bytes, usage.denied, used)
-    total, span = np.zeros((len(number), len(counts)), np.int64), Sums.none(len(number))
-    np.add.at(total, role, np.stack(counts, axis=1))
-    span.add(role, sums)
+    counts, sums = np.zeros((len(number), 3), np.int64), Sums.none(len(number)).add(role, usage.cells.sums)
+    np.add.at(counts, role, np.stack((usage.objects, usage.denied, used), axis=1))
     every = list(by_role.values())
     for at in np.unique(role).tolist():
-        every[at] |= dict(zip(("requests", "objects", "bytes", "denied", "used"), total[at].tolist(), strict=True))
-        every[at] |= {"first": iso(int(span.first[at])), "last": iso(int(span.last[at]))}
-    for at, place in np.unique(np.stack((role, where), axis=1), axis=0).tolist():
+        every[at] |= dict(zip(("objects", "denied", "used"), counts[at].tolist(), strict=True))
+        every[at] |= {"requests": int(sums.requests[at]), "bytes": int(sums.bytes[at])}
+        every[at] |= {"first": iso(int(sums.first[at])), "last": iso(int(sums.last[at]))}
+    for at, place in np.unique(np.stack((role, usage.cells.where), axis=1), axis=0).tolist():
         every[at]["buckets"].add(usage.places[place][0])
 
 
@@ -168,9 +166,9 @@ def only_assumed(usage: Usage, used: Sequence[Json]) -> list[Json]:
 def long_lived(usage: Usage) -> list[Json]:
     """Credentials that do not expire, and requests without any."""
     rows = [(usage.who[by], key, *sums) for (by, key), *sums in usage.side("keys")]
-    nobody = [(usage.who[by], None, requests, size, first, last)
-              for (by, _, _), requests, size, first, last in usage.cells.items()
-              if usage.who[by].type == ANONYMOUS]  # fmt: skip
+    anonymous = np.array([who.type == ANONYMOUS for who in usage.who], np.bool_)
+    of_nobody = usage.cells.items(np.flatnonzero(anonymous[usage.cells.by]))
+    nobody = [(usage.who[by], None, requests, size, first, last) for by, _, requests, size, first, last in of_nobody]
     out = [
         {"who": who.role, "kind": kind_of(who), "access_key": key, "requests": requests, "bytes": size,
          "first": iso(first), "last": iso(last)}
@@ -191,9 +189,8 @@ def _joined(rows: Iterable[tuple[Who, None, int, int, int, int]]) -> list[tuple[
 def cross_scope(usage: Usage) -> list[Json]:
     """What was done outside of the scope of a name, by identity."""
     out: dict[int, Json] = {}
-    for at, ((by, where, outside), requests, size, first, last) in enumerate(usage.cells.items()):
-        if not outside:
-            continue
+    rows = np.flatnonzero(usage.cells.outside)
+    for at, (by, where, requests, size, first, last) in zip(rows.tolist(), usage.cells.items(rows), strict=True):
         one = out.setdefault(
             by, _named(usage.who[by]) | {"requests": 0, "objects": 0, "bytes": 0, "denied": 0, "places": []}
         )

@@ -88,10 +88,9 @@ def _gather(usage: Usage) -> tuple[list[tuple[Key, _Gathered]], int]:
     keys = _keys(usage)
     number = {key: at for at, key in enumerate(dict.fromkeys(keys.values()))}
     of_who = np.array([number[keys[by]] if by in keys else -1 for by in range(len(usage.who))], np.int64)
-    by, where, _ = np.array(usage.cells.keys, np.int64).reshape(-1, 3).T
     seen: dict[str, Any] = {name: usage.by_operation[:, list(of)].any(axis=1) for name, of in OPERATIONS.items()}
     named = np.array([BUCKET.fullmatch(bucket) is not None for bucket, _ in usage.places], np.bool_)
-    of_cell = of_who[by]
+    of_cell, where = of_who[usage.cells.by], usage.cells.where
     cells = np.flatnonzero((of_cell >= 0) & named[where] & np.any([*seen.values()], axis=0))
     objects = np.zeros(len(number), np.int64)
     np.add.at(objects, of_cell[cells], usage.objects[cells])

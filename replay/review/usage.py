@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from detector.core.access import I32, I64, U64, Column, Log, Mask, Operation, Outcome, intern
+from detector.core.access import I32, I64, U64, Column, Index, Log, Mask, Operation, Outcome, intern, renumbered
 from detector.core.finding import shown
 from detector.core.net import net_of
 from detector.response.identity import INSTANCE, TASK
@@ -77,8 +77,23 @@ class Table:
 
 
 @dataclass(slots=True)
+class Cells:
+    """What identities did in places. by: numbers of `Usage.who`; where: of `Usage.places`; outside: of its scope."""
+
+    by: I32
+    where: I32
+    outside: Mask
+    sums: Sums
+
+    def items(self, rows: Index) -> Iterator[tuple[int, ...]]:
+        """Of these: identity, place, requests, bytes, first, last."""
+        figures = (getattr(self.sums, name) for name in FIGURES)
+        yield from zip(*(column[rows].tolist() for column in (self.by, self.where, *figures)), strict=True)
+
+
+@dataclass(slots=True)
 class Usage:
-    """All parts together: cells as (identity, place, whether out of scope), and tables by identity.
+    """All parts together: cells, and tables by identity.
 
     denied, by_operation (successes of each class), objects (distinct ones that were read): by cell. longest: by
     identity, the greatest age of credentials in use, in seconds; -1 where no issue time is known.
@@ -87,7 +102,7 @@ class Usage:
     who: list[Who]
     longest: list[int]
     places: list[tuple[str, str]]
-    cells: Table
+    cells: Cells
     denied: I64
     by_operation: I64
     objects: I64
@@ -227,7 +242,7 @@ class _Gathering:
         piece = Piece(table)
         cell, at = grouped([_codes(piece, name) for name in PLACE])
         there = np.flatnonzero(_codes(piece, "outside")[at] >= 0)
-        cell, at, count = _renumbered(cell, there, len(at)), at[there], len(there)
+        cell, at, count = renumbered(cell, there, len(at)), at[there], len(there)
         rows = np.flatnonzero(cell >= 0)
         of_row, sums = cell[rows], Sums.of(table.take(rows))
         operation, outcome = (
@@ -243,9 +258,7 @@ class _Gathering:
         who, outside = _codes(piece, "who")[at], _codes(piece, "outside")[at] > 0
         return {
             "places": places,
-            "cells": Table(
-                [*zip(who.tolist(), place.tolist(), outside.tolist(), strict=True)], Sums.none(count).add(of_row, sums)
-            ),
+            "cells": Cells(who, place, outside, Sums.none(count).add(of_row, sums)),
             "denied": denied,
             "by_operation": by_operation,
             "objects": _distinct([(cell[rows], *one) for rows, one in zip(of_part, self._reads, strict=True)], count),
@@ -273,13 +286,6 @@ def _codes(piece: Piece, name: str) -> I32:
 
     column = piece.table[name]
     return piece.text(name).codes if pa.types.is_dictionary(column.type) else column.to_numpy()
-
-
-def _renumbered(codes: I32, kept: I64, count: int) -> I32:
-    """The codes among those that are kept; -1 for the others."""
-    number = np.full(count, -1, np.int32)
-    number[kept] = np.arange(len(kept), dtype=np.int32)
-    return number[codes]
 
 
 KEYS: dict[str, Callable[..., tuple[Any, ...]]] = {
