@@ -47,7 +47,7 @@ class Line:
         """Take in a day: principals active, those alerted on, and the scores above 0 of all others."""
         _, benign, told = self._days.get(day, (0, 0, []))  # what people said before it was over
         kept = sorted(scores, reverse=True)[: max(1, int(KEPT_SHARE * principals))]
-        self._days[day] = principals, max(0, alerts + benign), sorted([*kept, *told], reverse=True)
+        self._days[day] = principals, alerts + benign, sorted([*kept, *told], reverse=True)
         self._days = {one: rows for one, rows in self._days.items() if one > day - DAYS}
         self.level = self._solve()
 
@@ -64,10 +64,9 @@ class Line:
             self.level = self._solve()
 
     def count(self, day: int, score: float) -> None:
-        """This alert was none: its score is of those that are usual. Of a day that is not over it is an alert less."""
+        """This alert was none: its score is of those that are usual, and alerts are one less, if need be below none."""
         principals, alerts, scores = self._days.get(day, (0, 0, []))
-        fewer = max(0, alerts - 1) if principals else alerts - 1
-        self._days[day] = principals, fewer, sorted([*scores, score], reverse=True)
+        self._days[day] = principals, alerts - 1, sorted([*scores, score], reverse=True)
         self.level = self._solve()
 
     @property
