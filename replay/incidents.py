@@ -25,7 +25,7 @@ from detector.core.ways import Chains, networks, sessions
 from detector.logs.limits import Limits
 from detector.response.incident import one_plan
 from replay.files import Files, LogPath
-from replay.reader import FileRead, Progress, ReadAll, Reads, Records, followed
+from replay.reader import FileRead, ReadAll, Reads, Records, followed
 
 if TYPE_CHECKING:
     from replay.options import Options
@@ -44,26 +44,17 @@ class Look:
     reads: Reads
     read: ReadAll
     how: Records
-    admission: Admission
-    limits: Limits
-    progress: Progress
+    options: Options
     chains: Chains | None
 
-    @classmethod
-    def into(
-        cls, files: Files, reads: Reads, read: ReadAll, options: Options, how: Records, chains: Chains | None
-    ) -> Look:
-        """Into the files of a replay."""
-        return cls(files, reads, read, how, options.admission, options.limits, options.progress, chains)
 
-
-def incidents(findings: Sequence[Finding], look: Look, losses: Losses, redact: Redaction) -> list[Incident]:
+def incidents(findings: Sequence[Finding], look: Look, losses: Losses) -> list[Incident]:
     """The incidents of these findings, the worst first. losses: of groups of them, by number."""
     callers = look.chains.callers if look.chains else lambda _: ()
     traces = [trace(finding, callers) for finding in findings]
     groups, links = joined(traces, _answers(questions(traces), look))
     made = [
-        incident([findings[one] for one in group], within, _leaving(loss, redact))
+        incident([findings[one] for one in group], within, _leaving(loss, look.options.redact))
         for group, within, loss in zip(groups, _within(traces, links, groups), losses(groups), strict=True)
     ]
     return worst_first(replace(one, plan=one_plan(_told(one), planned_at=one.last_at)) for one in made)
@@ -95,8 +86,8 @@ def _answers(asked: Sequence[Question], look: Look) -> Answers:
     if of_nets:
         reaching = np.logical_or.reduce([look.reads.within(one.first - 1, one.last) for one in of_nets])
         files = look.files.only(np.flatnonzero(reaching))
-        came = look.read(files, partial(_came, look.how, of_nets, look.admission, look.limits))
-        for batch, _ in followed(came, files, look.progress, "who else came that way", every=False):
+        came = look.read(files, partial(_came, look.how, of_nets, look.options.admission, look.options.limits))
+        for batch, _ in followed(came, files, look.options.progress, "who else came that way", every=False):
             _note(batch, answers)
     found = {question: frozenset(came) for question, came in answers.items()}
     of_chains = [question for question in asked if question.key.kind == "chain" and look.chains]

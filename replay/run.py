@@ -180,8 +180,8 @@ def _run(paths: Sequence[str], rules: Sequence[Rule], options: Options, scratch:
         read = partial(batches, jobs=options.jobs)
         curves = curves_of(engine, closed, options.curves)
         files, when, how = (later.files, later.reads, later.how) if later else (source.files, reads, source.read)
-        look = Look.into(files, when, read, options, how, counted.chains)
-        findings, told = with_evidence(closed, chosen, engine, look, options, scratch)
+        look = Look(files, when, read, how, options, counted.chains)
+        findings, told = with_evidence(closed, chosen, engine, look, scratch)
         reads, books, logs = source.all_of(reads, counted, options)
         totals = Totals(books, logs, engine.people.sessions(), engine.failures, curves, told)
         done = result(findings, totals, rules, options, reads, began, learnt)
@@ -275,13 +275,12 @@ def with_evidence(
     rules: Sequence[Rule],
     engine: Engine,
     look: Look,
-    options: Options,
     scratch: Scratch,
 ) -> tuple[list[Finding], list[Incident]]:
     """The findings with what lies behind them, and the incidents they make. engine: that counted the records."""
     if not findings:
         return [], []
-    by_id = {rule.id: rule for rule in rules}
+    options, by_id = look.options, {rule.id: rule for rule in rules}
     wanted = [Behind.of(finding, by_id[finding.rule_id]) for finding in findings]
     told = [rule for rule in rules if rule.id in {finding.rule_id for finding in findings}]
     looked_at = columns_of(rules if engine.copies_differ else told, options)
@@ -300,7 +299,7 @@ def with_evidence(
         owners=options.owners,
     )
     losses = partial(lost.of, lean=engine.lean_on_shelf, spill=partial(engine.spill, scratch.save))
-    return shown, incidents(shown, look, losses, options.redact)
+    return shown, incidents(shown, look, losses)
 
 
 def columns_of(rules: Sequence[Rule], options: Options) -> frozenset[str]:

@@ -93,8 +93,8 @@ def run(paths: Sequence[str], rules: Sequence[Rule], options: Options | None = N
         for batch in begun:
             chains.meet(batch)
             engine.spill(scratch.save)
-        look = Look.into(files, reads, partial(_read_again, spark), options, records, chains)
-        findings, told = with_evidence(counted.findings, chosen, engine, look, options, scratch)
+        look = Look(files, reads, partial(_read_again, spark), records, options, chains)
+        findings, told = with_evidence(counted.findings, chosen, engine, look, scratch)
     totals = Totals(counted.books, counted.logs_seen, counted.principals, counted.failures, counted.curves, told)
     return result(findings, totals, rules, options, reads, began)
 
