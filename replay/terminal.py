@@ -55,8 +55,8 @@ class _Bar:
 
 
 def _rate(size: int, count: int, seconds: float) -> str:
-    told = [f"{count / seconds:,.0f} records/s"] if count else []
-    return ", ".join([*told, f"{size / seconds / 1e6:,.1f} MB/s"] if size else told)
+    records = f"{count / seconds:,.0f} records/s" if count else ""
+    return ", ".join(filter(None, (records, f"{size / seconds / 1e6:,.1f} MB/s" if size else "")))
 
 
 def complain(reads: Reads, failures: Mapping[str, str] | None = None) -> None:

@@ -265,16 +265,12 @@ def _nobody(parts: Sequence[Indexed], asked: Question) -> InputError:
 
 def _asked(asked: Question) -> Json:
     who = asked.who
-    finding = who.finding or {}
-    return (
-        {"asked": asked.text, "kind": "incident" if who.also else who.kind, "names": list(who.names)}
-        | (
-            {"finding_id": finding.get("finding_id"), "rule_id": finding.get("rule_id"), "title": finding.get("title")}
-            if who.finding
-            else {}
-        )
-        | ({"findings_lost": list(who.lost)} if who.lost else {})
-    )
+    told: Json = {"asked": asked.text, "kind": "incident" if who.also else who.kind, "names": list(who.names)}
+    if who.finding:
+        told |= {name: who.finding.get(name) for name in ("finding_id", "rule_id", "title")}
+    if who.lost:
+        told["findings_lost"] = list(who.lost)
+    return told
 
 
 def _followed(found: Followed) -> Json:
