@@ -168,6 +168,14 @@ def timed(table: pa.Table) -> pa.Table:
     return table
 
 
+def bounds(codes: I32, count: int, first: I64, last: I64) -> tuple[I64, I64]:
+    """Of each of so many codes the smallest first and the largest last of its rows, of which it has at least one."""
+    smallest, largest = np.full(count, np.iinfo(np.int64).max), np.full(count, -1)
+    np.minimum.at(smallest, codes, first)
+    np.maximum.at(largest, codes, last)
+    return smallest, largest
+
+
 def pair(first: I32, second: I32, values: int) -> tuple[I32, I64]:
     """One code for each pair of codes that there is, and the pairs: first * values + second. Codes are from 0."""
     combined = first.astype(np.int64) * values + second

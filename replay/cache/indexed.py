@@ -15,7 +15,7 @@ import numpy as np
 
 from detector.core.access import I32, I64
 from detector.logs.parquet import dictionary
-from replay.columns import Piece, grouped
+from replay.columns import Piece, bounds, grouped
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -76,10 +76,7 @@ def indexed(piece: Piece, group: int) -> Met:
     number = (np.arange(len(piece)) // group).astype(np.int32)
     texts = [piece.text(name) for name in WHO]
     codes, at = grouped([number, *(column.codes for column in texts)])
-    time, first = piece.seconds("time"), np.full(len(at), np.iinfo(np.int64).max)
-    last = np.full(len(at), -1)
-    np.minimum.at(first, codes, time)
-    np.maximum.at(last, codes, time)
+    first, last = bounds(codes, len(at), *piece.span())
     told: dict[str, Any] = {name: dictionary(one.take(at)) for name, one in zip(WHO, texts, strict=True)}
     told |= {"group": number[at], "first": first, "last": last, "requests": np.bincount(codes, minlength=len(at))}
     return Met(pa.table(told), _edges(piece))

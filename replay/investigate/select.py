@@ -18,7 +18,7 @@ from detector.core.access import I8, I64, Column, Index
 from detector.core.times import iso
 from detector.logs.parquet import without_dictionaries
 from replay.cache.indexed import Indexed, Met, no_edges
-from replay.columns import Piece, in_threads, together
+from replay.columns import Piece, bounds, in_threads, together
 from replay.investigate.follow import (
     USE,
     Followed,
@@ -123,10 +123,7 @@ def _uses(piece: Piece, rows: Index, requests: I64) -> list[tuple[Use, Span]]:
         return []
     columns = [piece.text(name).take(rows) for name in USE]
     codes, met = together([Column(*_small(column)) for column in columns])
-    earliest, latest = piece.span()
-    first, last = np.full(len(met), np.iinfo(np.int64).max), np.zeros(len(met), np.int64)
-    np.minimum.at(first, codes, earliest[rows])
-    np.maximum.at(last, codes, latest[rows])
+    first, last = bounds(codes, len(met), *(times[rows] for times in piece.span()))
     many = np.zeros(len(met), np.int64)
     np.add.at(many, codes, requests[rows])
     spans_ = map(Span, first.tolist(), last.tolist(), many.tolist())
