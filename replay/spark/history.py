@@ -13,7 +13,6 @@ Rules of this file
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,10 +20,7 @@ from dataclasses import astuple
 from functools import partial
 from itertools import groupby, starmap
 from pathlib import Path
-from threading import Event, Thread
-from typing import TYPE_CHECKING, Any
-
-import msgspec
+from typing import TYPE_CHECKING
 
 from detector.core.access import AccessBatch, Reject
 from detector.core.admit import Admission
@@ -40,26 +36,21 @@ from detector.core.ways import BEGAN, Chains, beginning
 from detector.watches import watches
 from replay import java
 from replay.baselines import Baselines, Deal, Ties, gathered
-from replay.files import Files, LogPath, find
+from replay.files import Files, find
 from replay.incidents import Look
 from replay.options import Options
-from replay.reader import Chunk, FileRead, Reads, chunks_of, records
-from replay.remote import path_of
+from replay.reader import Chunk, FileRead, Reads, records
 from replay.run import COVERED, Result, Totals, columns_of, result, with_evidence
 from replay.scratch import Scratch
 from replay.shards import Counted, Known, Shards, not_keyed
 from replay.spark.baselines import judged, may_meet
-from replay.spark.rows import PARCELS, Parcel, mapped
+from replay.spark.notes import DRIVER, listed, manifest, note, notes
+from replay.spark.progress import Tally
+from replay.spark.rows import Parcel, mapped
 from replay.spark.session import session
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
-
-DRIVER = -1
-"""Number of the shard whose parcels are for the driver: what came of the files of a chunk."""
-CHUNKS_A_TASK = 4
-_ENCODE = msgspec.msgpack.Encoder().encode
-_DECODE = msgspec.msgpack.Decoder().decode
 
 
 def run(paths: Sequence[str], rules: Sequence[Rule], options: Options | None = None) -> Result:
@@ -77,9 +68,10 @@ def run(paths: Sequence[str], rules: Sequence[Rule], options: Options | None = N
         shards, models = _shards(chosen, count, options, side_by_side=may_meet(spark))
         looked_at = columns_of(chosen, options)
         read = partial(records, columns=looked_at | COVERED | {BEGAN}, limits=options.limits)
-        cut = partial(_cut, shards, models, options.admission, read, looked_at)
-        parcels = mapped(_manifest(spark, files), cut).repartition(shards.total + models.total, "shard")
-        with _told(spark, len(files), "reading", options), _kept(parcels) as kept:
+        tally = Tally(spark)
+        cut = partial(_cut, shards, models, options.admission, read, looked_at, tally)
+        parcels = mapped(manifest(spark, files), cut).repartition(shards.total + models.total, "shard")
+        with tally.told(files, options.progress, "reading"), _kept(parcels) as kept:
             reads, rejected, begun, ties = _reads(kept, options)
             known, found = _counted(kept, shards, options.tmp)
             if models.rules and ties:
@@ -111,25 +103,18 @@ def _shards(rules: Sequence[Rule], count: int, options: Options, *, side_by_side
     )
 
 
-def _manifest(spark: SparkSession, files: Files) -> DataFrame:
-    """A row a chunk of files, some to a task."""
-    rows = [
-        (DRIVER, number, _ENCODE([_named(file) for file in chunk])) for number, chunk in enumerate(chunks_of(files))
-    ]
-    return spark.createDataFrame(rows, PARCELS).repartition(max(1, len(rows) // CHUNKS_A_TASK), "chunk")
-
-
 def _cut(
     shards: Shards,
     models: Baselines,
     admission: Admission,
     read: Chunk,
     columns: frozenset[str],
+    tally: Tally,
     rows: Iterator[Parcel],
 ) -> Iterator[Parcel]:
     """Read the files of chunks: every shard's records with these columns, and for the driver what came of the files."""
     for _, chunk, files in rows:
-        batch, outcomes = read([_file(*one) for one in _DECODE(files)])
+        batch, outcomes = read(listed(files))
         admitted = admission.apply(batch)
         for shard, parcel in shards.parcels(admitted.cut(columns)):
             yield shard, chunk, parcel
@@ -142,20 +127,21 @@ def _cut(
         coverage.add(batch)
         rejects = [astuple(reject) for reject in sorted(batch.rejects, key=_position)]
         begun = pack(admitted.take(beginning(admitted)).cut(frozenset({BEGAN})))
-        yield DRIVER, chunk, _ENCODE(([_outcome(one) for one in outcomes], rejects, coverage.to_json(), begun, ties))
+        yield note(chunk, outcomes, rejects, coverage.to_json(), begun, ties)
+        tally.add(outcomes, len(batch) + len(batch.rejects))
 
 
 def _read(read: Chunk, rows: Iterator[Parcel]) -> Iterator[Parcel]:
     """Read the files of chunks: all of it is for the driver."""
     for _, chunk, files in rows:
-        batch, outcomes = read([_file(*one) for one in _DECODE(files)])
-        yield DRIVER, chunk, _ENCODE(([_outcome(one) for one in outcomes], pack(batch)))
+        batch, outcomes = read(listed(files))
+        yield note(chunk, outcomes, pack(batch))
 
 
 def _read_again(spark: SparkSession, files: Files, read: Chunk) -> Iterator[tuple[AccessBatch, list[FileRead]]]:
     """`replay.reader.batches`, with the executors to read."""
-    with _kept(mapped(_manifest(spark, files), partial(_read, read))) as notes:
-        for outcomes, batch in _notes(notes):
+    with _kept(mapped(manifest(spark, files), partial(_read, read))) as told:
+        for outcomes, batch in notes(told):
             yield unpack(batch), outcomes
 
 
@@ -172,20 +158,12 @@ def _kept(frame: DataFrame) -> Iterator[DataFrame]:
         frame.unpersist()
 
 
-def _notes(frame: DataFrame) -> Iterator[tuple[list[FileRead], *tuple[Any, ...]]]:
-    """What came of each chunk's files, in order, and what else the executors sent the driver."""
-    notes = frame.where(f"shard = {DRIVER}").coalesce(1).sortWithinPartitions("chunk")
-    for row in notes.toLocalIterator():
-        outcomes, *rest = _DECODE(bytes(row.parcel))
-        yield list(starmap(_file_read, outcomes)), *rest
-
-
 def _reads(parcels: DataFrame, options: Options) -> tuple[Reads, Books, list[AccessBatch], list[Ties]]:
     """What came of all files, the books of the records that could not be read, those that begin sessions, and what
     holds roles together.
     """
     reads, books, begun, ties = Reads(), Books(), list[AccessBatch](), list[Ties]()
-    for outcomes, told, coverage, beginnings, tied in _notes(parcels):
+    for outcomes, told, coverage, beginnings, tied in notes(parcels):
         rejects = list(starmap(Reject, told))
         reads.coverage.merge(Coverage.from_json(coverage))
         for outcome in outcomes:
@@ -226,42 +204,5 @@ def _count(shards: Shards, tmp: Path | None, known: Known, shard: int, parcels: 
     return shards.counted(shard, parcels, known, tmp).pack()
 
 
-def _named(file: LogPath) -> tuple[bytes, int, bool, int]:
-    return os.fsencode(file.path), file.size, file.outright, file.stamp
-
-
-def _file(path: bytes, *rest: Any) -> LogPath:
-    return LogPath(path_of(os.fsdecode(path)), *rest)
-
-
-def _outcome(read: FileRead) -> tuple[Any, ...]:
-    return _named(read.file), read.kind, read.reason, read.damage, read.first, read.last, read.lacks, read.checksum
-
-
-def _file_read(file: tuple[Any, ...], *rest: Any) -> FileRead:
-    kind, reason, damage, first, last, lacks, checksum = rest
-    return FileRead(_file(*file), kind, reason, damage, first, last, tuple(lacks), checksum)
-
-
 def _position(reject: Reject) -> tuple[str, int]:
     return reject.file, reject.position
-
-
-@contextmanager
-def _told(spark: SparkSession, files: int, step: str, options: Options) -> Iterator[None]:
-    """Tell of progress, as far as Spark knows it: tasks done, as if they were files."""
-    tracker, over = spark.sparkContext.statusTracker(), Event()
-
-    def look() -> None:
-        while not over.wait(0.5):
-            stages = [tracker.getStageInfo(stage) for stage in tracker.getActiveStageIds()]
-            for stage in filter(None, stages[:1]):
-                options.progress(files * stage.numCompletedTasks // max(1, stage.numTasks), files, 0, 0, step)
-
-    teller = Thread(target=look, daemon=True)
-    teller.start()
-    try:
-        yield
-    finally:
-        over.set()
-        teller.join()

@@ -179,16 +179,23 @@ def test_incidents_of_chains_are_those_of_one_process(chained):
     assert "chain" in {link["kind"] for one in told for link in one["links"]}
 
 
-def test_files_listed_several_times_count_once(logs, tmp_path):
+@pytest.mark.parametrize("shards", [1, 3, 8])
+def test_files_listed_several_times_count_once(logs, shards, tmp_path):
     """Copied under other names, in another order: more duplicates, the same findings."""
     for number, name in enumerate(["c", "a", "b"]):
         for file in logs.glob("*.gz"):
             shutil.copy(file, tmp_path / f"{name}{(int(file.name[0]) * 7 + number) % 9}-{file.name}")
-    rules = load_rules(shipped())
-    alone, result = run([str(logs)], rules), history.run([str(tmp_path)], rules, Options(jobs=3))
+    rules, seen = load_rules(shipped()), list[tuple[int | str, ...]]()
+    alone = run([str(logs)], rules)
+    options = Options(jobs=shards, progress=lambda *seen_now: seen.append(seen_now))
+    result = history.run([str(tmp_path)], rules, options)
     assert written(result) == written(alone)
     assert result.summary["access_events"] == alone.summary["access_events"]
     assert result.summary["duplicates"] >= 2 * alone.summary["access_events"]
+    read = [one for one in seen if one[-1] == "reading"]
+    size = sum(file.stat().st_size for file in tmp_path.iterdir())
+    assert read == sorted(read)
+    assert read[-1] == (27, 27, size, result.summary["records"], "reading")
 
 
 class Daemon:
