@@ -67,7 +67,7 @@ HEART = {
     "received": ("tests/laws/test_received.py", *_of_kinds("received")),
     "sequence": _of_kinds("sequence", "the_latest_second_from_which_on_so_many_were_seen", "sequence"),
     "first_seen": (*FIRSTS, "tests/core/test_first_seen.py"),
-    "firsts": (*FIRSTS, "tests/core/test_first_seen.py"),
+    "firsts": ("tests/core/test_firsts.py", *FIRSTS, "tests/core/test_first_seen.py"),
 }
 """Module of detector.core → the tests that hold it, quick ones first."""
 

@@ -45,7 +45,7 @@ def _earliest(runs: Sequence[Run]) -> Run:
 class ReceivedWatch(CountingWatch[Received]):
     """State of one received rule. within: the groups of every bucket, whether or not it received anything."""
 
-    def __init__(self, rule: Received, people: People, *, gather: bool = False, once: bool = False) -> None:
+    def __init__(self, rule: Received, people: People, *, gather: bool, once: bool) -> None:
         self._arrivals = Segments(f"arrived/{rule.id}", _earliest)
         self._within = Sightings(f"within/{rule.id}")
         self._arriving = selector(rule.arriving)
@@ -71,9 +71,10 @@ class ReceivedWatch(CountingWatch[Received]):
         rows = view.of_groups(rows[~matching(view.batch.text["bucket"], rows, self._source)], levels)
         if not len(rows):
             return
-        group = view.groups(levels)[0][rows]
-        bucket, first = view.batch.text["bucket"].hashes()[rows], np.unique(group, return_index=True)[1]
-        self._within.add(bucket[first], group[first], view.time[rows[first]] // SEGMENT)
+        backward = rows[np.argsort(view.time[rows], kind="stable")[::-1]]
+        group, place = np.unique(view.groups(levels)[0][backward], return_index=True)
+        last = backward[place]  # by its last record a group is forgotten
+        self._within.add(view.batch.text["bucket"].hashes()[last], group, view.time[last] // SEGMENT)
         self._near = None
         super().count(view, rows, levels, late)
 
@@ -99,7 +100,6 @@ class ReceivedWatch(CountingWatch[Received]):
         gone = super().forget_counted(oldest)
         if gone:
             self._within.forget_before(oldest // SEGMENT)
-            self._near = None
         return gone
 
     def spilling(self) -> list[Spilling]:
@@ -135,7 +135,7 @@ class ReceivedWatch(CountingWatch[Received]):
                 again = self.consider_span(int(since[0]), FOREVER, self._groups_of(one))
                 self._late.update(again.tolist() if late else ())
         self._arrivals.append(ALL, (bucket, second))
-        self._near, self.changed = None, True
+        self._near = None
 
     def _watched(self, bucket: str, seconds: I64) -> Mask:
         """In which of these seconds a bucket was watched: it had received something since it was last reviewed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from pydantic import ValidationError
 from detector.core.access import Log
 from detector.core.asked import watches_bucket
 from detector.core.engine import Engine
+from detector.core.finding import Finding
+from detector.core.received import ReceivedWatch
 from detector.core.rule import KINDS, Rule
 from detector.core.times import iso
 from detector.core.watermark import Watermark
@@ -20,6 +23,7 @@ from detector.watches import watches
 from replay.evidence import Behind, matches
 from tests.kinds import DAY, NOW, T0, Daemon, Fact, batch, replayed, shown
 
+HOUR = 3600
 WINDOW, THRESHOLD = 120, 2
 END = 900
 
@@ -64,11 +68,13 @@ def plain(findings) -> list[tuple[str, str, int, int, int]]:
     )
 
 
+MINUTES = st.integers(0, END // 60).map(lambda minute: T0 + 60 * minute)
+"""Where copies, reviews and what is done meet, and a window later what is done again."""
 BUCKETS = st.sampled_from(["voice", "voice-2", "stage", "scratch", "voic", ""])
 FACTS = st.lists(
     st.builds(
         Fact,
-        time=st.integers(T0, T0 + END),
+        time=st.integers(T0, T0 + END) | MINUTES,
         name=st.sampled_from(["x", "y"]),
         op=st.sampled_from(["read", "read", "copy", "list"]),
         bucket=BUCKETS,
@@ -88,7 +94,7 @@ def _to(fact: Fact, bucket: str) -> Fact:
     )
 
 
-REVIEWS = st.lists(st.integers(0, END // 60).map(lambda minute: T0 + 60 * minute), max_size=2)
+REVIEWS = st.lists(MINUTES, max_size=2)
 
 
 @settings(max_examples=50)
@@ -135,12 +141,71 @@ def reads(*times: int) -> list[Fact]:
 
 
 def live(chosen: Rule, horizon: int = DAY) -> Engine:
-    return Engine([chosen], watches(), watermark=Watermark(dict.fromkeys(Log, 0)), horizon=horizon)
+    return Engine([chosen], watches(gather=True), watermark=Watermark(dict.fromkeys(Log, 0)), horizon=horizon)
+
+
+def news(engine: Engine, facts: Sequence[Fact]) -> list[Finding]:
+    engine.process(batch(facts), NOW)
+    findings = engine.judge() + engine.advance(NOW, backlog=False)
+    assert engine.failures == {}
+    return findings
 
 
 def told(engine: Engine, facts: Sequence[Fact]) -> list[str]:
-    engine.process(batch(facts), NOW)
-    return [f.state for f in engine.judge() + engine.advance(NOW, backlog=False)]
+    return [f.state for f in news(engine, facts)]
+
+
+def opened(findings: Sequence[Finding]) -> list[tuple[int, bool]]:
+    """When, and whether late."""
+    return sorted((f.opened_at - T0, f.late) for f in findings if f.state == "opened")
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_late_copy_counts_all_that_is_kept(order):
+    """However many hours of a group one poll brought, and in whatever order; the hours that are kept, no others."""
+    daemon = live(rule(threshold=1), horizon=2 * HOUR)
+    done = [Fact(T0 + hour * HOUR, bucket="stage", key=str(hour)) for hour in range(11)]
+    assert news(daemon, done[::order]) == []
+    assert opened(news(daemon, [Fact(T0 + 9 * HOUR, op="copy", to="stage")])) == [(9 * HOUR, True), (10 * HOUR, True)]
+
+
+def test_copies_of_one_poll_count_from_the_first_of_them_on():
+    """Whether or not the bucket was watched before, from a later second on."""
+    daemon = live(rule(threshold=1))
+    assert opened(news(daemon, [replace(COPY, time=T0 + 500), *reads(50, 200, 600, 900)])) == [
+        (600, False),
+        (900, False),
+    ]
+    assert opened(news(daemon, [replace(COPY, time=T0 + 800), COPY])) == [(200, True)]
+    assert opened(news(daemon, reads(901))) == []
+
+
+def test_evidence_in_time_are_the_records_that_counted_so_far():
+    [finding] = news(live(rule()), [COPY, *reads(200, 201), Fact(T0 + 202, bucket="other")])
+    assert (finding.state, finding.evidence["requests"], finding.evidence["buckets"]) == ("opened", 2, ["stage"])
+
+
+def test_what_was_forgotten_is_in_memory_no_more():
+    """Groups and findings of the hours behind the horizon; arrivals stay."""
+    daemon = live(rule(threshold=1), horizon=HOUR)
+    for hour in range(9):
+        some = [Fact(T0 + hour * HOUR + n, f"s{hour}-{n}", bucket="stage") for n in range(5)]
+        news(daemon, [Fact(T0 + hour * HOUR, op="copy", to="stage"), *some])
+    [watch] = daemon._watches
+    assert len(watch._within) <= 3 * 5  # type: ignore[attr-defined]
+    assert len(watch.ledger.groups) <= 3 * 5  # type: ignore[attr-defined]
+    assert len(watch._arrivals) == 9  # type: ignore[attr-defined]
+
+
+def test_only_what_much_is_done_in_and_received_is_looked_at(monkeypatch):
+    """Neither a bucket that received nothing, nor one in which next to nothing is done."""
+    looked: list[int] = []
+    close = ReceivedWatch.crossing
+    monkeypatch.setattr(ReceivedWatch, "crossing", lambda watch, *what: looked.append(what[0]) or close(watch, *what))
+    much = [Fact(T0 + 200 + n, bucket=bucket, key=str(n)) for n in range(9) for bucket in ("stage", "other")]
+    _, closed = replayed(rule(threshold=5), [[COPY, *much, Fact(T0 + 210, "y", bucket="stage")]])
+    assert set(looked) == {finding.group_id for finding in closed}
+    assert len(closed) == 1
 
 
 def test_a_review_by_reload_ends_it_and_a_copy_after_it_begins_anew():
