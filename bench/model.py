@@ -17,6 +17,8 @@ import numpy as np
 from detector.core.people import People
 from detector.core.rule import BaselineRule
 from detector.core.view import BatchView
+from detector.model.channels import PANE
+from detector.model.rows import Rows
 from detector.model.watch import BaselineWatch
 from detector.rules import load_rules, shipped
 from replay.drill.organisation import Organisation, Shape
@@ -45,8 +47,8 @@ def main() -> None:
         return done
 
     seal = watch.model.seal
-    watch.model.seal = lambda pane, rows, prints, who: timed(  # type: ignore[method-assign]
-        "judge and learn a sealed pane, a role", len(prints), seal, pane, rows, prints, who
+    watch.model.seal = lambda rows, prints, who: timed(  # type: ignore[method-assign]
+        "judge and learn a sealed pane, a role", _panes(rows), seal, rows, prints, who
     )
     for at, batch in arrivals(Organisation(1, Shape(chosen.roles, chosen.days))):
         timed("take in a record", len(batch), watch.absorb, BatchView(batch), np.zeros(len(batch), np.bool_))
@@ -55,6 +57,11 @@ def main() -> None:
     print("| what | times | CPU s | us each |\n|---|---:|---:|---:|")
     for what, seconds in spent.items():
         print(f"| {what} | {many[what]:,} | {seconds:.2f} | {1e6 * seconds / many[what]:.1f} |")
+
+
+def _panes(rows: Rows) -> int:
+    """Panes of roles that hold these rows."""
+    return len(np.unique(rows.second // PANE << 32 | rows.role))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from detector.core.principal import Principal, fingerprint, person
 from detector.core.rule import Levels, Peers
 from detector.core.select import Selector
 from detector.core.tally import Tallies, by_hour, together
-from detector.core.window import steady_order
+from detector.core.window import HALF, steady_order
 
 GroupKey = tuple[str, ...]
 Timely = tuple[Index, I64]
@@ -285,8 +285,6 @@ def distinct(codes: I64, count: int) -> tuple[Index, I64]:
     return row[there], (np.cumsum(there) - 1)[codes]
 
 
-HALF = np.uint64(32)
-"""Bits of a hash that are as good as all."""
 DENSE = 1 << 12
 """Codes of which a table is made without further thought."""
 DERIVED: dict[str, Callable[[BatchView], Column]] = {

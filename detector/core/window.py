@@ -23,6 +23,8 @@ from detector.core.access import I64, U64, Index
 F64 = npt.NDArray[np.float64]
 DAY = 86_400
 DIGIT = (1 << 16) - 1
+HALF = np.uint64(32)
+"""Bits of a hash that are as good as all."""
 
 
 class Episode(NamedTuple):
@@ -129,3 +131,21 @@ def steady_order(values: npt.NDArray[np.integer]) -> Index:
         digit = (above[order] >> above.dtype.type(shift)).astype(np.uint16)
         order = order[np.argsort(digit, kind="stable")]
     return order
+
+
+def grouped(keys: U64) -> tuple[U64, Index, Index]:
+    """The distinct hashes in order, the first row of each, and the number of each row's: `np.unique`, but faster.
+
+    Half of a hash is nearly always enough to put it in order; if it is not, the whole is looked at.
+    """
+    order = steady_order(keys >> HALF)
+    by_key = keys[order]
+    if (by_key[1:] < by_key[:-1]).any():
+        order = np.argsort(keys, kind="stable")
+        by_key = keys[order]
+    starts = starts_of_runs(by_key)
+    first = np.zeros(len(keys), np.intp)
+    first[starts] = 1
+    number = np.empty(len(keys), np.intp)
+    number[order] = np.cumsum(first) - 1
+    return by_key[starts], order[starts], number

@@ -20,7 +20,7 @@ import numpy as np
 
 from detector.core.access import I64, U64, Index, text_hashes
 from detector.core.part import Spilling
-from detector.core.view import GroupKey, group_print
+from detector.core.view import GroupKey, distinct, group_print
 from detector.core.window import F64
 from detector.model.channels import COUNTERS, DAY, PANE, SLID, SUB_PANES, WINDOWS, Counter
 from detector.model.codec import opened, seal
@@ -32,10 +32,10 @@ from detector.model.levels import Levels
 from detector.model.novelty import Novelty
 from detector.model.organisation import MAGIC, VERSION, Organisation
 from detector.model.own import Own
-from detector.model.pane import Pane, Past, fresh
+from detector.model.pane import Pane, Past, Slid, fresh, panes
 from detector.model.pools import YOUNG
 from detector.model.roles import NEVER, Identity, Pieces, Role, Row
-from detector.model.rows import Rows, Who
+from detector.model.rows import Counted, Rows, Who
 
 FORGET_AFTER = 28 * DAY
 
@@ -92,11 +92,7 @@ class Baseline:
         self._day = NEVER
         self._now = NEVER
         self._changed = self._turned = False
-        self._slid: tuple[int, Index, I64] = (
-            NEVER,
-            np.zeros(0, np.intp),
-            np.zeros((0, SUB_PANES, len(SLID)), np.int64),
-        )
+        self._slid = Slid(NEVER, np.zeros(0, np.intp), np.zeros((0, len(SLID), SUB_PANES), np.int64))
 
     def configure(
         self,
@@ -126,10 +122,11 @@ class Baseline:
         if not self._changed:
             return {}
         parts = self.novelty.changes() | self.history.rows.changes() | self.pieces.changes(self.roles, self._row)
-        at, slots, cells = self._slid
+        order = np.argsort(self._slid.slots)
+        slots, cells = self._slid.slots[order], self._slid.cells[order].transpose(0, 2, 1)
         role, sub, counter = np.nonzero(cells)
         sparse = [column.tolist() for column in (role, sub, counter, cells[role, sub, counter])]
-        common = _Common(self._slots, self._day, self._now, at, slots.tolist(), sparse)
+        common = _Common(self._slots, self._day, self._now, self._slid.start, slots.tolist(), sparse)
         parts[f"model/{self.name}"] = seal(MAGIC, VERSION, msgspec.msgpack.encode(common))
         if self._turned:
             parts[f"model-pools/{self.name}"] = self.organisation.state(self.novelty.keys.most)
@@ -150,10 +147,10 @@ class Baseline:
             self.roles[row.print] = self._unpacked(row)
         self.novelty.restore(parts, [(row.slot, row.prefixes) for row in rows])
         self.history.restore(parts, self._now // PANE, [(row.slot, row.since) for row in rows])
-        cells = np.zeros((len(common.slid_slots), SUB_PANES, len(SLID)), np.int64)
+        cells = np.zeros((len(common.slid_slots), len(SLID), SUB_PANES), np.int64)
         role, sub, counter, count = common.slid
-        cells[role, sub, counter] = count
-        self._slid = common.slid_at, np.array(common.slid_slots, np.intp), cells
+        cells[role, counter, sub] = count
+        self._slid = Slid(common.slid_at, np.array(common.slid_slots, np.intp), cells)
         self._changed = self._turned = False
 
     def _row(self, one: int, role: Role) -> Row:
@@ -194,48 +191,63 @@ class Baseline:
         """Whether it knows too little to page."""
         return self.organisation.learning
 
-    def seal(self, pane: int, rows: Rows, prints: U64, who: Mapping[int, Identity]) -> list[Judgement]:
-        """Judge one sealed pane, and learn it.
+    def seal(self, rows: Rows, prints: U64, who: Mapping[int, Identity]) -> list[Judgement]:
+        """Judge sealed panes of an hour, one after the other, and learn them.
 
         Args:
-            pane: epoch second at which it begins.
-            rows: its records by second; `role` is an index into `prints`.
+            rows: their records by second, at least one; `role` is an index into `prints`.
             prints: fingerprint of each role, in the order of their keys.
             who: who they are; needed of those that are new.
         """
-        if pane <= self._now:
-            raise ValueError(f"expected a pane after {self._now}, got {pane}: panes are sealed once, in order")
-        self._turn(pane)
-        roles = [self._role(one, pane, who) for one in prints.tolist()]
-        for role in roles:
-            if role.over(pane + PANE, self.cooldown):
-                self.history.clear(role.slot)
-                role.opened = role.above = NEVER
-        counted = self._count(rows, prints, roles, pane)
-        self.history.move_to(pane // PANE)
-        past = self._past(pane, counted.slots, self.history.sums(counted.slots))
-        seen = counted.seen(past)
-        told = Told(rows, counted.counted.new_rows)
-        found = self.judging.pane(roles, counted, past, seen, pane, told, today=True)
-        by_print = dict(zip(prints.tolist(), roles, strict=True))
-        for judgement in found:
-            by_print[judgement.role].alerted = True
-            by_print[judgement.role].note(judgement.crossings, self.cooldown)
-        settled = np.array([role.first // DAY < pane // DAY for role in roles], np.bool_)
-        if not self.organisation.frozen:
-            self.levels.learn(counted.slots[settled], seen[settled], past.mean[settled], past.scale[settled])
-        news = fresh(seen, counted.totals)[settled] if self.own or self.observe else seen
-        if self.observe:
-            keys = [role.who.key for role, old in zip(roles, settled, strict=True) if old]
-            self.observe(pane, prints[settled], keys, news)
-        if self.own and not self.organisation.frozen:
-            self.own.learn([role.who.group for role, old in zip(roles, settled, strict=True) if old], news)
-        for role in roles:
-            role.last = pane
-        self._learn(pane, roles, counted)
+        first, last = (int(second) // PANE * PANE for second in rows.second[[0, -1]])
+        if first <= self._now:
+            raise ValueError(f"expected a pane after {self._now}, got {first}: panes are sealed once, in order")
+        self._turn(first)
+        roles = self._met(rows, prints, who)
+        slots, counted = self._count(rows, prints, roles, first, self.novelty.seal)
+        found: list[Judgement] = []
+        sealed = panes(rows, slots, first, counted)
+        for pane in sealed:
+            begin, end = np.searchsorted(rows.second, [pane.start, pane.start + PANE]).tolist()
+            found += self._seal(pane, roles, prints, Told(rows, counted, begin, end))
+        self._keep(sealed, roles)
         self.pieces.changed.update(prints.tolist())
-        self._changed = True
+        self._now, self._changed = last, True
         return found
+
+    def _seal(self, pane: Pane, roles: Sequence[Role], prints: U64, told: Told) -> list[Judgement]:
+        """Judge a pane, and learn its levels and sums."""
+        for one in pane.role.tolist():
+            if roles[one].over(pane.start + PANE, self.cooldown):
+                self.history.clear(roles[one].slot)
+                roles[one].opened = roles[one].above = NEVER
+            roles[one].last = pane.start
+        self.history.move_to(pane.start // PANE)
+        past = self._past(self._slid, pane, self.history.sums(pane.slots))
+        seen = pane.seen(past)
+        found = self.judging.pane(roles, pane, past, seen, told, today=True)
+        for judgement in found:
+            role = self.roles[judgement.role]
+            role.alerted = True
+            role.note(judgement.crossings, self.cooldown)
+        self._teach(pane, roles, prints, past, seen)
+        self.history.add(pane.slots, pane.totals)
+        self._slid = pane.slid
+        return found
+
+    def _teach(self, pane: Pane, roles: Sequence[Role], prints: U64, past: Past, seen: F64) -> None:
+        """Show a pane of roles that are no longer new to whoever learns what is usual."""
+        day, frozen = pane.start // DAY, self.organisation.frozen
+        settled = np.array([roles[one].first // DAY < day for one in pane.role.tolist()], np.bool_)
+        if not frozen and settled.any():
+            self.levels.learn(pane.slots[settled], seen[settled], past.mean[settled], past.scale[settled])
+        if self.own or self.observe:
+            news, of = fresh(seen, pane.totals)[settled], pane.role[settled]
+            who = [roles[one].who for one in of.tolist()]
+            if self.observe:
+                self.observe(pane.start, prints[of], [one.key for one in who], news)
+            if self.own and not frozen:
+                self.own.learn([one.group for one in who], news)
 
     def mark(
         self, role: int, day: int, score: float, *, benign: bool, prefixes: Sequence[str], nets: Sequence[str]
@@ -259,56 +271,48 @@ class Baseline:
         if self.learning or not len(rows.second):
             return []
         roles = [self._known(one, first, who) for one in prints.tolist()]
-        panes = (int(rows.second.max()) - first) // PANE + 1
-        every = self._count(rows, prints, roles, first, panes)
-        past = self._past(first, every.slots, self.history.sums(every.slots))
-        totals = every.cells.reshape(len(roles), panes, SUB_PANES, COUNTERS).sum(axis=2)
+        slots, counted = self._count(rows, prints, roles, first, self.novelty.count)
+        told, slid = Told(rows, counted, 0, len(rows.second)), self._slid
+        every = panes(rows, slots, first, counted)
+        totals = np.zeros(((every[-1].start - first) // PANE + 1, len(roles), COUNTERS), np.int64)
         found: list[Judgement] = []
-        told = Told(rows, every.counted.new_rows)
-        for number in range(panes):
-            one = every.part(number * SUB_PANES, (number + 1) * SUB_PANES)
-            start = first + number * PANE
-            held = self.history.sums_at(every.slots, start // PANE)
+        for pane in every:
+            number = (pane.start - first) // PANE
+            totals[number, pane.role] = pane.totals
+            held = self.history.sums_at(pane.slots, pane.start // PANE)
             for which, window in enumerate(WINDOWS):
-                held[:, which] += totals[:, max(0, number + 1 - window // PANE) : number].sum(axis=1)
-            past = past._replace(sums=held)
-            found += self.judging.pane(roles, one, past, one.seen(past), start, told)
-            past = past._replace(before=one.cells[:, :, SLID])
+                held[:, which] += totals[max(0, number + 1 - window // PANE) : number, pane.role].sum(axis=0)
+            past = self._past(slid, pane, held)
+            found += self.judging.pane(roles, pane, past, pane.seen(past), told)
+            slid = pane.slid
         return found
 
     # --- a pane's counts ---------------------------------------------------------------------------------------------
 
-    def _count(self, rows: Rows, prints: U64, roles: Sequence[Role], start: int, panes: int = 1) -> Pane:
+    def _count(
+        self, rows: Rows, prints: U64, roles: Sequence[Role], start: int, count: Callable[[Rows, Who, int], Counted]
+    ) -> tuple[Index, Counted]:
+        """The slots of these roles, and what their rows count."""
         slots = np.array([role.slot for role in roles], np.intp)
         groups = np.array([group_print(("peer_group", role.who.group)) for role in roles], np.uint64)
-        counted = self.novelty.count(rows, Who(prints, slots, groups), start)
-        return Pane.of(slots, panes * SUB_PANES, counted)
+        return slots, count(rows, Who(prints, slots, groups), start)
 
-    def _past(self, pane: int, slots: Index, sums: I64) -> Past:
-        return Past(self._before(pane, slots), sums, *self.levels.usual(slots))
+    def _past(self, slid: Slid, pane: Pane, sums: I64) -> Past:
+        return Past(slid.before(pane.start, pane.slots), sums, *self.levels.usual(pane.slots))
 
-    def _before(self, pane: int, slots: Index) -> I64:
-        """The sub-panes of the pane before this one, of these roles: (roles, sub-panes, slid counters)."""
-        at, known, cells = self._slid
-        out = np.zeros((len(slots), SUB_PANES, len(SLID)), np.int64)
-        if at == pane - PANE and len(known):
-            place = np.minimum(np.searchsorted(known, slots), len(known) - 1)
-            hit = known[place] == slots
-            out[hit] = cells[place[hit]]
-        return out
-
-    # --- learning ----------------------------------------------------------------------------------------------------
-
-    def _learn(self, pane: int, roles: Sequence[Role], counted: Pane) -> None:
-        totals = counted.totals
-        news = totals[:, [Counter.new, Counter.rare, Counter.foreign]]
+    def _keep(self, sealed: Sequence[Pane], roles: Sequence[Role]) -> None:
+        """Keep what panes counted, for the windows of later ones and for the midnight."""
+        many = [len(pane.slots) for pane in sealed]
+        pane = np.repeat([pane.start // PANE for pane in sealed], many)
+        role, slots, totals = (
+            np.concatenate([getattr(pane, one) for pane in sealed]) for one in ("role", "slots", "totals")
+        )
+        self.history.write(pane, slots, totals)
+        news = np.zeros((len(roles), 3), np.int64)
+        np.add.at(news, role, totals[:, [Counter.new, Counter.rare, Counter.foreign]])
         for at in np.flatnonzero(news.any(axis=1)).tolist():
             roles[at].news = [a + b for a, b in zip(roles[at].news, news[at].tolist(), strict=True)]
-        self.history.add(counted.slots, totals)
-        self.novelty.learn(counted.counted.learnt, pane // DAY)
-        order = np.argsort(counted.slots)
-        self._slid = pane, counted.slots[order], counted.cells[order][:, :, SLID]
-        self._now = pane
+        self._slid = self._slid._replace(cells=self._slid.cells.copy())  # and not those of the whole hour
 
     # --- midnight ----------------------------------------------------------------------------------------------------
 
@@ -352,12 +356,18 @@ class Baseline:
         self._day = today
         self._changed = self._turned = True
 
-    def _role(self, one: int, pane: int, who: Mapping[int, Identity]) -> Role:
-        role = self.roles.get(one)
-        if role is None:
-            role = self.roles[one] = self._known(one, pane, who)
-            self._slots += 1
-        return role
+    def _met(self, rows: Rows, prints: U64, who: Mapping[int, Identity]) -> list[Role]:
+        """The roles of these rows; new ones are entered pane by pane, in the order of their keys."""
+        roles = [self.roles.get(one) for one in prints.tolist()]
+        new = [at for at, role in enumerate(roles) if role is None]
+        if new:
+            first = distinct(rows.role, len(roles))[0]
+            pane = rows.second[first] // PANE * PANE
+            for at in sorted(new, key=pane.__getitem__):
+                one = int(prints[at])
+                self.roles[one] = self._known(one, int(pane[at]), who)
+                self._slots += 1
+        return [self.roles[one] for one in prints.tolist()]
 
     def _known(self, one: int, pane: int, who: Mapping[int, Identity]) -> Role:
         """The role, or what it would be if it were new."""

@@ -1,20 +1,22 @@
-"""Counts the rows of a pane: what is read, and what of it is read for the first time. Pure; it changes nothing.
+"""Counts the rows of panes: what is read, and what of it is read for the first time. Pure.
 
-Rows come by second, so the first row of a key is when it was first met. Whatever depends on a place (role and prefix)
-only is worked out once for each place, not for each row.
+Rows come by second, so the first row of a key is when it was first met, and panes can be counted together: what is
+first met in one of them is known to those after it. Whatever depends on a place (role and prefix) only is worked out
+once for each place, not for each row.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from detector.core.access import I64, U64, Index, Mask
 from detector.core.view import distinct
-from detector.model.channels import DAY, PANE, RARE, SUB_PANE, YOUNG_PREFIX, Counter
+from detector.core.window import grouped, starts_of_runs, steady_order
+from detector.model.channels import DAY, PANE, RARE, YOUNG_PREFIX, Counter
 from detector.model.facts import NONE, Facts
-from detector.model.keymemory import KeyMemory
 from detector.model.rows import (
     ALL_NET,
     ALL_READERS,
@@ -29,7 +31,6 @@ from detector.model.rows import (
     READERS,
     TO,
     Counted,
-    Event,
     Learnt,
     Rows,
     Who,
@@ -43,12 +44,12 @@ _SECONDS = 34
 
 
 class Known(NamedTuple):
-    """What the panes before left. full: of each role, whether no more prefixes of it are remembered."""
+    """What the panes before left. keys: as `KeyMemory.ask` or `meet`; room: prefixes each role may yet touch first."""
 
-    keys: KeyMemory
+    keys: Callable[[U64, Index, Mask, I64], Mask]
     first: Facts
     readers: Facts
-    full: Mask
+    room: I64
 
 
 class _Places(NamedTuple):
@@ -77,44 +78,53 @@ class _Peers(NamedTuple):
 
 
 class _Nets(NamedTuple):
-    """Rows that count for the three counters of networks; what was first seen when; networks nobody had come from."""
+    """Rows that count for the three counters of networks; what was first seen when; networks nobody had come from, and
+    each of them once a pane.
+    """
 
     rows: tuple[Index, Index, Index]
     first: list[tuple[U64, I64]]
     strange: U64
+    today: U64
 
 
 class _Copies(NamedTuple):
     """Rows of copies to where the role (until a day ago) and to where nobody (until midnight) had copied; what was
-    first copied to when; all destinations.
+    first copied to when; all destinations, each once a pane.
     """
 
     new: Index
     strange: Index
     first: tuple[U64, I64]
-    to: U64
+    today: U64
 
 
-def counted(rows: Rows, who: Who, start: int, known: Known) -> Counted:
-    """Count the rows of panes. `start`: second the first pane begins at."""
-    sub, midnight = (rows.second - start) // SUB_PANE, start // DAY * DAY
+def counted(rows: Rows, who: Who, start: int, known: Known, *, apart: bool) -> Counted:
+    """Count the rows of panes. start: second the first begins at.
+
+    apart: each as if it were sealed alone, so that a network counts in every pane, and what has no room left in memory
+    in the first pane only. Else they are as one to all but the windows.
+    """
+    midnight, number = start // DAY * DAY, (rows.second - start) // PANE
+    pane = number if apart else np.zeros_like(number)
     failed, plain = np.flatnonzero(rows.what == ERROR), np.flatnonzero(rows.what == READ)
     reads = np.flatnonzero(rows.what != ERROR)
     keyed = reads[rows.object[reads] != 0]
-    places = _places(rows, who, keyed, known)
-    at, pairs = _new_keys(rows, who, keyed, places, known)
+    places = _places(rows, who, keyed, known, pane)
+    at = _new_keys(rows, who, keyed, places, known, pane)
     peers = _peers(rows, who, places, known, midnight)
     new, near = keyed[at], places.of_row[at]
     young = rows.second[new] - places.touched[near] < YOUNG_PREFIX
     there = near[young]
     rare = _rare(peers, there, rows.second[new[young]] - midnight)
     foreign = _foreign(rows, places, known, midnight)[there]
-    nets, copies = _nets(rows, who, known), _copies(rows, who, known)
+    nets, copies = _nets(rows, who, known, pane), _copies(rows, who, known, pane)
     begun = places.row[places.new]
     chosen = {
         Counter.reads: reads,
+        Counter.bytes: plain,
         Counter.errors: failed,
-        Counter.active: _active(rows, sub, reads),
+        Counter.active: reads[_once(number[reads], rows.role[reads])],
         Counter.new: new,
         Counter.prefixes: begun,
         Counter.young: new[young],
@@ -127,53 +137,63 @@ def counted(rows: Rows, who: Who, start: int, known: Known) -> Counted:
         Counter.new_copies: copies.new,
         Counter.strange_copies: copies.strange,
     }
-    events = {counter: Event(rows.role[some], sub[some]) for counter, some in chosen.items()}
-    events[Counter.bytes] = Event(rows.role[plain], sub[plain], rows.amount[plain].astype(np.int64))
-    today = [mix(ALL_READERS, rows.prefix[begun]), mix(ALL_NET, nets.strange), mix(ALL_TO, copies.to)]
+    today = [mix(ALL_READERS, rows.prefix[begun]), mix(ALL_NET, nets.today), mix(ALL_TO, copies.today)]
     learnt = Learnt(
-        pairs,
-        who.slot[rows.role[new]],
         [(places.key[places.new], rows.second[begun]), *nets.first, copies.first],
         _readers(peers),
         who.slot[rows.role[begun]],
         np.sort(np.concatenate(today)),
     )
-    return Counted(events, new, learnt)
+    return Counted(chosen, learnt)
 
 
-def _active(rows: Rows, sub: I64, reads: Index) -> Index:
-    """The first read of each role and pane."""
-    pane, roles = sub[reads] // (PANE // SUB_PANE), int(rows.role.max(initial=0)) + 1
-    return reads[distinct(pane * roles + rows.role[reads], (int(pane.max(initial=0)) + 1) * roles)[0]]
+def _once(pane: I64, what: I64) -> Index:
+    """The first row of each of these small numbers in each pane."""
+    many = int(what.max(initial=0)) + 1
+    return distinct(pane * many + what, (int(pane.max(initial=0)) + 1) * many)[0]
 
 
-def _places(rows: Rows, who: Who, keyed: Index, known: Known) -> _Places:
+def _places(rows: Rows, who: Who, keyed: Index, known: Known, pane: I64) -> _Places:
     role = rows.role[keyed]
-    key, at, of_row = np.unique(mix(PREFIX, who.role[role], rows.prefix[keyed]), return_index=True, return_inverse=True)
-    row, before, full = keyed[at], known.first.get(key), known.full[role[at]]
-    touched = np.where(before != NONE, before, np.where(full, 0, rows.second[row]))
-    return _Places(key, row, touched, (before == NONE) & ~full, of_row)
+    key, at, of_row = grouped(mix(PREFIX, who.role[role], rows.prefix[keyed]))
+    row, before = keyed[at], known.first.get(key)
+    unknown = before == NONE
+    full = np.zeros(len(key), np.bool_)
+    full[unknown] = _full(role[at[unknown]], pane[row[unknown]], known.room)
+    touched = np.where(unknown, np.where(full, 0, rows.second[row]), before)
+    return _Places(key, row, touched, unknown & ~full, of_row)
 
 
-def _new_keys(rows: Rows, who: Who, keyed: Index, places: _Places, known: Known) -> tuple[Index, U64]:
-    """Which keyed rows read a key the role had never read; and these (role, key) pairs."""
+def _full(role: Index, pane: I64, room: I64) -> Mask:
+    """Which places that roles touch for the first time they have no room for: the panes before took it."""
+    full = np.zeros(len(role), np.bool_)
+    short = np.flatnonzero((np.bincount(role, minlength=len(room)) > room)[role])
+    order = short[np.lexsort((pane[short], role[short]))]
+    role, pane = role[order], pane[order]
+    of_role, of_pane = (_begins(starts_of_runs(*by), len(order)) for by in ((role,), (role, pane)))
+    full[order] = of_pane - of_role >= room[role]
+    return full
+
+
+def _begins(starts: Index, rows: int) -> Index:
+    """Where the run of each row begins."""
+    return np.repeat(starts, np.diff(starts, append=rows))
+
+
+def _new_keys(rows: Rows, who: Who, keyed: Index, places: _Places, known: Known, pane: I64) -> Index:
+    """Which keyed rows read a key the role had never read, by time."""
     role = rows.role[keyed]
-    pairs = mix(KEY, who.role[role], rows.object[keyed])
-    unique, at = np.unique(pairs, return_index=True)
-    new = ~known.keys.known(unique, who.slot[role[at]])
-    if known.keys.nbytes:
-        full = known.keys.saturated(who.slot)[role[at]]
-        new &= ~full | places.new[places.of_row[at]]
-    first = np.zeros(len(keyed), np.bool_)
-    first[at[new]] = True
-    chosen = np.flatnonzero(first)
-    return chosen, pairs[chosen]
+    unique, at, _ = grouped(mix(KEY, who.role[role], rows.object[keyed]))
+    by_time = steady_order(at)
+    pairs, at = unique[by_time], at[by_time]
+    row, place = keyed[at], places.of_row[at]
+    elsewhere = places.new[place] & (pane[row] == pane[places.row[place]])
+    new = known.keys(pairs, who.slot[role[at]], elsewhere, pane[row])
+    return at[new]
 
 
 def _peers(rows: Rows, who: Who, places: _Places, known: Known, midnight: int) -> _Peers:
-    key, of_place = np.unique(
-        mix(READERS, who.group[rows.role[places.row]], rows.prefix[places.row]), return_inverse=True
-    )
+    key, _, of_place = grouped(mix(READERS, who.group[rows.role[places.row]], rows.prefix[places.row]))
     began = of_place[places.new]
     more = np.bincount(began, minlength=len(key))
     begun = np.sort(began << _SECONDS | rows.second[places.row[places.new]] - midnight)
@@ -205,20 +225,22 @@ def _foreign(rows: Rows, places: _Places, known: Known, midnight: int) -> Mask:
     return (others >= 1) & (others <= RARE)
 
 
-def _nets(rows: Rows, who: Who, known: Known) -> _Nets:
+def _nets(rows: Rows, who: Who, known: Known, pane: I64) -> _Nets:
     there = np.flatnonzero(rows.net != 0)
-    mine, at = np.unique(mix(NET, who.role[rows.role[there]], rows.net[there]), return_index=True)
+    mine, at, of_row = grouped(mix(NET, who.role[rows.role[there]], rows.net[there]))
     new, row = known.first.get(mine) == NONE, there[at]
+    each = there[_once(pane[there], of_row)]
     by_time = np.sort(row)
-    ours, at = np.unique(mix(GROUP_NET, who.group[rows.role[by_time]], rows.net[by_time]), return_index=True)
+    ours, at, _ = grouped(mix(GROUP_NET, who.group[rows.role[by_time]], rows.net[by_time]))
     new_ours, row_ours = known.first.get(ours) == NONE, by_time[at]
     nets = np.unique(rows.net[by_time])
     first = [(mine[new], rows.second[row[new]]), (ours[new_ours], rows.second[row_ours[new_ours]])]
     strange = nets[known.readers.get(mix(ALL_NET, nets)) == NONE]
-    return _Nets((row, row[new], row_ours[new_ours]), first, strange)
+    today = each[_among(strange, rows.net[each])]
+    return _Nets((each, row[new], row_ours[new_ours]), first, strange, _by_pane(pane[today], rows.net[today]))
 
 
-def _copies(rows: Rows, who: Who, known: Known) -> _Copies:
+def _copies(rows: Rows, who: Who, known: Known, pane: I64) -> _Copies:
     copies = np.flatnonzero(rows.what == COPY)
     to = rows.amount[copies]
     unique, at, of_row = np.unique(mix(TO, who.role[rows.role[copies]], to), return_index=True, return_inverse=True)
@@ -227,7 +249,14 @@ def _copies(rows: Rows, who: Who, known: Known) -> _Copies:
     new = rows.second[copies] - touched[of_row] < DAY
     strange = known.readers.get(mix(ALL_TO, to)) == NONE
     fresh = before == NONE
-    return _Copies(copies[new], copies[strange], (unique[fresh], rows.second[copies[at[fresh]]]), np.unique(to))
+    first = unique[fresh], rows.second[copies[at[fresh]]]
+    return _Copies(copies[new], copies[strange], first, _by_pane(pane[copies], to))
+
+
+def _by_pane(pane: I64, hashes: U64) -> U64:
+    """These hashes, each once in a pane."""
+    unique, of_row = np.unique(hashes, return_inverse=True)
+    return hashes[_once(pane, of_row)] if len(unique) else unique
 
 
 def _among(some: U64, values: U64) -> Mask:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from itertools import pairwise
 
 import msgspec
 import numpy as np
@@ -20,7 +19,7 @@ from detector.core.runs import Segments, concat
 from detector.core.sighting import Texts
 from detector.core.table import Table
 from detector.core.view import BatchView, group_print
-from detector.core.window import by_value, starts_of_runs
+from detector.core.window import by_value, grouped
 from detector.model.channels import HOUR, PANE
 from detector.model.keys import Keys
 from detector.model.roles import Identity
@@ -75,18 +74,16 @@ class Feed:
             self.rows.append(hour, by_role([tuple(column[some] for column in run)]))
         return role, second
 
-    def panes(self, first: int, end: int) -> Iterator[tuple[int, Rows, U64, dict[int, Identity], U64]]:
-        """The panes from `first` to `end` that hold something: start, rows, roles by key, who is who, credentials."""
+    def hours(self, first: int, end: int) -> Iterator[tuple[Rows, U64, dict[int, Identity], U64]]:
+        """The panes from `first` to `end` that hold something, by hour: rows, roles by key, who is who, credentials."""
         for hour in self.rows.segments():
             if (hour + 1) * HOUR > first and hour * HOUR < end:
                 run = concat([part.whole() for part in self.rows.parts(hour, hour)])
                 kept = (run[1] >= first) & (run[1] < end)
                 run = tuple(column[kept] for column in run)
-                run = tuple(column[order] for column in run) if len(order := _in_order(run)) else run
-                pane = run[1].astype(np.int64) // PANE
-                edges = [*starts_of_runs(pane).tolist(), len(pane)]
-                for start, stop in pairwise(edges):
-                    yield int(pane[start]) * PANE, *self._rows(tuple(column[start:stop] for column in run))
+                if len(order := _in_order(run)):
+                    run = tuple(column[order] for column in run)
+                    yield self._rows(run, run[1].astype(np.int64) // PANE)
 
     def open(self, first: int, last: int, roles: U64) -> tuple[Rows, U64, dict[int, Identity], U64] | None:
         """The rows of some roles (sorted) from second `first` to `last`."""
@@ -104,7 +101,7 @@ class Feed:
         if not len(run[0]):
             return None
         order = _in_order(run)
-        return self._rows(tuple(column[order] for column in run))
+        return self._rows(tuple(column[order] for column in run), np.zeros(len(order), np.int64))
 
     def credentials(self, role: int, first: int, last: int) -> list[int]:
         """Fingerprints of the credentials with which a role was active from second `first` to `last`."""
@@ -143,19 +140,20 @@ class Feed:
         self.texts.rows.restore(parts)
         self._who.restore(parts)
 
-    def _rows(self, run: Run) -> tuple[Rows, U64, dict[int, Identity], U64]:
+    def _rows(self, run: Run, pane: I64) -> tuple[Rows, U64, dict[int, Identity], U64]:
+        """Rows, roles by key, who each is by its credentials in its first pane, and the credentials of each row."""
         role, second, who, object_, prefix, net, amount, what = run
-        candidates: dict[int, Identity] = {}
-        credentials, first, of_row = np.unique(who, return_index=True, return_inverse=True)
-        roles = role[first]
-        for one, print_ in zip(roles.tolist(), credentials.tolist(), strict=True):
-            identity = _identity(self._who[print_])
-            candidates[one] = min(candidates.get(one, identity), identity)
-        prints = np.array(sorted(candidates, key=lambda one: candidates[one].key), np.uint64)
+        credentials, first, of_row = grouped(who)
+        candidates: dict[int, tuple[int, Identity]] = {}
+        for one, print_, begun in zip(role[first].tolist(), credentials.tolist(), pane[first].tolist(), strict=True):
+            candidate = begun, _identity(self._who[print_])
+            candidates[one] = min(candidates.get(one, candidate), candidate)
+        known = {one: identity for one, (_, identity) in candidates.items()}
+        prints = np.array(sorted(known, key=lambda one: known[one].key), np.uint64)
         order = np.argsort(prints)
-        at = order[np.searchsorted(prints[order], roles)][of_row]
+        at = order[np.searchsorted(prints[order], role[first])][of_row]
         rows = Rows(at, second.astype(np.int64), object_, prefix, net, amount, what.astype(np.int64))
-        return rows, prints, candidates, who
+        return rows, prints, known, who
 
     def _roles(self, view: BatchView, rows: Index) -> U64:
         """Fingerprint of whose habits each row is of: see `acting`. Who is new is remembered."""

@@ -17,8 +17,8 @@ from detector.model.channels import COUNTERS, PANE, WINDOWS
 
 SEGMENT = 72
 """Panes of a segment: six hours."""
-_PANE_SHIFT, _SLOT_SHIFT = np.uint64(36), np.uint64(4)
-_LOW = np.uint64((1 << 36) - 1)
+_PANE_SHIFT, _SLOT_SHIFT = 36, 4
+_LOW = (1 << _PANE_SHIFT) - 1
 MOST = np.iinfo(np.uint32).max
 
 
@@ -34,7 +34,7 @@ class History:
 
     def __init__(self, name: str) -> None:
         self.rows = Segments(name, by_key)
-        self._sums = np.zeros((len(WINDOWS), 256 * COUNTERS), np.int64)
+        self._sums = np.zeros((256, len(WINDOWS), COUNTERS), np.int64)
         self._since = np.zeros(256, np.int64)
         self._now = 0
 
@@ -50,12 +50,11 @@ class History:
     def sums(self, slots: Index) -> I64:
         """Sums before this pane: (roles, windows, counters)."""
         self._reserve(int(slots.max(initial=0)))
-        at = slots[:, None] * COUNTERS + np.arange(COUNTERS)
-        return self._sums[:, at].transpose(1, 0, 2)
+        return self._sums[slots]
 
     def sums_at(self, slots: Index, pane: int) -> I64:
         """What of the sums a later pane's windows would still hold, had nothing come since."""
-        sums = self.sums(slots).copy()
+        sums = self.sums(slots)
         order = np.argsort(slots)
         for number, window in enumerate(WINDOWS):
             length = window // PANE
@@ -66,19 +65,23 @@ class History:
         return sums
 
     def add(self, slots: Index, totals: I64) -> None:
-        """What the pane counted: (roles, counters)."""
-        role, counter = np.nonzero(totals)
-        slot, count = slots[role], np.minimum(totals[role, counter], MOST)
-        order = np.argsort(slot << 4 | counter)
-        slot, counter, count = slot[order], counter[order], count[order]
-        key = (np.uint64(self._now) << _PANE_SHIFT) | (slot << 4 | counter).astype(np.uint64)
-        self.rows.append(self._now // SEGMENT, (key, count.astype(np.uint32)))
-        self._sums[:, slot * COUNTERS + counter] += count
+        """What this pane counted is part of the sums: (roles, counters)."""
+        self._sums[slots] += np.minimum(totals, MOST)[:, None, :]
+
+    def write(self, pane: I64, slots: Index, totals: I64) -> None:
+        """Keep what panes of one segment counted: (roles and panes, counters). pane: number of each."""
+        place = pane << _PANE_SHIFT | slots << _SLOT_SHIFT
+        order = np.argsort(place)
+        totals = totals[order]
+        at, counter = np.nonzero(totals)
+        key = (place[order][at] | counter).astype(np.uint64)
+        count = np.minimum(totals[at, counter], MOST).astype(np.uint32)
+        self.rows.append(int(pane[0]) // SEGMENT, (key, count))
 
     def clear(self, slot: int) -> None:
         """From the next pane on the sums of this role begin anew."""
         self._reserve(slot)
-        self._sums[:, slot * COUNTERS : (slot + 1) * COUNTERS] = 0
+        self._sums[slot] = 0
         self._since[slot] = self._now + 1
 
     def since(self, slot: int) -> int:
@@ -101,7 +104,8 @@ class History:
     def _move(self, number: int, first: int, last: int, sign: int) -> None:
         """Add or take the panes `first` to `last` to or from one window's sums."""
         for slot, counter, count in self._between(first, last):
-            np.add.at(self._sums[number], slot * COUNTERS + counter, sign * count)
+            place = (slot * len(WINDOWS) + number) * COUNTERS + counter
+            np.add.at(self._sums.reshape(-1), place, sign * count)
 
     def _between(self, first: int, last: int) -> Iterator[tuple[Index, Index, I64]]:
         """Slot, counter and count of what panes `first` to `last` counted and still counts."""
@@ -119,9 +123,6 @@ class History:
 
     def _reserve(self, slot: int) -> None:
         if slot >= len(self._since):
-            size = max(slot + 1, 2 * len(self._since))
-            sums = np.zeros((len(WINDOWS), size * COUNTERS), np.int64)
-            sums[:, : self._sums.shape[1]] = self._sums
-            since = np.zeros(size, np.int64)
-            since[: len(self._since)] = self._since
-            self._sums, self._since = sums, since
+            more = max(slot + 1, 2 * len(self._since)) - len(self._since)
+            self._sums = np.concatenate([self._sums, np.zeros((more, *self._sums.shape[1:]), np.int64)])
+            self._since = np.append(self._since, np.zeros(more, np.int64))

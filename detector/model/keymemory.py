@@ -13,14 +13,14 @@ is held may be more than `room` by what was read since midnight for the first ti
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
-import msgspec
 import numpy as np
 
-from detector.core.access import U64, Index, Mask
-from detector.core.bloom import FULL, SMALL, Bloom, bits
-from detector.core.window import by_value, starts_of_runs
+from detector.core.access import I64, U64, Index, Mask
+from detector.core.window import starts_of_runs, steady_order
 from detector.model.facts import NONE, Facts
+from detector.model.filters import Filters
 
 EXACT = 1024
 FIRST_LAYER = 1 << 10
@@ -37,127 +37,105 @@ class KeyMemory:
     def __init__(self, name: str, room: int) -> None:
         self.name, self.room, self.most = name, room, LAYERS
         self.exact = Facts(f"model-keys/{name}")
-        self.nbytes = 0
-        """Bytes of all Bloom filters."""
+        self._filters = Filters(FIRST_LAYER, LAYERS)
         self._counts = np.zeros(256, np.int64)
-        self._large = np.zeros(256, np.bool_)
-        self._blooms: dict[int, list[Bloom]] = {}
-        self._changed: set[tuple[int, int]] = set()
 
-    def known(self, pairs: U64, slots: Index) -> Mask:
-        """Which of these pairs were put in (a few more may look so)."""
-        known: Mask = self.exact.get(pairs) != NONE
-        self._reserve(int(slots.max(initial=0)))
-        large = np.flatnonzero(~known & self._large[slots])
-        asked, wanted = pairs[large], bits(pairs[large])
-        for slot, some in by_value(slots[large]):
-            rows, ids, set_ = large[some], asked[some], wanted[some]
-            for bloom in self._blooms[slot]:
-                known[rows] |= bloom.may_hold(ids, set_)
-        return known
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all Bloom filters."""
+        return self._filters.nbytes
+
+    def ask(self, pairs: U64, slots: Index, elsewhere: Mask, pane: I64) -> Mask:
+        """Which of these pairs are new; nothing is learned, and all are asked against what was there before `pane`.
+
+        elsewhere: which lie in a place that is new to their role.
+        """
+        del pane
+        new: Mask = self.exact.get(pairs) == NONE
+        new[new] = self._new(pairs[new], slots[new], elsewhere[new])
+        return new
+
+    def meet(self, pairs: U64, slots: Index, elsewhere: Mask, pane: I64) -> Mask:
+        """Which of these pairs, no two alike and by time, are new; they are known to the panes after their own."""
+        new: Mask = self.exact.get(pairs) == NONE
+        asked = np.flatnonzero(new)
+        exact = np.zeros(len(pairs), np.bool_)
+        for first, end in pairwise([*starts_of_runs(pane[asked]).tolist(), len(asked)]):
+            some = asked[first:end]
+            new[some] = mine = self._new(pairs[some], slots[some], elsewhere[some])
+            met = some[mine]
+            exact[met] = self._put(pairs[met], slots[met])
+        self.exact.put(pairs[exact], slots[exact])
+        return new
 
     def saturated(self, slots: Index) -> Mask:
         """Roles of which no more keys can be remembered."""
-        return np.array([self._is_full(slot) for slot in slots.tolist()], np.bool_)
+        return self._filters.full(slots, self.most)
 
-    def put(self, pairs: U64, slots: Index) -> None:
-        """Put in new pairs, in the order in which they came."""
-        if not len(pairs):
-            return
-        self._reserve(int(slots.max()))
-        order = np.argsort(slots, kind="stable")
-        pairs, slots = pairs[order], slots[order]
-        starts = starts_of_runs(slots)
-        ends = np.append(starts[1:], len(slots))
-        counts = ends - starts
-        place = self._counts[slots] + np.arange(len(slots)) - np.repeat(starts, counts)
-        exact = place < EXACT
-        self.exact.put(pairs[exact], slots[exact])
-        for at in np.flatnonzero(~exact[ends - 1]).tolist():
-            mine = slice(starts[at], ends[at])
-            self._put_more(int(slots[starts[at]]), pairs[mine][~exact[mine]])
-        self._counts[slots[starts]] += counts
+    def _new(self, pairs: U64, slots: Index, elsewhere: Mask) -> Mask:
+        """Which of these pairs, none of which is among the exact ones, are new."""
+        if not self._filters.nbytes:
+            return np.ones(len(pairs), np.bool_)
+        return ~self._filters.may_hold(pairs, slots) & (elsewhere | ~self.saturated(slots))
 
-    def _put_more(self, slot: int, pairs: U64) -> None:
-        layers = self._blooms.setdefault(slot, [])
-        while len(pairs):
-            if not layers or layers[-1].full:
-                if self._is_full(slot):
-                    return
-                layers.append(Bloom(FIRST_LAYER << len(layers)))
-                self.nbytes += layers[-1].nbytes
-                self._large[slot] = True
-            bloom = layers[-1]
-            room = FULL * len(bloom) + 1 - bloom.added
-            some, pairs = pairs[:room], pairs[room:]
-            bloom.add(some if len(some) <= SMALL else np.sort(some))
-            self._changed.add((slot, len(layers) - 1))
-
-    def _is_full(self, slot: int) -> bool:
-        layers = self._blooms.get(slot, [])
-        return bool(layers and layers[-1].full and len(layers) >= self.most)
+    def _put(self, pairs: U64, slots: Index) -> Mask:
+        """Count new pairs, which come by time, and put those past a role's exact ones into filters; which are exact."""
+        self._reserve(int(slots.max(initial=0)))
+        order = steady_order(slots)
+        by_slot = slots[order]
+        many = np.bincount(slots, minlength=len(self._counts))
+        before = self._counts - (np.cumsum(many) - many)
+        past = before[by_slot] + np.arange(len(slots)) >= EXACT
+        self._counts += many
+        exact = np.ones(len(slots), np.bool_)
+        if past.any():
+            exact[order[past]] = False
+            self._filters.put(pairs[order[past]], by_slot[past], self.most)
+        return exact
 
     def wanted(self) -> list[int]:
         """How many roles want 0, 1, 2, … filters: those they have, and one more where the last is full."""
-        wanted = [min(len(layers) + layers[-1].full, LAYERS) for layers in self._blooms.values()]
-        return [wanted.count(many) for many in range(LAYERS + 1)]
+        return self._filters.wanted()
 
     def allow(self, wanted: Sequence[int]) -> None:
         """Midnight: what the roles of all shards want decides how many filters each may have."""
         fitting = (most for most in range(LAYERS, 1, -1) if _nbytes(wanted, most) <= self.room)
         self.most = next(fitting, 1)
-        for slot, layers in self._blooms.items():
-            for number in range(self.most, len(layers)):
-                self.nbytes -= layers[number].nbytes
-                self._changed.add((slot, number))
-            del layers[self.most :]
+        self._filters.keep(self.most)
 
     def _reserve(self, slot: int) -> None:
         if slot >= len(self._counts):
             more = max(slot + 1, 2 * len(self._counts)) - len(self._counts)
             self._counts = np.append(self._counts, np.zeros(more, np.int64))
-            self._large = np.append(self._large, np.zeros(more, np.bool_))
 
     def forget(self, slots: set[int]) -> None:
         """Let go of the keys of these roles."""
         gone = np.fromiter(slots, np.uint32, len(slots))
         self.exact.keep(lambda run: ~np.isin(run[1], gone))
-        for slot in slots:
-            layers = self._blooms.pop(slot, [])
-            self.nbytes -= sum(bloom.nbytes for bloom in layers)
-            self._changed.update((slot, layer) for layer in range(len(layers)))
-            if slot < len(self._counts):
-                self._counts[slot], self._large[slot] = 0, False
+        self._filters.keep(0, sorted(slots))
+        self._counts[gone[gone < len(self._counts)]] = 0
 
     def changes(self) -> dict[str, bytes | None]:
         """Parts of a checkpoint that came or went since the last call."""
-        out = self.exact.runs.changes()
-        for slot, layer in sorted(self._changed):
-            layers = self._blooms.get(slot, [])
-            packed = msgspec.msgpack.encode(layers[layer].snapshot()) if layer < len(layers) else None
-            out[self._part(slot, layer)] = packed
-        self._changed.clear()
-        return out
+        filters = {self._part(slot, layer): packed for slot, layer, packed in self._filters.changes()}
+        return self.exact.runs.changes() | filters
 
     def names(self) -> set[str]:
         """Names of its parts in the checkpoint."""
-        layers = {self._part(slot, layer) for slot, held in self._blooms.items() for layer in range(len(held))}
-        return self.exact.runs.names() | layers
+        return self.exact.runs.names() | {self._part(slot, layer) for slot, layer in self._filters.names()}
 
     def restore(self, parts: Mapping[str, bytes]) -> None:
-        """Take in the parts of a checkpoint."""
+        """Take in the parts of a checkpoint. `StateError` when a filter is damaged."""
         self.exact.restore(parts)
         self._count(self.exact.all()[1].astype(np.intp))
-        found: dict[int, dict[int, Bloom]] = {}
+        filters = []
         for name, part in parts.items():
             if name.startswith(f"model-bloom/{self.name}/"):
                 slot, layer = map(int, name.split("/")[-2:])
-                found.setdefault(slot, {})[layer] = Bloom.restore(msgspec.msgpack.decode(part))
-        for slot, layers in found.items():
-            self._blooms[slot] = [layers[number] for number in sorted(layers)]
-            self.nbytes += sum(bloom.nbytes for bloom in layers.values())
-            self._count(np.repeat(np.intp(slot), sum(bloom.added for bloom in layers.values())))
-            self._large[slot] = True
+                filters.append((slot, layer, part))
+        for slot, many in self._filters.restore(sorted(filters)):
+            self._reserve(slot)
+            self._counts[slot] += many
 
     def _part(self, slot: int, layer: int) -> str:
         return f"model-bloom/{self.name}/{slot}/{layer}"

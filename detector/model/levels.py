@@ -5,11 +5,17 @@ Role by role the detector's Python would cost more than all the rest; a test hol
 
 from __future__ import annotations
 
+from functools import cache
+from typing import NamedTuple
+
 import numpy as np
 
 from detector.core.access import Index
 from detector.core.window import F64
 from detector.model.score import ALPHA, CLIP, NOISE, PRIOR, WIDTH, Level, Moments
+
+SETTLED = 20_000
+"""Panes learned from which on no further one changes what they weigh: what is left is lost in rounding."""
 
 
 class Levels:
@@ -24,7 +30,7 @@ class Levels:
 
     def usual(self, slots: Index) -> tuple[F64, F64]:
         """Mean and scale of x: (roles, channels), shrunk towards the peers."""
-        share, correction = _shares(self._panes[slots])
+        _, share, correction = self._of(slots)
         mean = self._mean[slots] * correction
         variance = self._square[slots] * correction - mean * mean
         kept = 1.0 - share
@@ -41,10 +47,9 @@ class Levels:
 
     def own(self, slots: Index) -> tuple[F64, F64, F64]:
         """Mean and variance as learned here, and the panes they weigh as much as."""
-        panes = self._panes[slots]
-        correction = _shares(panes)[1]
+        weight, _, correction = self._of(slots)
         mean = self._mean[slots] * correction
-        return mean, np.maximum(0.0, self._square[slots] * correction - mean * mean), _weight(panes)
+        return mean, np.maximum(0.0, self._square[slots] * correction - mean * mean), weight[:, 0]
 
     def lean(self, slot: int, peers: Level) -> None:
         """From now on this is what is usual for the role's peers."""
@@ -80,19 +85,24 @@ class Levels:
             self._peer_mean = np.concatenate([self._peer_mean, empty])
             self._peer_variance = np.concatenate([self._peer_variance, empty])
 
+    def _of(self, slots: Index) -> _Shares:
+        """As columns beside the channels."""
+        panes = np.minimum(self._panes[slots], SETTLED)
+        return _Shares(*(column[panes, None] for column in _shares()))
 
-def _weight(panes: np.ndarray[tuple[int], np.dtype[np.int64]]) -> F64:
+
+class _Shares(NamedTuple):
+    """By panes learned: what they weigh, how much the peers do, and by what to multiply the sums so far."""
+
+    weight: F64
+    peers: F64
+    correction: F64
+
+
+@cache
+def _shares() -> _Shares:
     """By the same arithmetic as one detector's: numpy's power differs from Python's in the last bit."""
-    distinct, of = np.unique(panes, return_inverse=True)
-    table = np.array([(1.0 - (1.0 - ALPHA) ** n) / ALPHA for n in distinct.tolist()])
-    weight: F64 = table[of]
-    return weight
-
-
-def _shares(panes: np.ndarray[tuple[int], np.dtype[np.int64]]) -> tuple[F64, F64]:
-    """How much the peers weigh, and by what to multiply the sums so far: columns."""
-    weight = _weight(panes)
-    share = PRIOR / (PRIOR + weight)
+    weight = np.array([(1.0 - (1.0 - ALPHA) ** n) / ALPHA for n in range(SETTLED + 1)])
     with np.errstate(divide="ignore"):
         correction = np.where(weight > 0.0, 1.0 / (ALPHA * weight), 0.0)
-    return share[:, None], correction[:, None]
+    return _Shares(weight, PRIOR / (PRIOR + weight), correction)

@@ -1,6 +1,7 @@
 """What was never there before: memory of keys, prefixes, networks and destinations. Pure.
 
-1. A pane is counted against what the panes before it left; then it is learned. Counting changes nothing.
+1. A pane is counted against what the panes before it left; a sealed one is learned with that. Panes that are sealed
+   together count and leave what they would one by one.
 2. What does not fit is never news: of a role's keys see `KeyMemory`; where that is saturated, a key is new if its
    prefix is. Every step may miss a new key, and invents none.
 3. What "the organisation" knows is what it knew at the last UTC midnight: so peer groups can be held apart by day.
@@ -8,18 +9,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from detector.core.access import I64, U64
+from detector.core.access import I64, U64, Index, Mask
 from detector.core.part import Run
 from detector.core.runs import Segments, concat
+from detector.model.channels import DAY
 from detector.model.counting import MANY, Known, counted
 from detector.model.day import Day
 from detector.model.facts import Facts
 from detector.model.keymemory import KeyMemory
-from detector.model.rows import ALL_NET, NET, PREFIX, Counted, Learnt, Rows, Who, mix
+from detector.model.rows import ALL_NET, NET, PREFIX, Counted, Rows, Who, mix
 
 MOST_PREFIXES = 1 << 14
 """Prefixes of a role that are remembered; further ones are never news."""
@@ -36,22 +38,22 @@ class Novelty:
         self._prefixes = np.zeros(256, np.int64)
 
     def count(self, rows: Rows, who: Who, start: int) -> Counted:
-        """Count the rows of sealed panes, or of open ones so far. `start`: second the first pane begins at."""
-        self._reserve(int(who.slot.max(initial=0)))
-        full = self._prefixes[who.slot] >= MOST_PREFIXES
-        return counted(rows, who, start, Known(self.keys, self.first, self.readers, full))
+        """Count the rows of open panes so far, and learn nothing. `start`: second the first pane begins at."""
+        return counted(rows, who, start, self._known(self.keys.ask, who), apart=False)
 
-    def learn(self, learnt: Learnt, day: int) -> None:
-        """Remember what a sealed pane had."""
-        self.keys.put(learnt.pairs, learnt.slots)
-        for keys, seconds in learnt.first:
-            self.first.put(keys, seconds)
-        gp, count = learnt.readers
-        self.readers.put(gp, count)
-        slots = learnt.prefixes
-        self._reserve(int(slots.max(initial=0)))
-        self._prefixes += np.bincount(slots, minlength=len(self._prefixes))
-        self.today.append(day, (learnt.today,))
+    def seal(self, rows: Rows, who: Who, start: int) -> Counted:
+        """Count the rows of sealed panes of a day, each against what those before it left, and remember them."""
+        found = counted(rows, who, start, self._known(self.keys.meet, who), apart=True)
+        keys, seconds = (np.concatenate(columns) for columns in zip(*found.learnt.first, strict=True))
+        self.first.put(keys, seconds)
+        self.readers.put(*found.learnt.readers)
+        self._prefixes += np.bincount(found.learnt.prefixes, minlength=len(self._prefixes))
+        self.today.append(start // DAY, (found.learnt.today,))
+        return found
+
+    def _known(self, keys: Callable[[U64, Index, Mask, I64], Mask], who: Who) -> Known:
+        self._reserve(int(who.slot.max(initial=0)))
+        return Known(keys, self.first, self.readers, MOST_PREFIXES - self._prefixes[who.slot])
 
     def accept(self, role: int, prefixes: U64, nets: U64) -> None:
         """A person said that these places and networks are a role's business: they are no news to it."""

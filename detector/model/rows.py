@@ -52,24 +52,14 @@ class Who(NamedTuple):
     group: U64
 
 
-class Event(NamedTuple):
-    """Countable things: index of the role, sub-pane since the first, and how much each counts (None: 1)."""
-
-    role: Index
-    sub: I64
-    weight: I64 | None = None
-
-
 class Learnt(NamedTuple):
-    """What counting found to be new, to be put in memory once the pane is sealed.
+    """What counting found to be new beside keys, to be put in memory once the panes are sealed.
 
-    pairs, slots: (role, key), by time, and the role's slot. first: (role, prefix or network or destination) and the
-    second. readers: (group, prefix) and how many of its roles read there. prefixes: the slot of each new (role,
-    prefix). today: what the organisation knows from the next midnight on, sorted.
+    first: (role, prefix or network or destination) and the second. readers: (group, prefix) and how many of its roles
+    read there. prefixes: the slot of each new (role, prefix). today: what the organisation knows from the next midnight
+    on, sorted.
     """
 
-    pairs: U64
-    slots: Index
     first: list[tuple[U64, I64]]
     readers: tuple[U64, I64]
     prefixes: Index
@@ -77,8 +67,7 @@ class Learnt(NamedTuple):
 
 
 class Counted(NamedTuple):
-    """Counter → what was counted; the rows of new keys (for the explanation); what is to be learnt."""
+    """Counter → the rows it counts (of `bytes`: each by its amount); what is to be learnt."""
 
-    events: dict[Counter, Event]
-    new_rows: Index
+    rows: dict[Counter, Index]
     learnt: Learnt

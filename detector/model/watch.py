@@ -86,8 +86,8 @@ class BaselineWatch(EpisodeWatch[BaselineRule]):
         news: list[Finding] = []
         if last > self._sealed:
             dirty = self._unsaid(self._sealed, list(self._panes), last)
-            for pane, rows, prints, who, _ in self._feed.panes(self._sealed, last):
-                dirty |= self._say(self.model.seal(pane, rows, prints, who))
+            for rows, prints, who, _ in self._feed.hours(self._sealed, last):
+                dirty |= self._say(self.model.seal(rows, prints, who))
             self._sealed, self.changed = last, True
             news = [finding for role in sorted(dirty) for finding in self._settle(role)]
             self._waiting.drop_before(last)

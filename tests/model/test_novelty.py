@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.model import keymemory
-from detector.model.channels import COUNTERS, DAY, PANE, SUB_PANE, WINDOWS, YOUNG_PREFIX, Counter
+from detector.model import keymemory, novelty
+from detector.model.channels import COUNTERS, DAY, HOUR, PANE, SUB_PANE, WINDOWS, YOUNG_PREFIX, Counter
 from detector.model.day import Day
 from detector.model.history import History
 from detector.model.keymemory import KeyMemory
@@ -52,21 +52,20 @@ WHO = Who(
 )
 
 
-def counted(records, memory):
-    """Counter → role → sub-pane since T0 → count, pane by pane."""
+def counted(records, memory, span=PANE):
+    """Counter → role → sub-pane since T0 → count; panes are sealed one by one, or those of so many seconds together."""
     out = defaultdict(lambda: defaultdict(int))
     records = sorted(records, key=lambda r: (r[0], r[4], r[1:]))
     day = 0
-    for pane in sorted({r[0] // PANE for r in records}):
-        if pane * PANE // DAY != day:
+    for part in sorted({r[0] // span for r in records}):
+        if part * span // DAY != day:
             memory.midnight(Day((T0 + day * DAY) // DAY, 0, [], memory.over(), memory.keys.wanted()))
-            day = pane * PANE // DAY
-        found = memory.count(rows_of([r for r in records if r[0] // PANE == pane]), WHO, T0 + pane * PANE)
-        for counter, event in found.events.items():
-            weights = event.weight if event.weight is not None else np.ones(len(event.role), np.int64)
-            for role, sub, weight in zip(event.role.tolist(), event.sub.tolist(), weights.tolist(), strict=True):
-                out[counter][role, pane * PANE + sub * SUB_PANE] += weight
-        memory.learn(found.learnt, (T0 + pane * PANE) // DAY)
+            day = part * span // DAY
+        rows = rows_of([r for r in records if r[0] // span == part])
+        for counter, some in memory.seal(rows, WHO, T0 + part * span).rows.items():
+            for role, second, weight in zip(rows.role[some], rows.second[some], rows.amount[some], strict=True):
+                cell = int(role), int(second - T0) // SUB_PANE * SUB_PANE
+                out[counter][cell] += int(weight) if counter is Counter.bytes else 1
     return {counter: dict(cells) for counter, cells in out.items() if cells}
 
 
@@ -166,20 +165,22 @@ def many(role, first, count):
     return Rows(*(column[order] for column in rows))
 
 
+def at_pane(pane, rows):
+    return rows._replace(second=rows.second + pane * PANE)
+
+
+def news(counted):
+    return len(counted.rows[Counter.new])
+
+
 def test_past_the_exact_keys_a_filter_misses_few_and_invents_none(monkeypatch):
     """All keys of a large role are known afterwards; of fresh ones nearly all are news; then only new prefixes are."""
     monkeypatch.setattr(keymemory, "LAYERS", 3)
     memory, fresh = Novelty("n", 1 << 20), []
     for pane in range(6):
-        found = memory.count(
-            many(0, pane * 5000, 5000)._replace(second=many(0, 0, 5000).second + pane * PANE), WHO, pane * PANE
-        )
-        fresh.append(len(found.events[Counter.new].role))
-        memory.learn(found.learnt, 0)
-        again = memory.count(
-            many(0, pane * 5000, 5000)._replace(second=many(0, 0, 5000).second + pane * PANE), WHO, pane * PANE
-        )
-        assert len(again.events[Counter.new].role) <= (0 if pane < 6 else 5000)
+        rows = at_pane(pane, many(0, pane * 5000, 5000))
+        fresh.append(news(memory.seal(rows, WHO, pane * PANE)))
+        assert news(memory.count(rows, WHO, pane * PANE)) == 0
     assert min(fresh) > 4600
     assert memory.keys.nbytes <= 3 * 8 * (1 << 13)
 
@@ -189,11 +190,37 @@ def test_a_role_whose_memory_is_full_counts_new_prefixes_only(monkeypatch):
     monkeypatch.setattr(keymemory, "LAYERS", 1)
     memory = Novelty("n", 1 << 20)
     for pane in range(4):
-        memory.learn(memory.count(many(0, pane * 5000, 5000), WHO, 0).learnt, 0)
+        memory.seal(at_pane(pane, many(0, pane * 5000, 5000)), WHO, pane * PANE)
     assert memory.keys.saturated(np.array([0])).all()
-    assert len(memory.count(many(0, 90_000, 500), WHO, 0).events[Counter.new].role) == 0
+    assert news(memory.count(many(0, 90_000, 500), WHO, 0)) == 0
     elsewhere = many(0, 90_000, 500)._replace(prefix=np.full(500, 99, np.uint64))
-    assert len(memory.count(elsewhere, WHO, 0).events[Counter.new].role) > 450
+    assert news(memory.count(elsewhere, WHO, 0)) > 450
+
+
+def state(memory, roles=4):
+    """All that it remembers."""
+    parts = (memory.keys.exact.all(), memory.first.all(), memory.readers.all(), memory.today.whole())
+    kept = {name: part for name, part in memory.keys.changes().items() if part is not None and "bloom" in name}
+    return [[column.tolist() for column in part] for part in parts], kept, [memory.prefixes(s) for s in range(roles)]
+
+
+@given(records_, st.integers(0, 3))
+def test_panes_of_an_hour_sealed_together_are_what_they_are_one_by_one(records, tight):
+    """Counts and all that is remembered, also where filters lie and fill, and keys and prefixes have no more room."""
+    with pytest.MonkeyPatch.context() as patch:
+        if tight:
+            patch.setattr(keymemory, "EXACT", tight - 1)
+            patch.setattr(keymemory, "FIRST_LAYER", 1)
+            patch.setattr(keymemory, "LAYERS", tight)
+            patch.setattr(novelty, "MOST_PREFIXES", tight)
+        together, apart = Novelty("n", 1 << 20), Novelty("n", 1 << 20)
+        assert counted(records, together, HOUR) == counted(records, apart)
+        assert state(together) == state(apart)
+
+
+def meet(memory, pairs, slots):
+    """Pairs of one pane, of new places or not."""
+    return memory.meet(pairs, slots, np.zeros(len(slots), np.bool_), np.zeros(len(slots), np.int64))
 
 
 def test_at_midnight_filters_fit_into_the_memory_and_all_roles_lose_alike(monkeypatch):
@@ -203,7 +230,7 @@ def test_at_midnight_filters_fit_into_the_memory_and_all_roles_lose_alike(monkey
     draw, room = np.random.default_rng(1), 8 * 16 * (7 * 5 + 1)  # three filters for each of five, one for a sixth
     memory = KeyMemory("m", room)
     for slot, many in enumerate([3000, 3000, 3000, 3000, 3000, 60]):
-        memory.put(draw.integers(1, 1 << 63, many).astype(np.uint64), np.full(many, slot))
+        meet(memory, draw.integers(1, 1 << 63, many).astype(np.uint64), np.full(many, slot))
     assert memory.nbytes > room
     memory.allow(memory.wanted())
     assert memory.most == 3
@@ -219,11 +246,11 @@ def test_at_midnight_filters_fit_into_the_memory_and_all_roles_lose_alike(monkey
 def test_what_was_forgotten_is_new_again():
     """A role that was let go leaves nothing behind."""
     memory = Novelty("n", 1 << 20)
-    memory.learn(memory.count(many(0, 0, 5000), WHO, 0).learnt, 0)
-    memory.learn(memory.count(many(1, 0, 50), WHO, 0).learnt, 0)
+    memory.seal(many(0, 0, 5000), WHO, 0)
+    memory.seal(many(1, 0, 50), WHO, 0)
     memory.forget({0})
-    assert len(memory.count(many(0, 0, 5000), WHO, 0).events[Counter.new].role) == 5000
-    assert len(memory.count(many(1, 0, 50), WHO, 0).events[Counter.new].role) == 0
+    assert news(memory.count(many(0, 0, 5000), WHO, 0)) == 5000
+    assert news(memory.count(many(1, 0, 50), WHO, 0)) == 0
 
 
 @given(records_, records_)
@@ -268,6 +295,7 @@ def test_windows_hold_what_their_panes_counted(panes, clear_at, restart):
         totals = np.zeros((1, COUNTERS), np.int64)
         totals[0, Counter.new] = count
         history.add(np.array([slot]), totals)
+        history.write(np.array([pane + 1]), np.array([slot]), totals)
         log.append((pane + 1, slot, count))
 
 
@@ -281,12 +309,12 @@ def test_every_counter_is_said_in_words(counter):
 
 def test_a_thousand_roles_remember_within_a_hundred_megabytes():
     """A quarter of them here, each with 8,000 new objects; what the checkpoint holds of them is counted, too."""
-    roles, panes, many = 250, 20, 400
+    roles, panes, many = 250, 40, 200
     memory, rng = KeyMemory("m", 64 << 20), np.random.default_rng(1)
     tracemalloc.start()
     for _ in range(panes):
         slots = np.repeat(np.arange(roles), many)
-        memory.put(rng.integers(0, 1 << 63, len(slots)).astype(np.uint64), slots)
+        meet(memory, rng.integers(0, 1 << 63, len(slots)).astype(np.uint64), slots)
         memory.changes()
     held, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -298,6 +326,6 @@ def test_what_a_person_accepts_is_no_news():
     """Places and networks said to be a role's business: known to it, and the networks to everybody."""
     rows, memory = rows_of([read(10, 0, 4), read(20, 3, 5)]), Novelty("n", 1 << 20)
     memory.accept(int(WHO.role[0]), rows.prefix, rows.net)
-    found = memory.count(rows, WHO, T0).events
-    assert found[Counter.prefixes].role.tolist() == found[Counter.new_nets].role.tolist() == [3]
-    assert not len(found[Counter.strange].role)
+    found = memory.count(rows, WHO, T0).rows
+    assert [rows.role[found[one]].tolist() for one in (Counter.prefixes, Counter.new_nets)] == [[3], [3]]
+    assert not len(found[Counter.strange])
