@@ -19,11 +19,17 @@ ALPHABET = np.frombuffer(b"0123456789ABCDEFGHJKMNPQRSTVWXYZ", np.uint8)
 AGENT = "Boto3/1.40.21 md/Botocore#1.40.21 ua/2.1 os/linux#6.8.0-1029-aws md/arch#x86_64 lang/python#3.12.11"
 LEVEL = 2
 """About 9:1, as CloudTrail's own files."""
+NEXT_SESSIONS = 1 << 20
+"""A principal's number and that of his role's next session lie so far apart."""
 
 
 def role(who: int) -> str:
     """Several sessions share a role."""
-    return f"ml-training-worker-{who // 8:05}"
+    return f"ml-training-worker-{_role_number(who):05}"
+
+
+def _role_number(who: int) -> int:
+    return who % NEXT_SESSIONS // 8
 
 
 def session(who: int) -> str:
@@ -86,7 +92,7 @@ def _issued(at: str) -> str:
 
 @lru_cache(maxsize=8192)
 def _identity(who: int, issued: str) -> str:
-    role_id = f"AROA{_letters(who // 8 + 1_000_000, 17)}"
+    role_id = f"AROA{_letters(_role_number(who) + 1_000_000, 17)}"
     return (
         f'"userIdentity":{{"type":"AssumedRole","principalId":"{role_id}:i-{who:017x}","arn":"{session(who)}",'
         f'"accountId":"{ACCOUNT}","accessKeyId":"ASIA{_letters(who + 9_000_000, 16)}","sessionContext":{{'

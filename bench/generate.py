@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from bench import access_log, cloudtrail, traffic
-from bench.traffic import I64, Requests, Traffic
+from bench.traffic import Delivery, Requests, Traffic
 
 RATE = {"cloudtrail": 14.0, "access": 24.0}
 """Ordinary requests a second: 1.2 million records, or 2 million lines, are a day."""
@@ -34,17 +34,18 @@ def generate(folder: Path, kind: str, requests: int, principals: int, *, jobs: i
         logs.mkdir(parents=True)
         asked = traffic.requests(Traffic(requests, principals, RATE[kind]))
         delivery = traffic.deliver(asked)
-        starts = np.flatnonzero(np.diff(delivery.due, prepend=0))
-        due = delivery.due[starts].tolist()
-        _write_all(logs, kind, asked, due, np.split(delivery.row, starts[1:]), jobs)
+        write_logs(logs, kind, asked, delivery, jobs=jobs)
         label.write_text(json.dumps(_label(logs, asked, len(delivery.row)), indent=1) + "\n")
     return json.loads(label.read_text())
 
 
-def _write_all(logs: Path, kind: str, asked: Requests, due: list[int], rows: list[I64], jobs: int) -> None:
+def write_logs(logs: Path, kind: str, asked: Requests, delivery: Delivery, *, jobs: int = 2) -> None:
+    """Write requests into the files in which they are delivered."""
     write = partial(_write, logs, kind)
+    starts = np.flatnonzero(np.diff(delivery.due, prepend=0))
+    due = delivery.due[starts].tolist()
     # Each process gets the requests of its own file only.
-    parts = (Requests(asked.time[r], asked.principal[r], asked.number[r]) for r in rows)
+    parts = (Requests(asked.time[r], asked.principal[r], asked.number[r]) for r in np.split(delivery.row, starts[1:]))
     if jobs == 1:
         list(map(write, due, parts))
         return

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from detector.core.access import I32, I64, U64, Column
+from detector.core.access import I32, I64, U64, Column, Index
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 S = TypeVar("S")
 T = TypeVar("T")
 THREADS = min(4, os.cpu_count() or 1)
+DAY = 86_400
 DENSE = 1 << 22
 """Pairs of codes that may be told apart by a table of all there could be."""
 
@@ -50,10 +51,27 @@ class Piece:
 
     def _coded(self, name: str) -> Column:
         whole = self._dictionary(name)
+        return Column(self.codes(name), [] if whole is None else whole.dictionary.to_pylist())
+
+    def codes(self, name: str) -> I32:
+        """The codes alone of a column of text: none of its texts is made Python's."""
+        whole = self._dictionary(name)
         if whole is None:
-            return Column.null(len(self))
-        codes = (whole.indices.fill_null(-1) if whole.null_count else whole.indices).to_numpy()
-        return Column(codes, whole.dictionary.to_pylist())
+            return np.full(len(self), -1, np.int32)
+        codes: I32 = (whole.indices.fill_null(-1) if whole.null_count else whole.indices).to_numpy()
+        return codes
+
+    def ranked(self, name: str) -> tuple[I32, pa.Array[Any]]:
+        """The codes of a column of text over its texts in their order, and these texts."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        whole = self._dictionary(name)
+        texts: Any = pa.array([], pa.string()) if whole is None else whole.dictionary
+        order = pc.sort_indices(texts)
+        place = np.full(len(texts) + 1, -1, np.int32)  # the last is null's
+        place[order.to_numpy()] = np.arange(len(texts), dtype=np.int32)
+        return place[self.codes(name)], texts.take(order)
 
     def _dictionary(self, name: str) -> Any:
         """A column of text as Arrow encodes it; None if it is null."""
@@ -157,20 +175,45 @@ def _texts() -> Any:
     return (pa.string(), pa.dictionary(pa.int32(), pa.string()))
 
 
-def timed(table: pa.Table) -> pa.Table:
-    """The same with `first` and `last` as they are told: far faster here than row by row."""
+def taken(table: pa.Table, rows: Index) -> pa.Table:
+    """These rows of a table. The numbers are made Arrow's once, not once for each column."""
     import pyarrow as pa
 
+    numbers: Any = pa.array(rows)
+    return table.take(numbers)
+
+
+def timed(table: pa.Table) -> pa.Table:
+    """The same with `first` and `last` as they are told: far faster here than row by row."""
     for name in ("first", "last"):
-        moments = np.datetime_as_string(Piece(table).seconds(name).astype("datetime64[s]")).tolist()
-        texts = pa.array([f"{moment}Z" for moment in moments], pa.string())
+        texts = _moments(Piece(table).seconds(name))
         table = table.set_column(table.column_names.index(name), name, texts)
     return table
 
 
+def _moments(seconds: I64) -> pa.Array[Any]:
+    """ISO 8601 of epoch seconds: of each day, minute and second the text is made once."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    days, day = np.unique(seconds // DAY, return_inverse=True)
+    minute, second = np.divmod(seconds % DAY, 60)
+    dates = np.datetime_as_string(days.astype("datetime64[D]")).tolist()
+    parts: Any = [
+        pa.array(texts, pa.string()).take(codes)
+        for texts, codes in (
+            ([f"{date}T" for date in dates], day),
+            ([f"{at // 60:02}:{at % 60:02}:" for at in range(DAY // 60)], minute),
+            ([f"{at:02}Z" for at in range(60)], second),
+        )
+    ]
+    told: pa.Array[Any] = pc.binary_join_element_wise(*parts, "")
+    return told
+
+
 def bounds(codes: I32, count: int, first: I64, last: I64) -> tuple[I64, I64]:
     """Of each of so many codes the smallest first and the largest last of its rows, of which it has at least one."""
-    smallest, largest = np.full(count, np.iinfo(np.int64).max), np.full(count, -1)
+    smallest, largest = (np.full(count, worst) for worst in (np.iinfo(np.int64).max, np.iinfo(np.int64).min))
     np.minimum.at(smallest, codes, first)
     np.maximum.at(largest, codes, last)
     return smallest, largest

@@ -129,11 +129,11 @@ def _lines(rows: Iterable[Json]) -> str:
     return "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows)
 
 
-def write_file(path: Path, text: str) -> None:
+def write_file(path: Path, content: str | bytes) -> None:
     """Write a file whole, beside its place first. Raises UnreadablePathError."""
     with writing(path):
         part = _part(path)
-        part.write_text(text, "utf-8", newline="\n")
+        part.write_bytes(content.encode() if isinstance(content, str) else content)
         part.replace(path)
 
 

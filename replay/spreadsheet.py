@@ -15,6 +15,8 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from detector.response.plain import printable
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ FORMULA = frozenset("=+-@\uff1d\uff0b\uff0d\uff20")
 """What formulas begin with; the wide forms too, which some programs take for the narrow ones."""
 PLAIN = r"^ *([!-*,./-9:;<>?A-~][ -~]*)?$"
 """Texts that are cells as they are, if they are not too long: ASCII, and nothing that a formula begins with."""
+BARE = r"^ *([!#-*./-9:;<>?A-~][ !#-+\-.-~]*)?$"
+"""Of these the ones that need no quotes around them."""
 LONGEST = 32_000
 """Characters of a cell: more than Excel takes would run on into another row there."""
 
@@ -37,13 +41,15 @@ def sheet(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
     return out.getvalue()
 
 
-def sheet_rows(table: pa.Table) -> str:
+def sheet_rows(table: pa.Table) -> bytes:
     """As `sheet` has the rows of a table, without its head line. Only what does not stand as it is becomes Python's."""
     import pyarrow.compute as pc
 
     cells: list[Any] = [_cells(column.combine_chunks()) for column in table.columns]
+    cells.append(pc.binary_join_element_wise(cells.pop(), "\n", "", null_handling="replace"))
     lines: Any = pc.binary_join_element_wise(*cells, ",", null_handling="replace", null_replacement="")
-    return "".join(f"{line}\n" for line in lines.to_pylist())
+    _, offsets, content = lines.buffers()
+    return bytes(memoryview(content)[: np.frombuffer(offsets, np.int32)[len(lines)]]) if len(lines) else b""
 
 
 def _cells(column: Any) -> Any:
@@ -62,16 +68,31 @@ def _cells(column: Any) -> Any:
 
 
 def _guarded(texts: Any) -> Any:
-    """Texts as they stand in the file."""
+    """Texts as they stand in the file: nearly all stand as they are."""
+    import pyarrow.compute as pc
+
+    other: Any = pc.invert(_fit(texts, BARE))
+    if not pc.any(other).as_py():
+        return texts
+    return pc.replace_with_mask(texts, other, _quoted(texts.filter(other)))
+
+
+def _fit(texts: Any, pattern: str) -> Any:
+    """Which texts fit and are not too long."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    plain: Any = pc.match_substring_regex(texts, PLAIN)
     short: Any = pc.less_equal(pc.binary_length(texts), pa.scalar(LONGEST))
-    odd: Any = pc.invert(pc.and_(plain, short))
-    if pc.any(odd).as_py():
-        cells = pa.array([*map(cell, texts.filter(odd).to_pylist())], pa.string())
-        texts = pc.replace_with_mask(texts, odd, cells)
+    return pc.and_(pc.match_substring_regex(texts, pattern), short)
+
+
+def _quoted(texts: Any) -> Any:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    odd: Any = pc.invert(_fit(texts, PLAIN))
+    cells = pa.array([*map(cell, texts.filter(odd).to_pylist())], pa.string())
+    texts = pc.replace_with_mask(texts, odd, cells)
     needed: Any = pc.match_substring_regex(texts, '[",]')
     quoted = pc.binary_join_element_wise('"', pc.replace_substring(texts, '"', '""'), '"', "")
     return pc.if_else(needed, quoted, texts)

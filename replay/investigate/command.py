@@ -79,11 +79,11 @@ def investigate(
     from detector.errors import InputError
     from replay.investigate.asking import who_of
     from replay.investigate.scope import Question
-    from replay.lean import without_pandas
+    from replay.lean import lean
     from replay.terminal import complain, progress_bar
 
     began = time.monotonic()
-    without_pandas()
+    lean()
     asked = Question(who_of(who, as_, findings), who, owners_of(owner), *_period(since, until), redaction(redact_keys))
     begin(out)
     with ExitStack() as stack:

@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from detector.core.access import Index
 from replay.cache.indexed import Indexed
-from replay.columns import Piece, in_threads
+from replay.columns import Piece, in_threads, taken
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,9 +34,10 @@ class Group(Piece):
     def __len__(self) -> int:
         return int(self._file.metadata.row_group(self._number).num_rows)
 
-    def rows(self, rows: Any, columns: Sequence[str] | None = None) -> pa.Table:
+    def rows(self, rows: Index, columns: Sequence[str] | None = None) -> pa.Table:
         """These rows, with these columns or all."""
-        return self._file.read_row_group(self._number, None if columns is None else list(columns)).take(rows)
+        names = None if columns is None else list(columns)
+        return taken(self._file.read_row_group(self._number, names, use_threads=False), rows)
 
     def may_hold(self, name: str, texts: Collection[str]) -> bool:
         """Whether one of these texts may be in a column, as far as its statistics say."""

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from detector.core.access import I64, Mask
+from detector.core.access import I32, I64, Index, Mask
 from detector.core.finding import prefixes_of
-from replay.columns import Piece, timed, together
+from detector.logs.parquet import without_dictionaries
+from replay.columns import Piece, bounds, grouped, in_threads, taken, timed, together
 from replay.investigate.how import how
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 PART = 1 << 16
 """Records of whose objects so many are added up at once."""
-MERGED = 1 << 17
+MERGED = 1 << 18
 """Rows that wait until they are added up."""
 OF_STRAND = ("bucket", "key", "version_id", "session", "source_ip", "vpc_endpoint", "how", "because")
 LISTS = {
@@ -57,13 +58,15 @@ class Tally:
         self._tables: list[pa.Table] = []
         self._held = 0
 
-    def take(self, table: pa.Table) -> None:
-        """Add these rows."""
-        self._tables.append(added(table, self._keys, self._sums))
+    def __len__(self) -> int:
+        return self._whole().num_rows if self._tables else 0
+
+    def take(self, piece: Piece, rows: Index | None = None) -> None:
+        """Add these rows, or all."""
+        self._tables.append(added(piece, self._keys, self._sums, rows))
         self._held += self._tables[-1].num_rows
         if self._held > MERGED:
-            self._tables = [self._whole()]
-            self._held = self._tables[0].num_rows // 2
+            self._held = self._whole().num_rows // 2
 
     def rows(self) -> list[dict[str, Any]]:
         """All that was added, in the order of the columns; times as text."""
@@ -71,10 +74,24 @@ class Tally:
             return []
         return timed(self._whole().sort_by([(name, "ascending") for name in self._keys])).to_pylist()
 
+    def most(self, by: Sequence[str], count: int) -> list[dict[str, Any]]:
+        """So many rows of those with the largest sums, by the first of these, then the next; and all like the last."""
+        if not len(self):
+            return []
+        whole = self._whole()
+        figures = [_numbers(whole, name) for name in by]
+        order = np.lexsort([-one for one in reversed(figures)])
+        last = order[min(count, len(order)) - 1]
+        like = np.flatnonzero(np.all([one[order] == one[last] for one in figures], axis=0))
+        return timed(whole.take(order[: like[-1] + 1])).to_pylist()
+
     def _whole(self) -> pa.Table:
         import pyarrow as pa
 
-        return added(pa.concat_tables(self._tables), self._keys, self._sums)
+        if len(self._tables) > 1:
+            piece = Piece(pa.concat_tables(self._tables).unify_dictionaries())
+            self._tables = [added(piece, self._keys, self._sums)]
+        return without_dictionaries(self._tables[0])
 
 
 class Part(NamedTuple):
@@ -93,11 +110,11 @@ class Strands:
         self._held: list[list[pa.Table]] = [[] for _ in range(parts)]
         self._rows = 0
 
-    def take(self, table: pa.Table) -> None:
-        """Add records that are strands, as `prepared` makes them. Of none at all there is one empty part."""
-        if not table.num_rows and self._held[0]:
+    def take(self, piece: Piece, rows: Index) -> None:
+        """Add these records, as `prepared` makes them, which are strands. Of none at all there is one empty part."""
+        if not len(rows) and self._held[0]:
             return
-        some = added(table, OF_STRAND, SUMS)
+        some = added(piece, OF_STRAND, SUMS, rows)
         for part, of_part in self._cut(some):
             self._held[part].append(of_part)
         self._rows += some.num_rows
@@ -105,11 +122,13 @@ class Strands:
             self._merge()
 
     def finish(self) -> Iterator[Part]:
-        """All objects, a part at a time."""
-        for part, held in enumerate(self._held):
-            put = self._shelf.taken(part) if self._shelf else []
-            if put or held:
-                yield _part(_merged([*put, *held]))
+        """All objects, a part at a time, made on several threads."""
+        return (part for part in in_threads(range(self.parts), self._part) if part is not None)
+
+    def _part(self, number: int) -> Part | None:
+        put, held = self._shelf.taken(number) if self._shelf else [], self._held[number]
+        self._held[number] = []
+        return _part(_merged([*put, *held])) if put or held else None
 
     def _merge(self) -> None:
         """Add up what is held; where there are several parts, put it away."""
@@ -132,7 +151,7 @@ class Strands:
             return
         of = _scattered(table) % np.uint64(self.parts)
         for part in np.unique(of).tolist():
-            yield int(part), table.take(np.flatnonzero(of == part))
+            yield int(part), taken(table, np.flatnonzero(of == part))
 
 
 class Shelf(NamedTuple):
@@ -144,18 +163,21 @@ class Shelf(NamedTuple):
 
 def _scattered(table: pa.Table) -> Any:
     """A number for each row that follows from its object."""
-    bucket, key = (Piece(table).text(name).hashes() for name in ("bucket", "key"))
+    piece = Piece(table)
+    bucket, key = (piece.text(name).hashes() for name in ("bucket", "key"))
     return bucket * np.uint64(31) + key
 
 
-def prepared(table: pa.Table) -> pa.Table:
+def prepared(table: pa.Table) -> Piece:
     """Records with what is counted of them. What the application tells is in none of the counts."""
     import pyarrow as pa
 
-    logged = ~_is(table, "log", "access_audit")
-    success, refused = logged & _is(table, "outcome", "success"), logged & _is(table, "outcome", "denied")
+    piece = Piece(table)
+    is_ = {name: piece.text(name) for name in ("log", "outcome", "operation")}
+    logged = ~is_["log"].are("access_audit")
+    success, refused = logged & is_["outcome"].are("success"), logged & is_["outcome"].are("denied")
     named = ~(_null(table, "key") | _null(table, "bucket"))
-    read, copy, decrypt = (named & _is(table, "operation", name) for name in ("read", "copy", "decrypt"))
+    read, copy, decrypt = (named & is_["operation"].are(name) for name in ("read", "copy", "decrypt"))
     some, status = read | copy | decrypt, _numbers(table, "status")
     counts = {
         "reads": read & success, "copies": copy & success, "decrypts": decrypt & success, "denied": some & refused,
@@ -165,28 +187,20 @@ def prepared(table: pa.Table) -> pa.Table:
     }  # fmt: skip
     time = table["time"].cast(pa.timestamp("ms", "UTC"))  # Parquet has no whole seconds
     columns: dict[str, Any] = {name: table[name] for name in COPIED}
-    columns |= {"first": time, "last": time, "how": pa.array(_how(Piece(table)), pa.string())}
-    return pa.table(columns | {name: pa.array(np.asarray(count, np.int64)) for name, count in counts.items()})
+    columns |= {"first": time, "last": time, "how": _how(piece)}
+    return Piece(pa.table(columns | {name: pa.array(np.asarray(count, np.int64)) for name, count in counts.items()}))
 
 
-def _how(piece: Piece) -> list[str]:
-    codes, met = together([piece.text(name) for name in ("auth", "user_agent", "principal_type")])
-    words = [how(*one) for one in met]
-    return [words[code] for code in codes.tolist()]
-
-
-def _is(table: pa.Table, name: str, text: str) -> Mask:
+def _how(piece: Piece) -> Any:
     import pyarrow as pa
-    import pyarrow.compute as pc
 
-    equal = pc.equal(table[name], pa.scalar(text)).fill_null(False)
-    found: Mask = equal.to_numpy().astype(np.bool_)
-    return found
+    codes, met = together([piece.text(name) for name in ("auth", "user_agent", "principal_type")])
+    return pa.array([how(*one) for one in met], pa.string()).take(codes)
 
 
-def where(table: pa.Table, name: str) -> pa.Table:
+def where(piece: Piece, name: str) -> Index:
     """The rows in which a count is not zero."""
-    return table.take(np.flatnonzero(_numbers(table, name)))
+    return np.flatnonzero(_numbers(piece.table, name))
 
 
 def _null(table: pa.Table, name: str) -> Mask:
@@ -200,36 +214,50 @@ def _numbers(table: pa.Table, name: str) -> I64:
     return numbers
 
 
-def _objects_of(table: pa.Table, name: str) -> Any:
-    return np.asarray(table[name].to_numpy(zero_copy_only=False), object)
+def added(piece: Piece, keys: Sequence[str], sums: Sequence[str], rows: Index | None = None) -> pa.Table:
+    """Rows of the same keys as one, with their sums and their first and last time; in no order. rows: of these only."""
+    rows = np.arange(len(piece)) if rows is None else rows
+    number, at = grouped([piece.codes(name)[rows] for name in keys])
+    return _added(piece.table, keys, sums, rows, (number, at))
 
 
-def added(table: pa.Table, keys: Sequence[str], sums: Sequence[str]) -> pa.Table:
-    """Rows of the same keys as one, with their sums and their first and last time; in no order."""
-    what: list[Any] = [*((name, "sum") for name in sums), ("first", "min"), ("last", "max")]
-    grouped = table.group_by(list(keys), use_threads=False).aggregate(what)
-    return grouped.select([*keys, *(f"{name}_{how_}" for name, how_ in what)]).rename_columns(
-        [*keys, *(name for name, _ in what)]
-    )
+def _added(
+    table: pa.Table, keys: Sequence[str], sums: Sequence[str], rows: Index, numbered: tuple[I32, Index]
+) -> pa.Table:
+    """These rows by their number. numbered: of each its number; of each number one of them, which tells its keys."""
+    import pyarrow as pa
+
+    number, at = numbered
+    columns: dict[str, Any] = dict(zip(keys, taken(table.select([*keys]), rows[at]).columns, strict=True))
+    for name in sums:
+        total = np.zeros(len(at), np.int64)
+        np.add.at(total, number, _numbers(table, name)[rows])
+        columns[name] = pa.array(total)
+    times = (table[name].cast(pa.int64()).to_numpy()[rows] for name in ("first", "last"))
+    for name, moments in zip(("first", "last"), bounds(number, len(at), *times), strict=True):
+        columns[name] = pa.array(moments).cast(table.schema.field(name).type)
+    return pa.table(columns)
 
 
 def _merged(tables: Sequence[pa.Table]) -> pa.Table:
     import pyarrow as pa
 
-    return added(pa.concat_tables(tables), OF_STRAND, SUMS)
+    return added(Piece(pa.concat_tables(tables).unify_dictionaries()), OF_STRAND, SUMS)
 
 
 def _part(strands: pa.Table) -> Part:
+    """Objects in the order of bucket and key."""
     import pyarrow as pa
 
-    order: list[Any] = [("bucket", "ascending"), ("key", "ascending")]
-    strands = strands.sort_by(order)
-    summed = added(strands, ("bucket", "key"), SUMS).sort_by(order)  # Arrow's groups are in no order
-    number = _numbered(strands)
-    lists = {name: _lists(number, strands[column], summed.num_rows) for name, column in LISTS.items()}
-    columns: dict[str, Any] = {name: summed[name] for name in summed.column_names} | lists
-    columns |= {"left": pa.array(_left(summed))}
-    return Part(pa.table(columns), _by_session(strands.take(np.flatnonzero(_left(strands)))))
+    piece = Piece(strands)
+    (bucket, _), (key, keys) = piece.ranked("bucket"), piece.ranked("key")
+    _, at, number = np.unique(bucket.astype(np.int64) * len(keys) + key, return_index=True, return_inverse=True)
+    number = number.astype(np.int32)
+    objects = without_dictionaries(_added(strands, ("bucket", "key"), SUMS, np.arange(len(strands)), (number, at)))
+    for name, column in LISTS.items():
+        objects = objects.append_column(name, _lists(number, *piece.ranked(column), len(at)))
+    objects = objects.append_column("left", pa.array(_left(objects)))
+    return Part(objects, _by_session(piece, number))
 
 
 def _left(table: pa.Table) -> Mask:
@@ -237,30 +265,27 @@ def _left(table: pa.Table) -> Mask:
     return found
 
 
-def _by_session(strands: pa.Table) -> pa.Table:
-    keys = ["session", "because"]
-    each = strands.group_by(["bucket", "key", *keys], use_threads=False).aggregate([])
-    return each.group_by(keys, use_threads=False).aggregate([([], "count_all")]).rename_columns([*keys, "objects"])
-
-
-def _numbered(strands: pa.Table) -> I64:
-    """Which object each of these strands, in their order, belongs to."""
-    bucket, key = (_objects_of(strands, name) for name in ("bucket", "key"))
-    new = np.ones(len(bucket), np.int64)
-    new[1:] = (bucket[1:] != bucket[:-1]) | (key[1:] != key[:-1])
-    return np.cumsum(new) - 1
-
-
-def _lists(number: I64, column: Any, count: int) -> Any:
-    """The distinct texts of each object, in order."""
+def _by_session(piece: Piece, number: I32) -> pa.Table:
+    """How many objects of each session and reason were read at all. number: of each strand its object's."""
     import pyarrow as pa
 
-    columns: dict[str, Any] = {"number": number, "text": column}
-    pairs = pa.table(columns).filter(column.is_valid())
-    pairs = pairs.group_by(["number", "text"], use_threads=False).aggregate([])
-    pairs = pairs.sort_by([("number", "ascending"), ("text", "ascending")])
-    offsets: Any = np.searchsorted(pairs["number"].to_numpy(), np.arange(count + 1)).astype(np.int32)
-    return pa.ListArray.from_arrays(offsets, pairs["text"].combine_chunks())
+    left = np.flatnonzero(_left(piece.table))
+    keys = [piece.codes(name)[left] for name in ("session", "because")]
+    _, each = grouped([number[left], *keys])
+    codes, at = grouped([column[each] for column in keys])
+    told = taken(piece.table.select(["session", "because"]), left[each[at]])
+    return told.append_column("objects", pa.array(np.bincount(codes, minlength=len(at))))
+
+
+def _lists(number: I32, rank: I32, texts: Any, count: int) -> Any:
+    """The distinct texts of each object, in order. rank: of each strand its text's; -1: it has none."""
+    import pyarrow as pa
+
+    some = np.flatnonzero(rank >= 0)
+    pairs = np.sort(number[some].astype(np.int64) * len(texts) + rank[some])
+    pairs = pairs[np.append(True, pairs[1:] != pairs[:-1])[: len(pairs)]]
+    offsets: Any = np.searchsorted(pairs, np.arange(count + 1) * len(texts)).astype(np.int32)
+    return pa.ListArray.from_arrays(offsets, texts.take(pairs % max(len(texts), 1)))
 
 
 def named(objects: pa.Table, owners: Owners | None) -> pa.Table:

@@ -18,7 +18,7 @@ from detector.core.redaction import Redaction, hashed
 from detector.core.times import iso, iso_or_none
 from detector.errors import InputError
 from replay.cache.indexed import Indexed
-from replay.columns import Piece, together
+from replay.columns import Piece, taken, together
 from replay.investigate.follow import ABOUT, FEW, Followed
 from replay.investigate.limits import cannot_show
 from replay.investigate.loss import (
@@ -112,13 +112,13 @@ class _Sums:
         """Add records."""
         some = prepared(table)
         strands = where(some, "strand")
-        self._strands.take(strands)
+        self._strands.take(some, strands)
         for tally in (self._people, self._acts, self._sources):
             tally.take(some)
-        self._denied.take(where(some, "refused"))
-        self._how.take(strands)
-        self._credentials(Piece(table))
-        for bucket, log in together([Piece(strands).text(name) for name in ("bucket", "log")])[1]:
+        self._denied.take(some, where(some, "refused"))
+        self._how.take(some, strands)
+        self._credentials(some)
+        for bucket, log in together([some.text(name).take(strands) for name in ("bucket", "log")])[1]:
             self._logs.setdefault(bucket, set()).add(log)
 
     def _credentials(self, piece: Piece) -> None:
@@ -134,8 +134,8 @@ class _Sums:
         for part in self._strands.finish():
             table = named(part.objects.filter(part.objects["left"]).drop_columns(["left"]), self._asked.owners)
             strongest = _strongest(table)
-            lost = table.take(np.flatnonzero(strongest > Why.copy))
-            counted = lost.append_column("objects", pa.array(np.ones(len(lost), np.int64)))
+            lost = taken(table, np.flatnonzero(strongest > Why.copy))
+            counted = Piece(lost.append_column("objects", pa.array(np.ones(len(lost), np.int64))))
             for tally in (self._of_bucket, self._of_prefix, self._of_owner):
                 tally.take(counted)
             for row in part.by_session.to_pylist():
@@ -176,7 +176,7 @@ class _Sums:
             "logged_twice": sorted(one or "" for one, logs in self._logs.items() if {*TWICE} <= logs),
             "buckets": buckets[:SHOWN],
             "buckets_count": len(buckets),
-            **_prefixes(self._of_prefix.rows(), self._asked.redact),
+            **_prefixes(self._of_prefix, self._asked.redact),
             "owners": {
                 "pattern": list(self._asked.owners.patterns) if self._asked.owners else None,
                 "count": len(owned) if self._asked.owners else None,
@@ -216,7 +216,8 @@ _SUMMED = (
 def _strongest(objects: pa.Table) -> I8:
     """Of each object the strongest reason for which it was reached."""
     lists: Any = objects["because"].combine_chunks()
-    codes = np.array([Why[text] for text in lists.flatten().to_pylist()], np.int8)
+    texts = lists.flatten().dictionary_encode()
+    codes = np.array([Why[text] for text in texts.dictionary.to_pylist()], np.int8)[texts.indices.to_numpy()]
     return np.maximum.reduceat(codes, lists.offsets.to_numpy()[:-1]) if len(lists) else codes
 
 
@@ -305,11 +306,11 @@ def _sources(rows: list[Json]) -> Json:
     }
 
 
-def _prefixes(rows: list[Json], redact: Redaction) -> Json:
-    shown = _by_objects(rows)[:SHOWN]
+def _prefixes(tally: Tally, redact: Redaction) -> Json:
+    shown = _by_objects(tally.most(("objects", "bytes"), SHOWN))[:SHOWN]
     return {
         "prefixes": [row | {"prefix": hashed(row["prefix"])} for row in shown] if redact == "hash" else shown,
-        "prefixes_count": len(rows),
+        "prefixes_count": len(tally),
     }
 
 

@@ -16,7 +16,6 @@ import numpy as np
 
 from detector.core.access import I8, I64, Column, Index
 from detector.core.times import iso
-from detector.logs.parquet import without_dictionaries
 from replay.cache.indexed import Indexed, Met, no_edges
 from replay.columns import Piece, bounds, in_threads, together
 from replay.investigate.follow import (
@@ -149,10 +148,10 @@ def events(parts: Sequence[Indexed], reach: Reach, copies: dict[str, Copied]) ->
     for table in _events(parts, reach, copies):
         held.append(table)
         if sum(map(len, held)) >= TOGETHER:
-            yield pa.concat_tables(held)
+            yield pa.concat_tables(held).unify_dictionaries()
             held = []
     if held:
-        yield pa.concat_tables(held)
+        yield pa.concat_tables(held).unify_dictionaries()
 
 
 def _events(parts: Sequence[Indexed], reach: Reach, copies: dict[str, Copied]) -> Iterator[pa.Table]:
@@ -185,9 +184,8 @@ def _taken(group: Group, why: I8) -> pa.Table:
     import pyarrow as pa
 
     rows = np.flatnonzero(why)
-    table = without_dictionaries(group.rows(rows))
-    because = np.array([one.name for one in Why], object)[why[rows]]
-    return table.append_column("because", pa.array(because, pa.string()))
+    because: Any = pa.DictionaryArray.from_arrays(why[rows].astype(np.int32), pa.array([one.name for one in Why]))
+    return group.rows(rows).append_column("because", because)
 
 
 def _note(piece: Piece, copies: dict[str, Copied]) -> None:

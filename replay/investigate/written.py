@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from detector.logs.parquet import without_dictionaries
 from replay.columns import timed
 from replay.investigate.loss import Shelf
 from replay.output import writing
@@ -43,6 +46,8 @@ class Folder:
     def __init__(self, folder: Path, tmp: Path | None = None) -> None:
         self._folder, self._tmp = folder, tmp
         self._done: list[Path] = []
+        self._written: Future[None] = Future()
+        self._written.set_result(None)
 
     def __enter__(self) -> Self:
         with writing(self._folder), ExitStack() as stack:
@@ -51,8 +56,9 @@ class Folder:
             self._put_away = Path(stack.enter_context(held))
             self._events = stack.enter_context(_Parquet(self._part("events.parquet")))
             self._objects = stack.enter_context(_Parquet(self._part("objects.parquet")))
-            self._sheet = stack.enter_context(self._part("objects.csv").open("w", encoding="utf-8", newline=""))
-            self._sheet.write(sheet(OBJECT, ()))
+            self._sheet = stack.enter_context(self._part("objects.csv").open("wb"))
+            self._sheet.write(sheet(OBJECT, ()).encode())
+            self._thread = stack.enter_context(ThreadPoolExecutor(1))
             self._stack = stack.pop_all()
         return self
 
@@ -61,7 +67,8 @@ class Folder:
     ) -> None:
         try:
             with writing(self._folder):
-                self._stack.close()
+                with self._stack:
+                    self._written.result()
                 for path in self._done if kind is None else ():
                     _beside(path).replace(path)
         finally:
@@ -70,15 +77,20 @@ class Folder:
 
     def events(self, table: pa.Table) -> None:
         """Write records."""
-        with writing(self._folder):
-            self._events.write(table)
+        self._later(lambda: self._events.write(without_dictionaries(table)))
 
     def objects(self, table: pa.Table) -> None:
         """Write objects."""
         table = table.select(list(OBJECT))
+        self._later(lambda: self._objects.write(table))
         with writing(self._folder):
-            self._objects.write(table)
             self._sheet.write(sheet_rows(timed(table)))
+
+    def _later(self, write: Callable[[], None]) -> None:
+        """Write on another thread, once what was handed over before is written."""
+        with writing(self._folder):
+            self._written.result()
+            self._written = self._thread.submit(write)
 
     def people(self, rows: list[Json]) -> None:
         """Write who is in it."""

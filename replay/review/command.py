@@ -64,14 +64,14 @@ def review(
     Example: bucketwatch review ./AWSLogs --cache cache --roles roles.json --out review
     """
     from replay.cache.kept import kept
-    from replay.lean import without_pandas
+    from replay.lean import lean
     from replay.options import Options
     from replay.review.existing import existing
     from replay.review.run import Asked, text, write
     from replay.review.run import review as reviewed
     from replay.terminal import complain, progress_bar
 
-    without_pandas()
+    lean()
     scopes = _scopes(scope or [], rules, owner)
     asked = Asked(depth, scopes, existing(roles or []), redaction(redact_keys))
     admitted = admission(since, until, prefer)

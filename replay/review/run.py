@@ -118,7 +118,7 @@ def _write(done: Review, folder: Path) -> None:
     part = folder / "access.parquet.part"
     parquet.write_table(done.access, part, compression="zstd")
     part.replace(folder / "access.parquet")
-    write_file(folder / "access.csv", sheet(COLUMNS, ()) + sheet_rows(timed(done.access)))
+    write_file(folder / "access.csv", sheet(COLUMNS, ()).encode() + sheet_rows(timed(done.access)))
     write_file(folder / "review.json", text(done.told))
     write_file(folder / "review.html", page(done.told))
     policies = folder / "policies"

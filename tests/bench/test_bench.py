@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from bench import __main__ as bench
-from bench import runs, table, traffic
+from bench import cloudtrail, desk, runs, table, traffic
 from bench.generate import generate
 from bench.measure import ROOT, Used, measure
 from bench.peers import bucketwatch
@@ -230,3 +230,17 @@ def test_stages_book_cpu_on_the_innermost_frame_that_is_known():
     assert stage(frame("isal.py", "f", frame("inflate.py", "inflate", reader))) == "inflate"
     assert stage(frame("inflate.py", "inflate", frame("run.py", SECOND_PASS))).startswith("second pass")
     assert stage(None) == "other"
+
+
+def test_the_desk_s_days_share_roles_and_nothing_else():
+    """Sessions, their keys and addresses, objects and ids are those of one day."""
+    asked = traffic.requests(Traffic(RECORDS, 200, 14.0))
+    days = [
+        [json.loads(one) for one in cloudtrail.records(desk.on(day, asked), np.arange(0, 500, 7))] for day in (0, 1)
+    ]
+    for one, other in zip(*days, strict=True):
+        who = [day["userIdentity"] for day in (one, other)]
+        assert who[0]["sessionContext"]["sessionIssuer"] == who[1]["sessionContext"]["sessionIssuer"]
+        assert not {who[0][name] for name in ("arn", "principalId", "accessKeyId")} & set(map(str, who[1].values()))
+        for name in ("eventTime", "eventID", "requestID", "sourceIPAddress", "requestParameters"):
+            assert one[name] != other[name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from pyarrow import parquet
 
 from detector.core.access import Column
 from replay import columns
-from replay.columns import over, pair, together
+from replay.columns import over, pair, timed, together
 
 texts = st.lists(st.sampled_from(["a", "b", "", "\u202ec", None]), min_size=4, max_size=4)
 
@@ -33,6 +34,17 @@ def test_pairs_have_one_code_each(dense, rows):
         codes, pairs = pair(pa.array(first, pa.int32()).to_numpy(), pa.array(second, pa.int32()).to_numpy(), 10)
     assert [divmod(pairs[code], 10) for code in codes.tolist()] == rows
     assert len(set(pairs.tolist())) == len(pairs)
+
+
+@given(st.lists(st.tuples(st.integers(-62_135_596_800, 253_402_300_799), st.integers(0, 2 * 86_400)), max_size=20))
+def test_times_are_told_as_iso_8601(rows):
+    """From year 1 on; before 1970, too."""
+    first, last = [start for start, _ in rows], [start + more for start, more in rows]
+    moments = {name: pa.array(column, pa.int64()).cast(pa.timestamp("s", "UTC")) for name, column in
+               (("first", first), ("last", last))}  # fmt: skip
+    told = timed(pa.table(moments))
+    for name, column in (("first", first), ("last", last)):
+        assert told[name].to_pylist() == [f"{moment}Z" for moment in np.array(column, "datetime64[s]").astype(str)]
 
 
 def test_files_come_in_order_and_each_with_its_own_texts(tmp_path):

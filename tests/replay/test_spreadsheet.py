@@ -45,7 +45,7 @@ def test_a_table_is_written_as_its_rows_are(rows):
     types = [("a", pa.string()), ("b", pa.list_(pa.string())), ("c", pa.int64())]
     named = [dict(zip("abc", row, strict=True)) for row in rows]
     table = pa.Table.from_pylist(named, pa.schema(types))
-    assert "a,b,c\n" + sheet_rows(table) == sheet(["a", "b", "c"], named)
+    assert "a,b,c\n" + sheet_rows(table).decode() == sheet(["a", "b", "c"], named)
 
 
 def test_plain_texts_stay():

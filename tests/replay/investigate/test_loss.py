@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from pyarrow import parquet
 
 from detector.core.access import Log, Outcome
 from detector.core.owner import owners
+from replay.columns import Piece
 from replay.investigate import loss
 from replay.investigate.loss import Shelf, Strands
 from replay.investigate.scope import Question, scope
@@ -118,6 +120,25 @@ def test_a_person_s_row_counts_distinct_objects_and_names_the_keys_used(tmp_path
     assert one["access_keys"] == ["ASIAREADERTHIEF", "ASIASECOND"]
 
 
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 2)), min_size=1, max_size=40), st.sampled_from([1, 1000]))
+def test_of_many_folders_those_with_most_objects_are_told(objects, held):
+    """And all that are like the last of them, which others may tell apart; whatever was added up in between."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loss, "MERGED", held)
+        tally = loss.Tally(("prefix",), ("objects", "bytes"))
+        for folder, size in objects:
+            one = {"prefix": [f"c-{folder}/"], "objects": [1], "bytes": [size]}
+            tally.take(
+                Piece(pa.table(one | {name: pa.array([T0], pa.timestamp("s", "UTC")) for name in ("first", "last")}))
+            )
+    sums = {f"c-{at}/": [sum(one == at for one, _ in objects), sum(size for one, size in objects if one == at)]
+            for at, _ in objects}  # fmt: skip
+    third = sorted(sums.values(), reverse=True)[:3][-1]
+    told = {row["prefix"]: [row["objects"], row["bytes"]] for row in tally.most(("objects", "bytes"), 3)}
+    assert told == {name: figures for name, figures in sums.items() if figures >= third}
+    assert len(tally) == len(sums)
+
+
 def test_refused_objects_are_beside_the_lost_ones(tmp_path):
     """Nothing of them left; what was tried is told with its error."""
     rows = [row("thief", 0), row("thief", 1, "b", outcome=Outcome.denied, error_code="AccessDenied")]
@@ -197,7 +218,8 @@ def test_strands_of_one_object_are_in_one_part(tmp_path):
     strands, out = Strands(5, shelf), Held()
     scope(parts_of(tmp_path, [row("thief", at, f"k{at % 7}") for at in range(50)]), Question(who(THIEF), THIEF), out)
     for table in out.event_tables:
-        strands.take(loss.where(loss.prepared(table), "strand"))
+        some = loss.prepared(table)
+        strands.take(some, loss.where(some, "strand"))
     keys = [part.objects["key"].to_pylist() for part in strands.finish()]
     assert len(keys) > 1
     assert sorted(key for part in keys for key in part) == [f"k{number}" for number in range(7)]
