@@ -38,10 +38,11 @@ WATCHES: dict[str, Callable[..., Watch]] = {
 """Kind → what makes its watch of (rule, people, gather=, once=)."""
 
 
-def watches(*, gather: bool = False, once: bool = False) -> MakeWatch:
-    """A maker of watches. `gather`, `once`: as in CrossingWatch."""
+def watches(*, gather: bool = False, once: bool = False, texts: bool = True) -> MakeWatch:
+    """A maker of watches. `gather`, `once`: as in CrossingWatch. `texts`: as in BaselineWatch."""
 
     def make(rule: Rule, people: People) -> Watch:
-        return WATCHES[rule.kind](rule, people, gather=gather, once=once)
+        of_baselines = {} if texts or rule.kind != "baseline" else {"texts": False}
+        return WATCHES[rule.kind](rule, people, gather=gather, once=once, **of_baselines)
 
     return make

@@ -7,12 +7,12 @@ that evidence shows; or what the first pass kept of them (`later.py`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 
-from detector.core.access import AccessBatch, Index, Mask, Skip
+from detector.core.access import U64, AccessBatch, Index, Mask, Skip
 from detector.core.admit import Admission
 from detector.core.chosen import Chosen
 from detector.core.dedup import Seen
@@ -22,13 +22,15 @@ from detector.core.finding import Finding
 from detector.core.owner import Owners
 from detector.core.projection import OF_EVIDENCE
 from detector.core.redaction import Redaction, leaving_finding
-from detector.core.rule import FirstSeen, Received, Rule, Unaudited
+from detector.core.rule import BaselineRule, FirstSeen, Received, Rule, Unaudited
 from detector.core.sought import Asked, Sought
 from detector.core.unaudited import LOG_GROUP, read_hashes
 from detector.core.view import BatchView, Groupings
 from detector.logs.limits import LIMITS, Limits
+from detector.model.channels import PANE
 from replay.files import Files, LogPath
 from replay.lost import Lost
+from replay.named import Names
 from replay.reader import FileRead, Progress, ReadAll, Records, followed, records
 
 NOTHING = 0
@@ -38,13 +40,17 @@ Save = Callable[[dict[str, bytes | None]], None]
 
 @dataclass(frozen=True, slots=True)
 class Behind:
-    """What the records behind a finding have in common: rule, group, and `after < time <= until`; perhaps members."""
+    """What the records behind a finding have in common: rule, group, and `after < time <= until`; perhaps members.
+
+    levels: of the group.
+    """
 
     rule: Rule
     group: int
     after: int
     until: int
     members: tuple[int, ...] = ()
+    levels: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, finding: Finding, rule: Rule) -> Behind:
@@ -52,19 +58,35 @@ class Behind:
         after, until = finding.opened_at - finding.window_seconds + grain - 1, finding.last_at + grain - 1
         if not rule.has_evidence:
             after = until = NOTHING
-        return cls(rule, finding.group_id, after, until, finding.members)
+        levels = tuple(finding.group) if isinstance(rule, BaselineRule) else rule.grouping
+        return cls(rule, finding.group_id, after, until, finding.members, levels)
+
+    @classmethod
+    def panes(cls, finding: Finding, rule: Rule) -> Behind:
+        """As `of`, of all of the panes that a baseline's finding lies in."""
+        last = finding.last_at // PANE * PANE + PANE - 1
+        return replace(cls.of(finding, rule), after=finding.opened_at - PANE, until=last)
 
     @property
     def asked(self) -> Asked:
         """As far as it can be told of a record by its time and who asked."""
         if self.group == LOG_GROUP:
             return Asked(self.after, self.until)
-        return Asked.of(self.after, self.until, self.rule.grouping, self.group)
+        return Asked.of(self.after, self.until, self.levels, self.group)
+
+    def groups(self, view: BatchView) -> U64:
+        """The group of every row."""
+        if isinstance(self.rule, BaselineRule):
+            return view.acting(self.rule.shared_roles)
+        return view.groups(self.rule.grouping)[0]
 
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """How to read again. columns: of the first pass. groupings: what is known of principals, batch after batch."""
+    """How to read again. columns: of the first pass. groupings: what is known of principals, batch after batch.
+
+    wanted: what is behind each finding, then what is behind each of those that have names to be found.
+    """
 
     wanted: Sequence[Behind]
     admission: Admission
@@ -97,10 +119,9 @@ def matches(
         if inside.any():
             if behind.rule.id not in masks:
                 masks[behind.rule.id] = Chosen(behind.rule).mask(view)
-            groups, _ = view.groups(behind.rule.grouping)
             found = inside & masks[behind.rule.id]
             if behind.group != LOG_GROUP:
-                found &= groups == np.uint64(behind.group)
+                found &= behind.groups(view) == np.uint64(behind.group)
             if isinstance(behind.rule, Unaudited):
                 reads = read_hashes(view.time, view.who(), view.items(behind.rule.measure))
                 found &= np.isin(reads, np.array(behind.members, np.uint64))
@@ -116,6 +137,7 @@ def gather(
     engine: Engine,
     files: Files,
     how: Pass,
+    names: Names,
     *,
     read: ReadAll,
     redact: Redaction,
@@ -125,9 +147,9 @@ def gather(
 ) -> tuple[list[Finding], Lost]:
     """The findings with their evidence, and the objects behind them.
 
-    how.wanted: one for each finding. files: those that reach into their time.
+    files: those that reach into their time.
     """
-    pass_ = partial(_gathered, engine, files, how, read=read, progress=progress, save=save)
+    pass_ = partial(_gathered, engine, files, how, names, read=read, progress=progress, save=save)
     seen, lost = Seen("shown"), Lost("objects", owners)
     evidence = pass_(seen, lost)
     if seen.miscounted:  # of differing copies a worse one was shown: now the best ones are known
@@ -135,7 +157,7 @@ def gather(
         evidence = pass_(Seen("shown-again", seen.contested), lost)
     shown = [
         leaving_finding(finding.with_evidence(one.to_json() | {"objects": objects}), redact)
-        for finding, (one, objects) in zip(findings, evidence, strict=True)
+        for finding, (one, objects) in zip(names.told(findings), evidence, strict=True)
     ]
     return shown, lost
 
@@ -144,6 +166,7 @@ def _gathered(
     engine: Engine,
     files: Files,
     how: Pass,
+    names: Names,
     seen: Seen,
     lost: Lost,
     *,
@@ -151,15 +174,19 @@ def _gathered(
     progress: Progress,
     save: Save,
 ) -> list[tuple[Evidence, int]]:
-    """Evidence of each of the wanted, and its number of distinct objects."""
+    """Evidence of each finding, and its number of distinct objects."""
     engine.lean_on_shelf(*seen.spilling(), *lost.spilling())
-    evidence = [Evidence(lambda _: None) for _ in how.wanted]
+    evidence = [Evidence(lambda _: None) for _ in range(len(how.wanted) - len(names.numbers))]
     for batch, _ in followed(read(files, how.read), files, progress, "evidence", every=False):
         distinct = engine.distinct(batch, seen, how.columns)
         if len(distinct):
+            view = BatchView(distinct)
             for number, mask in matches(distinct, how.wanted, how.groupings):
                 rows = np.flatnonzero(mask)
-                evidence[number].add(distinct, rows)
-                lost.add(number, distinct, rows)
+                if number < len(evidence):
+                    evidence[number].add(distinct, rows)
+                    lost.add(number, distinct, rows)
+                else:
+                    names.add(number - len(evidence), view, rows)
         engine.spill(save)
     return list(zip(evidence, lost.counts(len(evidence)), strict=True))

@@ -40,6 +40,7 @@ from replay.evidence import Behind, Pass, gather
 from replay.files import Files, LogPath, find
 from replay.incidents import Look, incidents
 from replay.later import PARCELS, Later, worth
+from replay.named import Names
 from replay.options import Options
 from replay.reader import FileRead, Reads, Records, batches, followed, records
 from replay.scratch import Scratch
@@ -171,7 +172,8 @@ def _run(paths: Sequence[str], rules: Sequence[Rule], options: Options, scratch:
     with _source(paths, options) as source:
         chosen = [rule for rule in rules if options.model or not isinstance(rule, BaselineRule)]
         check = CrossCheck() if options.cross_check else None
-        counted = Count(chosen, options, scratch, check.beside(watches(once=True)) if check else None, Chains())
+        watch = watches(once=True, texts=False)
+        counted = Count(chosen, options, scratch, check.beside(watch) if check else watch, Chains())
         later = Later(scratch, source.read) if source.kept is None and worth(chosen, counted.columns) else None
         reads = count(source.files, [counted], options, source.read, later)
         engine = counted.engine
@@ -281,7 +283,9 @@ def with_evidence(
     if not findings:
         return [], []
     options, by_id = look.options, {rule.id: rule for rule in rules}
+    names = Names(findings)
     wanted = [Behind.of(finding, by_id[finding.rule_id]) for finding in findings]
+    wanted += [Behind.panes(findings[one], by_id[findings[one].rule_id]) for one in names.numbers]
     told = [rule for rule in rules if rule.id in {finding.rule_id for finding in findings}]
     looked_at = columns_of(rules if engine.copies_differ else told, options)
     pass_ = Pass(wanted, options.admission, looked_at, options.limits, look.how)
@@ -292,6 +296,7 @@ def with_evidence(
         engine,
         concerned,
         pass_,
+        names,
         read=look.read,
         redact=options.redact,
         progress=options.progress,

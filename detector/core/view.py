@@ -17,11 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from detector.core.access import I32, I64, U64, AccessBatch, Column, Index, Mask, Rows, intern, present, text_hash
-from detector.core.finding import prefix_of, prefixes_of
+from detector.core.finding import prefix_of
 from detector.core.made import Made
 from detector.core.net import nets, public
 from detector.core.part import Run
-from detector.core.peers import peer_group
+from detector.core.peers import acting, peer_group
 from detector.core.principal import Principal, fingerprint, person
 from detector.core.rule import Levels, Peers
 from detector.core.select import Selector
@@ -61,7 +61,13 @@ class Groupings:
     """Level → credentials → their group at that level: worked out once, not once a batch."""
 
     def __init__(self) -> None:
-        self._made: dict[str, Made] = {}
+        self._made: dict[str | tuple[str, ...], Made] = {}
+
+    def acting(self, shared: tuple[str, ...], batch: AccessBatch) -> U64:
+        """Whose habits every row of a batch is of: the fingerprint of `peers.acting`."""
+        if shared not in self._made:
+            self._made[shared] = Made(lambda who: group_print(acting(who, shared)))
+        return self._made[shared].by_code(batch, np.arange(len(batch)))[batch.who]
 
     def groups(self, level: str, prints: U64, principal: Callable[[int], Principal]) -> U64:
         """The groups of the principals with these fingerprints. principal: of the n-th of them."""
@@ -150,6 +156,10 @@ class BatchView:
             into.add(runs)
         return runs
 
+    def acting(self, shared: tuple[str, ...]) -> U64:
+        """Whose habits every row is of. shared: as in `peers.acting`."""
+        return self._groupings.acting(shared, self.batch)
+
     def who(self) -> U64:
         """Fingerprint of the credentials of every row."""
         if self._who is None:
@@ -179,17 +189,9 @@ class BatchView:
 
     def folders(self) -> Column:
         """Bucket and prefix of every row's key, as one text; null where there is no key."""
-        bucket, key = self.batch.text["bucket"], self.batch.text["key"]
-        codes, folders = intern(prefixes_of(key.values))
-        folder = np.append(codes, np.int32(-1))[key.codes].astype(np.int64)
-        of_bucket, names = intern(bucket.values)
-        in_bucket = np.append(of_bucket, np.int32(-1))[bucket.codes]
-        buckets = len(names) + 1
-        first, number = distinct((folder + 1) * buckets + in_bucket + 1, (len(folders) + 1) * buckets)
-        heads = [*(f"{name}/" for name in names), "/"]
-        each = zip(in_bucket[first].tolist(), folder[first].tolist(), strict=True)
-        texts = [heads[bucket] + folders[at] if at >= 0 else "" for bucket, at in each]
-        return Column(np.where(folder >= 0, number, -1).astype(np.int32), texts)
+        folders = folders_of(self.batch, np.arange(len(self.batch)))
+        codes, texts = intern(folders.values)
+        return Column(np.append(codes, np.int32(-1))[folders.codes], texts)
 
     def nets(self) -> Column:
         """Source network of every row."""
@@ -267,6 +269,22 @@ class BatchView:
         self._rank(levels, of_number, number)
         groups = of_number[number]
         return groups, dict(zip(prints.tolist(), keys, strict=True))
+
+
+def folders_of(batch: AccessBatch, rows: Index) -> Column:
+    """Bucket and prefix of these rows' keys, as one text; null where there is no key. A text may be there twice."""
+    bucket, key = batch.text["bucket"].take(rows), batch.text["key"].take(rows)
+    heads = [*(f"{name}/" for name in bucket.values), "/"]  # the last is of rows without a bucket, whose code is -1
+    keyed = np.flatnonzero(key.codes >= 0)
+    first, number = np.arange(len(keyed)), np.arange(len(keyed))
+    if len(key.values) * len(heads) < len(keyed):
+        each = key.codes[keyed].astype(np.int64) * len(heads) + bucket.codes[keyed] + 1
+        first, number = distinct(each, len(key.values) * len(heads))
+    own = map(heads.__getitem__, bucket.codes[keyed[first]].tolist())
+    keys = map(key.values.__getitem__, key.codes[keyed[first]].tolist())
+    codes = np.full(len(rows), -1, np.int32)
+    codes[keyed] = number
+    return Column(codes, [head + text[: text.rfind("/") + 1] for head, text in zip(own, keys, strict=True)])
 
 
 def one_identity(levels: Sequence[str]) -> bool:

@@ -18,7 +18,7 @@ from detector.core.rule import Peers
 from detector.core.runs import Segments, concat
 from detector.core.sighting import Texts
 from detector.core.table import Table
-from detector.core.view import BatchView, group_print
+from detector.core.view import BatchView, folders_of, group_print
 from detector.core.window import by_value, grouped
 from detector.model.channels import HOUR, PANE
 from detector.model.keys import Keys
@@ -44,13 +44,16 @@ def by_role(runs: Sequence[Run]) -> Run:
 
 
 class Feed:
-    """Rows that wait for their pane to be sealed. `name` heads the names of its parts in a checkpoint."""
+    """Rows that wait for their pane to be sealed. `name` heads the names of its parts in a checkpoint.
 
-    def __init__(self, name: str, peers: Peers, shared: tuple[str, ...], slack: int) -> None:
+    remember: keep what the hashes of prefixes and networks stand for.
+    """
+
+    def __init__(self, name: str, peers: Peers, shared: tuple[str, ...], slack: int, *, remember: bool = True) -> None:
         self.rows = Segments(f"pane/{name}", by_role)
         self.texts = Texts(f"pane-texts/{name}", slack)
         self._who = Keys(f"pane-keys/{name}")
-        self._peers, self._shared = peers, shared
+        self._peers, self._shared, self._remembers = peers, shared, remember
         self._acting = Table()
 
     def absorb(self, view: BatchView, chosen: Index) -> tuple[U64, I64]:
@@ -185,24 +188,23 @@ class Feed:
 
     def _prefixes(self, view: BatchView, rows: Index) -> U64:
         """Hash of (bucket, prefix); what it stands for is remembered."""
-        folders = view.folders().take(rows)
-        self._remember(folders, view.time[rows])
-        return folders.hashes()
+        return self._remembered(folders_of(view.batch, rows), view.time[rows])
 
     def _nets(self, view: BatchView, rows: Index) -> U64:
         """Hash of the network, 0 where it can be no news: a private one, or AWS itself."""
         nets = view.nets().take(rows)
-        news = nets.fit(_can_be_news)
-        self._remember(Column(np.where(news, nets.codes, np.int32(-1)), nets.values), view.time[rows])
-        return np.where(news, nets.hashes(), np.uint64(0))
+        news = Column(np.where(nets.fit(_can_be_news), nets.codes, np.int32(-1)), nets.values)
+        return self._remembered(news, view.time[rows])
 
-    def _remember(self, column: Column, seconds: I64) -> None:
-        """What the hashes of this column, no two texts alike, stand for, at the times of its rows."""
+    def _remembered(self, column: Column, seconds: I64) -> U64:
+        """The hashes of a column, once it is remembered what they stand for, at the times of its rows."""
         each = column.each()
-        if len(each.codes):
-            hour = np.full(len(each.codes), int(seconds.max()) // HOUR, np.int64)
-            codes = each.codes
-            self.texts.put(each.hashes(), hour, lambda new: _bytes([column.values[at] for at in codes[new].tolist()]))
+        if self._remembers and len(each.codes):
+            keys, first = np.unique(each.hashes(), return_index=True)
+            hour = np.full(len(keys), int(seconds.max()) // HOUR, np.int64)
+            codes = each.codes[first]
+            self.texts.put(keys, hour, lambda new: _bytes([column.values[at] for at in codes[new].tolist()]))
+        return column.hashes()
 
 
 def kind_of(who: Principal) -> str:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from detector.core.finding import LIST_LIMIT
 from detector.core.view import GroupKey
 from detector.model.channels import CHANNELS, FAMILIES, H1, H24, H72, M5
 
+PLACES = ("new_in", "from")
+"""Of a finding's `baseline`: where new keys lay and where requests came from, each with its count."""
 _SPAN = {M5: "5 min", H1: "1 hour", H24: "24 hours", H72: "72 hours"}
 _SAID = {
     "reads": "made {} reads",
@@ -84,6 +88,15 @@ class Judgement(NamedTuple):
     def explain(self) -> str:
         """`read 3,109 objects … in 5 min (usual 4; one day in 9,000 of its peers' is like this); …`."""
         return "; ".join(reason.said() for reason in self.reasons[:3])
+
+
+def named(details: Mapping[str, Any], texts: Mapping[int, str]) -> dict[str, Any]:
+    """A finding's `baseline` with texts in place of hashes, of each list the most first. texts: what they stand for."""
+    out = dict(details)
+    for name in PLACES:
+        counts = [(texts.get(one, "?"), count) for one, count in details[name]]
+        out[name] = [list(pair) for pair in sorted(counts, key=lambda pair: (-pair[1], pair[0]))[:LIST_LIMIT]]
+    return out
 
 
 def rarity(decades: float) -> str:

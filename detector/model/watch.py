@@ -16,7 +16,7 @@ import numpy as np
 
 from detector.core.access import Mask
 from detector.core.episode import Tracked
-from detector.core.finding import LIST_LIMIT, Finding, finding_id, group_key
+from detector.core.finding import Finding, finding_id, group_key
 from detector.core.part import Spilling
 from detector.core.peers import ACTING
 from detector.core.people import People
@@ -33,18 +33,24 @@ from detector.model.baseline import Baseline
 from detector.model.calibration import SHOWN
 from detector.model.channels import DAY, HOUR, PANE
 from detector.model.feed import Feed
-from detector.model.judgement import Judgement
+from detector.model.judgement import Judgement, named
 from detector.model.own import Own
 from detector.model.waiting import Waiting
 
 
 class BaselineWatch(EpisodeWatch[BaselineRule]):
-    """State of one baseline rule. once: it is judged once, at the end (replay), so open panes are not looked at."""
+    """State of one baseline rule. once: it is judged once, at the end (replay), so open panes are not looked at.
 
-    def __init__(self, rule: BaselineRule, people: People, *, gather: bool = False, once: bool = False) -> None:
+    texts: it remembers what its findings show of places. Without, they hold hashes, which whoever looks at the records
+    a second time has to name (`replay.named`).
+    """
+
+    def __init__(
+        self, rule: BaselineRule, people: People, *, gather: bool = False, once: bool = False, texts: bool = True
+    ) -> None:
         del gather
-        self.once = once
-        self._feed = Feed(rule.id, rule.peers, rule.shared_roles, people.slack)
+        self.once, self.texts = once, texts
+        self._feed = Feed(rule.id, rule.peers, rule.shared_roles, people.slack, remember=texts)
         own = Own(rule.detector) if rule.detector else None
         self.model = Baseline(rule.id, own=own, **_settings(rule))
         self._waiting = Waiting(f"pane-waiting/{rule.id}")
@@ -195,13 +201,8 @@ class BaselineWatch(EpisodeWatch[BaselineRule]):
             for counts, more in ((prefixes, one.prefixes), (nets, one.nets)):
                 for hash_, count in more:
                     counts[hash_] = counts.get(hash_, 0) + count
-        texts = self._feed.text([*prefixes, *nets])
-
-        def most(counts: dict[int, int]) -> list[list[Any]]:
-            named = sorted(((texts.get(one, "?"), count) for one, count in counts.items()), key=lambda p: (-p[1], p[0]))
-            return [list(pair) for pair in named[:LIST_LIMIT]]
-
-        return peak.to_json() | {"new_in": most(prefixes), "from": most(nets)}
+        details = peak.to_json() | {"new_in": [*prefixes.items()], "from": [*nets.items()]}
+        return named(details, self._feed.text([*prefixes, *nets])) if self.texts else details
 
     def _unsaid(self, first: int, roles: list[int], end: int = FOREVER) -> set[int]:
         """Take back what was said of these roles' panes from `first` to `end`; the roles of which anything was."""
