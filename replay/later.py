@@ -114,8 +114,8 @@ def _held(file: LogPath) -> bytes:
 def _unpacked(parcel: bytes, into: BatchBuilder) -> None:
     """Add the records of a parcel that are sought."""
     batch = unpack(parcel).cut(into.columns)
-    codes = into.codes_of(batch.prints.tolist(), lambda new: [batch.principals[one] for one in new])
-    piece = replace(batch, who=np.array([*codes, -1], np.int32)[batch.who])
+    codes = into.codes_of(batch.prints, batch.principals)
+    piece = replace(batch, who=np.append(codes, np.int32(-1))[batch.who])
     if into.sought is not None:
         piece = piece.take(np.flatnonzero(into.sought.rows(piece.time, piece.who, into)))
     into.extend(piece)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,11 +22,12 @@ from detector.core.access import (
     Mask,
     Reject,
     Row,
+    intern,
     unresolved,
 )
+from detector.core.met import met
 from detector.core.principal import Principal, print_of
 from detector.core.principals import Principals, Unread
-from detector.core.table import Table
 
 if TYPE_CHECKING:
     from detector.core.sought import Sought  # knows rules, which whoever only reads logs does without
@@ -36,6 +36,7 @@ ARRAYS = (
     "time", "id", "link", "skip", "log", "operation", "outcome", "bytes", "who", "has_arn", "unresolved",
 )  # fmt: skip
 """The first fields of a batch: one array each, filled whatever is asked for."""
+_NO_PRINTS = np.zeros(0, np.uint64)
 
 
 class BatchBuilder:
@@ -46,6 +47,7 @@ class BatchBuilder:
     """
 
     def __init__(self, columns: frozenset[str] = COLUMNS, sought: Sought | None = None) -> None:
+        self._code: I32
         self.columns = columns
         self.sought = sought
         self.first: int | None = None
@@ -71,7 +73,7 @@ class BatchBuilder:
             self._span(row.time, row.time)
 
     def extend(self, piece: AccessBatch) -> None:
-        """Take in rows as columns, at least `columns`; their `who` are codes that `code` gave."""
+        """Take in rows as columns, at least `columns`; their `who` are codes that this builder gave."""
         self._turn_rows()
         self._pieces.append(piece)
         self._length += len(piece)
@@ -93,58 +95,68 @@ class BatchBuilder:
         pieces, self._length, rejects = mark
         del self._rows[:], self._pieces[pieces:], self.rejects[rejects:]
 
-    def code(self, principal: Principal) -> int:
-        """The code of a principal in this batch."""
-        return self.codes_of([print_of(principal)], lambda _: [principal])[0]
+    def codes(self, people: Sequence[Principal | None]) -> I32:
+        """The codes of these principals in this batch; -1 for None."""
+        codes, distinct = intern(people)
+        prints = np.fromiter(map(print_of, distinct), np.uint64, len(distinct))
+        return np.append(self.codes_of(prints, distinct), np.int32(-1))[codes]
 
-    def codes_of(
-        self, prints: Sequence[int], principals: Callable[[list[int]], Iterable[Principal | Unread]]
-    ) -> list[int]:
-        """The codes of the principals with these fingerprints. `principals`: at these indices, new to the batch."""
-        codes = self._codes
-        new = {print_: index for index, print_ in enumerate(prints) if print_ not in codes}
-        codes.update(zip(new, range(len(codes), len(codes) + len(new)), strict=True))
-        self._principals += principals(list(new.values())) if new else []
-        return list(map(codes.__getitem__, prints))
+    def codes_of(self, prints: U64, principals: Iterable[Principal | Unread]) -> I32:
+        """Codes of principals with these fingerprints. Who has several codes has one in the end."""
+        first = len(self._principals)
+        self._principals += principals
+        self._prints.append(prints)
+        return np.arange(first, first + len(prints), dtype=np.int32)
 
     def prints(self, first: int = 0) -> U64:
         """Fingerprints of the principals of all codes from this one on."""
-        return np.fromiter(islice(self._codes, first, None), np.uint64, len(self._codes) - first)
+        return np.concatenate([_NO_PRINTS, *self._prints])[first:]
 
     def principal(self, code: int) -> Principal:
         """The principal of a code."""
         held = self._principals[code]
         return held.read(held.text) if isinstance(held, Unread) else held
 
-    def known(self, hashes: U64, read: Callable[[Index], I32]) -> I32:
-        """Of identities twice the code that `codes_of` gave, plus one where the ARN is named; -1: nobody.
+    def known(
+        self,
+        hashes: U64,
+        read: Callable[[Index], tuple[U64, Mask]],
+        principals: Callable[[Index], Iterable[Principal | Unread]],
+    ) -> I32:
+        """Of identities twice a code, plus one where the ARN is named; -1: nobody.
 
-        hashes: distinct keyed hashes of the log's texts, none of them 0. read: the same of those at these indices, new
-        to the batch.
+        hashes: distinct keyed hashes of the log's texts, none of them 0. read: fingerprints (0: nobody) of those at
+        these indices, new to this process, and whether their ARN is named. principals: of those new to the batch.
         """
-        found = self._known.values_of(hashes).astype(np.int32) - 1
-        new = np.flatnonzero(found < 0)
+        told = self._met.told(hashes)
+        new = np.flatnonzero(told < 0)
         if len(new):
-            found[new] = read(new)
-            somebody = new[found[new] >= 0]
-            self._known.put(hashes[somebody], (found[somebody] + 1).astype(np.uint64))
-        return found
+            told[new] = self._met.meet(hashes[new], *read(new))
+        if len(self._met) > len(self._code):
+            self._code = np.append(self._code, np.full(len(self._met), -1, np.int32))
+        number = told >> 1
+        new = np.flatnonzero((told >= 0) & (self._code[number] < 0))
+        if len(new):
+            self._code[number[new]] = self.codes_of(self._met.prints(number[new]), principals(new))
+        return np.where(told < 0, np.int32(-1), self._code[number] << 1 | (told & 1).astype(np.int32))
 
     def build(self) -> AccessBatch:
         """The batch of all that was added so far; the builder is empty afterwards."""
         self._turn_rows()
         whole = concat(self._pieces or [self.turned([])], self.columns)
-        batch = replace(whole, principals=Principals(self._principals), prints=self.prints(), rejects=self.rejects)
+        who, held, prints = _each_once(whole.who, self._principals, self.prints())
+        batch = replace(whole, who=who, principals=Principals(held), prints=prints, rejects=self.rejects)
         self._clear()
         return batch
 
     def _clear(self) -> None:
-        self._known = Table()
+        self._met = met()
+        self._code = np.full(1, -1, np.int32)
+        self._prints: list[U64] = []
         self.told: dict[str, Mask] = {}
         self.rejects: list[Reject] = []
         self._rows: list[Row] = []
         self._pieces: list[AccessBatch] = []
-        self._codes: dict[int, int] = {}
         self._principals: list[Principal | Unread] = []
         self._length = 0
 
@@ -174,7 +186,7 @@ class BatchBuilder:
             operation=operation,
             outcome=np.array(columns["outcome"], np.int8),
             bytes=np.array(columns["bytes"], np.int64) if "bytes" in self.columns else np.zeros(len(rows), np.int64),
-            who=np.array([-1 if who is None else self.code(who) for who in columns["who"]], np.int32),
+            who=self.codes(columns["who"]),
             has_arn=np.array(columns["has_arn"], np.bool_),
             unresolved=unresolved(operation, nameless, keyed),
             principals=Principals(),
@@ -183,6 +195,16 @@ class BatchBuilder:
             text={n: Column.of(columns[n], distinct=n in ALL_DIFFERENT) for n in TEXT_COLUMNS if n in self.columns},
             number={n: np.array(columns[n], np.int64) for n in NUMBER_COLUMNS if n in self.columns},
         )
+
+
+def _each_once(who: I32, held: list[Principal | Unread], prints: U64) -> tuple[I32, Sequence[Principal | Unread], U64]:
+    """The same with one code for each fingerprint."""
+    _, first, number = np.unique(prints, return_index=True, return_inverse=True)
+    if len(first) == len(prints):
+        return who, held, prints
+    kept = np.sort(first)
+    codes = np.append(np.searchsorted(kept, first)[number].astype(np.int32), np.int32(-1))
+    return codes[who], [held[one] for one in kept.tolist()], prints[kept]
 
 
 def concat(pieces: Sequence[AccessBatch], columns: frozenset[str]) -> AccessBatch:

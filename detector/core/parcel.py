@@ -72,8 +72,8 @@ def together(batches: Sequence[AccessBatch]) -> AccessBatch:
     """All their rows, one batch after the other; at least one, with the same columns, without their rejects."""
     builder = BatchBuilder(frozenset({*batches[0].text, *batches[0].number}))
     for batch in batches:
-        codes = builder.codes_of(batch.prints.tolist(), lambda new, batch=batch: [batch.principals[one] for one in new])  # type: ignore[misc]
-        builder.extend(replace(batch, who=np.array([*codes, -1], np.int32)[batch.who]))
+        codes = builder.codes_of(batch.prints, batch.principals)
+        builder.extend(replace(batch, who=np.append(codes, np.int32(-1))[batch.who]))
     return builder.build()
 
 

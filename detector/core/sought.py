@@ -67,7 +67,8 @@ class Sought:
         told = people.told.get(level, np.zeros(1, np.bool_))
         known = len(told) - 1
         if len(new := people.prints(known)):
-            groups = self._groupings.groups(level, new, lambda at: people.principal(known + at))
+            prints, first, number = np.unique(new, return_index=True, return_inverse=True)
+            groups = self._groupings.groups(level, prints, lambda at: people.principal(known + int(first[at])))[number]
             wanted = self._groups[level]
             mine = wanted[np.minimum(np.searchsorted(wanted, groups), len(wanted) - 1)] == groups
             told = people.told[level] = np.concatenate([told[:-1], mine, told[-1:]])

@@ -275,8 +275,9 @@ def _people(members: Members, into: BatchBuilder) -> I32:
     who = members.identities()
     found: I32 = people(who, into)[who.codes]
     unnamed = np.flatnonzero(found < 0)
-    for row, text in zip(unnamed.tolist(), who.texts(who.codes[unnamed].astype(np.intp)), strict=True):
-        found[row] = nobody(text, members.column("sourceIPAddress").text(row), into)
+    if len(unnamed):
+        addresses = members.column("sourceIPAddress").take(unnamed).texts()
+        found[unnamed] = nobody(who.texts(who.codes[unnamed].astype(np.intp)), addresses, into)
     return found
 
 

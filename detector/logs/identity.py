@@ -5,64 +5,45 @@ Source: AWS CloudTrail user guide, "CloudTrail userIdentity element".
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import msgspec
 import numpy as np
 
-from detector.core.access import I32, U64, Index
+from detector.core.access import I32, U64, Index, Mask
 from detector.core.builder import BatchBuilder
+from detector.core.met import MARK
 from detector.core.principal import UNKNOWN, Principal, account_of_arn, anonymous, print_of, role_session, service
 from detector.core.principals import Unread
 from detector.core.times import epoch
 from detector.logs.documents import UNDECODABLE, lenient
 from detector.logs.members import Identities
 from detector.logs.record import Identity
-from detector.logs.remembered import MARK, Fingerprints
 
 ANONYMOUS_ACCOUNTS = frozenset({"anonymous", "ANONYMOUS_PRINCIPAL"})
 
 LATELY = 1 << 13
 """Identities that are kept as they were read."""
 
-_fingerprints = Fingerprints()
-"""Of identities that have an ARN."""
-
 
 def people(who: Identities, into: BatchBuilder) -> I32:
     """Of each of these identities twice the code, plus one where the ARN is named; -1 if it is nobody, and only the
-    address tells it from others.
+    address tells it from others. Only what is new to this process is read.
     """
-    hashes = who.hashes | MARK
-    return into.known(hashes, lambda new: _met(who, new, hashes[new], into))
-
-
-def _met(who: Identities, chosen: Index, hashes: U64, into: BatchBuilder) -> I32:
-    """The same of those that are new to the batch. Only what is new to us is read."""
-    prints = _fingerprints.of(hashes)
-    new = np.flatnonzero(prints == 0)
-    codes = np.empty(len(prints), np.int32)
     read: dict[int, Principal] = {}
-    for at, text in zip(new.tolist(), who.texts(chosen[new]), strict=True):
-        one, has_arn = named(text)
-        if one is None:
-            codes[at] = -1
-        elif has_arn:
-            read[at], prints[at] = one, print_of(one)
-        else:
-            codes[at] = into.code(one) << 1
-    named_now = np.fromiter(read, np.intp, len(read))
-    _fingerprints.remember(hashes[named_now], prints[named_now])
-    known = np.flatnonzero(prints)
 
-    def principals(rows: list[int]) -> list[Principal | Unread]:
-        at = known[rows]
-        return [
-            read.get(i) or Unread(principal, text) for i, text in zip(at.tolist(), who.texts(chosen[at]), strict=True)
-        ]
+    def named_now(new: Index) -> tuple[U64, Mask]:
+        found = [named(text) for text in who.texts(new)]
+        read.update((at, one) for at, (one, _) in zip(new.tolist(), found, strict=True) if one is not None)
+        prints = np.array([0 if one is None else print_of(one) for one, _ in found], np.uint64)
+        return prints, np.array([has_arn for _, has_arn in found], np.bool_)
 
-    codes[known] = np.array(into.codes_of(prints[known].tolist(), principals), np.int32) << 1 | 1
-    return codes
+    def principals(chosen: Index) -> list[Principal | Unread]:
+        texts = who.texts(chosen)
+        return [read.get(at) or Unread(principal, text) for at, text in zip(chosen.tolist(), texts, strict=True)]
+
+    return into.known(who.hashes | MARK, named_now, principals)
 
 
 @lru_cache(maxsize=LATELY)
@@ -75,9 +56,10 @@ def principal(text: bytes) -> Principal:
     return who
 
 
-def nobody(text: bytes, address: str | None, into: BatchBuilder) -> int:
-    """An anonymous request, as `who` tells who made a request."""
-    return into.code(anonymous(address or None)) << 1 | named(text)[1]
+def nobody(texts: Sequence[bytes], addresses: Sequence[str | None], into: BatchBuilder) -> I32:
+    """Anonymous requests, as `people` tells who made requests."""
+    codes = into.codes([anonymous(address or None) for address in addresses])
+    return codes << 1 | np.array([named(text)[1] for text in texts], np.int32)
 
 
 def named(text: bytes) -> tuple[Principal | None, bool]:

@@ -267,13 +267,13 @@ def _who(cells: Cells, rows: Index, into: BatchBuilder) -> I32:
     changes = np.logical_or.reduce([column[1:] != column[:-1] for column in columns])
     starts = np.flatnonzero(np.append(True, changes))
     first, number = _distinct([column[starts] for column in columns])
-    codes = []
+    people = []
     for at in starts[first].tolist():
         part: dict[str, Any] = {name: column.text(int(rows[at])) for name, column in texts.items()}
         part["issued_at"] = None if issued[at] == NO_TIME else int(issued[at])
         part["mfa"] = None if mfa[at] < 0 else bool(mfa[at])
-        codes.append(into.code(_principal(part)))
-    return np.repeat(np.array(codes, np.int32)[number], np.diff(np.append(starts, len(rows))))
+        people.append(_principal(part))
+    return np.repeat(into.codes(people)[number], np.diff(np.append(starts, len(rows))))
 
 
 def _distinct(columns: Sequence[npt.NDArray[Any]]) -> tuple[Index, Index]:

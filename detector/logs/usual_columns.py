@@ -29,12 +29,12 @@ from detector.core.access import (
     unresolved,
 )
 from detector.core.builder import BatchBuilder
+from detector.core.met import MARK
 from detector.core.operation import api_of_access_log
 from detector.core.principal import Principal, print_of
 from detector.core.principals import Principals, Unread
 from detector.logs import kernel
 from detector.logs.access_line import Right, auth_of, key_of, outcome, principal, right_of, signed, text
-from detector.logs.remembered import MARK, Fingerprints
 from detector.logs.usual_lines import (
     ADDRESS,
     AFTER_HOST_ID,
@@ -135,33 +135,20 @@ def _operations(logged: Column, keyed: Mask) -> tuple[Column, I8]:
     return Column(codes, [api for api, _ in kinds]), np.array([kind for _, kind in kinds], np.int8)[codes]
 
 
-_fingerprints = Fingerprints()
-
-
 def _who(lines: UsualLines, into: BatchBuilder) -> I32:
-    """Twice the code of every requester, plus one where it is an ARN."""
+    """Twice the code of every requester, plus one where it is an ARN. Names are read of those that are new to us."""
     slices = lines.slices[WHO, lines.firsts(WHO)]
     # No identity of another log begins with a space, as these texts do. The mark keeps a hash from being 0.
     hashes = kernel.keyed_hashes(lines.data, slices) | MARK
 
-    def read(new: Index) -> I32:
-        return 2 * _codes(lines, slices[new], hashes[new], into) + _are_arns(lines.data, slices[new])
+    def read(new: Index) -> tuple[U64, Mask]:
+        prints = map(print_of, map(_principal, kernel.texts(lines.data, slices[new], True)))
+        return np.fromiter(prints, np.uint64, len(new)), _are_arns(lines.data, slices[new])
 
-    return into.known(hashes, read)[lines.codes(WHO)]
+    def principals(chosen: Index) -> list[Unread]:
+        return [Unread(_principal, text) for text in kernel.texts(lines.data, slices[chosen], True)]
 
-
-def _codes(lines: UsualLines, slices: I32, hashes: U64, into: BatchBuilder) -> I32:
-    """The codes of requesters that are new to the batch. Only of those that are new to us the names are read."""
-    prints = _fingerprints.of(hashes)
-    new = np.flatnonzero(prints == 0)
-    read = map(print_of, map(_principal, kernel.texts(lines.data, slices[new], True)))
-    prints[new] = np.fromiter(read, np.uint64, len(new))
-    _fingerprints.remember(hashes[new], prints[new])
-
-    def principals(rows: list[int]) -> list[Unread]:
-        return [Unread(_principal, text) for text in kernel.texts(lines.data, slices[rows], True)]
-
-    return np.array(into.codes_of(prints.tolist(), principals), np.int32)
+    return into.known(hashes, read, principals)[lines.codes(WHO)]
 
 
 def _principal(named: bytes) -> Principal:

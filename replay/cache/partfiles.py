@@ -6,7 +6,6 @@ import io
 import mmap
 import os
 from dataclasses import fields, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,8 +119,8 @@ def add_piece(file: Path, number: int, into: BatchBuilder) -> None:
 def add_aside(file: Path, into: BatchBuilder) -> None:
     """Add the records of an `.aside` file."""
     for batch in map(unpack, _read(file)):
-        codes = into.codes_of(batch.prints.tolist(), partial(map, batch.principals.__getitem__))
-        who = np.array([*codes, -1], np.int32)[batch.who]
+        codes = into.codes_of(batch.prints, batch.principals)
+        who = np.append(codes, np.int32(-1))[batch.who]
         into.extend(replace(batch.cut(into.columns), who=who))
 
 

@@ -8,14 +8,13 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.core import made
+from detector.core import made, met
 from detector.core.builder import BatchBuilder
 from detector.core.principal import Principal, fingerprint, print_of
 from detector.core.principals import Principals, Unread
 from detector.core.view import NO_GROUP, BatchView, Groupings
 from detector.logs import identity
 from detector.logs.read import read
-from detector.logs.remembered import Fingerprints
 from tests.records import ROLE_ID, SESSION_ARN, assumed_role, file_of, iam_user, record
 
 
@@ -71,7 +70,7 @@ def batch(*documents):
 def test_what_is_remembered_changes_nothing(files, remembered):
     """Whichever identities were met before, and however few are remembered: the same principals and fingerprints."""
     documents = [trail([user(n) if n % 2 else session(n) for n in one]) for one in files]
-    with patch.object(identity, "_fingerprints", Fingerprints(remembered)):
+    with patch.object(met, "MOST", remembered):
         got = [batch(document) for document in documents] + [batch(*documents)]
     for one in got:
         assert one.prints.tolist() == list(map(print_of, one.principals))

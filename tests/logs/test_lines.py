@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from detector.core import met
 from detector.core.access import COLUMNS, Row
 from detector.core.builder import BatchBuilder
-from detector.logs import kernel, server_access, usual_columns, usual_lines
+from detector.logs import kernel, server_access, usual_lines
 from detector.logs.access_line import epoch_seconds, row_of
-from detector.logs.remembered import Fingerprints
 from detector.logs.usual_columns import columns, told_apart
 from tests.access_lines import HOST_ID, LOGS, ODD, OWNER, TAIL, line
 from tests.real_logs import REAL_LOGS, needs_real_logs
@@ -245,7 +245,7 @@ def test_whatever_is_remembered_of_requesters_every_line_has_its_own(most):
         line(requester=name, address=there, tail="") for there in ("arn:x", "-", "192.0.2.7", "arn:") for name in who
     ]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(usual_columns, "_fingerprints", Fingerprints(most))
+        patch.setattr(met, "MOST", most)
         for _ in range(2):
             assert_found("\n".join(lines).encode(), room=5)
 
