@@ -26,7 +26,7 @@ from detector.core.access import (
     unresolved,
 )
 from detector.core.met import met
-from detector.core.principal import Principal, print_of
+from detector.core.principal import Principal, prints_of
 from detector.core.principals import Principals, Unread
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class BatchBuilder:
     def codes(self, people: Sequence[Principal | None]) -> I32:
         """The codes of these principals in this batch; -1 for None."""
         codes, distinct = intern(people)
-        prints = np.fromiter(map(print_of, distinct), np.uint64, len(distinct))
+        prints = np.frombuffer(prints_of(distinct), np.uint64)
         return np.append(self.codes_of(prints, distinct), np.int32(-1))[codes]
 
     def codes_of(self, prints: U64, principals: Iterable[Principal | Unread]) -> I32:

@@ -14,12 +14,12 @@ import numpy as np
 from detector.core.access import I32, U64, Index, Mask
 from detector.core.builder import BatchBuilder
 from detector.core.met import MARK
-from detector.core.principal import UNKNOWN, Principal, account_of_arn, anonymous, print_of, role_session, service
+from detector.core.principal import UNKNOWN, Principal, account_of_arn, anonymous, prints_of, role_session, service
 from detector.core.principals import Unread
 from detector.core.times import epoch
 from detector.logs.documents import UNDECODABLE, lenient
 from detector.logs.members import Identities
-from detector.logs.record import Identity
+from detector.logs.record import Attributes, Identity, Issuer, SessionContext
 
 ANONYMOUS_ACCOUNTS = frozenset({"anonymous", "ANONYMOUS_PRINCIPAL"})
 
@@ -36,7 +36,9 @@ def people(who: Identities, into: BatchBuilder) -> I32:
     def named_now(new: Index) -> tuple[U64, Mask]:
         found = [named(text) for text in who.texts(new)]
         read.update((at, one) for at, (one, _) in zip(new.tolist(), found, strict=True) if one is not None)
-        prints = np.array([0 if one is None else print_of(one) for one, _ in found], np.uint64)
+        prints = np.zeros(len(new), np.uint64)
+        somebody = np.array([one is not None for one, _ in found], np.bool_)
+        prints[somebody] = np.frombuffer(prints_of([one for one, _ in found if one is not None]), np.uint64)
         return prints, np.array([has_arn for _, has_arn in found], np.bool_)
 
     def principals(chosen: Index) -> list[Principal | Unread]:
@@ -86,42 +88,46 @@ def decoded(text: bytes) -> Identity:
         return lenient(text, Identity)
 
 
-def _issued_to(identity: Identity) -> str | None:
+def _issued_to(identity: Identity, context: SessionContext) -> str | None:
     """What AWS says the credentials were made for."""
-    context = identity.sessionContext
-    if context and context.ec2RoleDelivery:
+    if context.ec2RoleDelivery:
         return "ec2"
     if identity.inScopeOf and identity.inScopeOf.issuerType:
         return identity.inScopeOf.issuerType[:100]
-    return "web identity" if context and context.webIdFederationData else None
+    return "web identity" if context.webIdFederationData else None
+
+
+_NO_CONTEXT, _NO_ISSUER, _NO_ATTRIBUTES = SessionContext(), Issuer(), Attributes()
+_seconds = lru_cache(maxsize=1 << 12)(epoch)
+"""Many credentials are issued in the same second, and all of a session in the same."""
 
 
 def _principal(identity: Identity) -> Principal:
     """The contract's table of identity kinds."""
-    context = identity.sessionContext
-    issuer = context.sessionIssuer if context else None
-    attributes = context.attributes if context else None
+    context = identity.sessionContext or _NO_CONTEXT
+    issuer, attributes = context.sessionIssuer or _NO_ISSUER, context.attributes or _NO_ATTRIBUTES
     kind, principal_id, arn = identity.type, identity.principalId or None, identity.arn or None
     account, invoked_by = identity.accountId or None, identity.invokedBy or None
-    issued_by = (issuer.principalId or None, issuer.arn or None) if issuer else (None, None)
     on_behalf_of = identity.onBehalfOf.userId if identity.onBehalfOf else None
     other_id = on_behalf_of or identity.credentialId or identity.userName
-    created, mfa = (attributes.creationDate, attributes.mfaAuthenticated) if attributes else (None, None)
-    if kind == "AWSService" or (invoked_by and not (principal_id or arn or other_id or any(issued_by))):
+    named = principal_id or arn or other_id or issuer.principalId or issuer.arn
+    if kind == "AWSService" or (invoked_by and not named):
         return service(invoked_by or principal_id or UNKNOWN, account, kind or "AWSService")
     owner = account or (account_of_arn(arn) if arn else None) or UNKNOWN
+    created, mfa = attributes.creationDate, attributes.mfaAuthenticated
     extra = (
         principal_id,
         identity.accessKeyId or None,
-        epoch(created) if created else None,
-        (context.sourceIdentity if context else None) or None,
-        None if mfa is None else mfa in (True, "true"),
+        _seconds(created) if created else None,
+        context.sourceIdentity or None,
+        None if mfa is None else mfa is True or mfa == "true",
         invoked_by,
         on_behalf_of or None,
-        _issued_to(identity),
+        _issued_to(identity, context),
     )
     if kind == "AssumedRole" or (kind == "AWSAccount" and (principal_id or "").startswith("AROA")):
-        session, session_shown, role, role_shown, name = role_session(principal_id, arn, *issued_by, owner)
+        of_role = role_session(principal_id, arn, issuer.principalId or None, issuer.arn or None, owner)
+        session, session_shown, role, role_shown, name = of_role
         return Principal(kind, session, session_shown, role, role_shown, owner, name, *extra)
     name = arn or principal_id or other_id or f"{owner}:{kind or UNKNOWN}"
     if kind == "Role" and principal_id:

@@ -31,7 +31,7 @@ from detector.core.access import (
 from detector.core.builder import BatchBuilder
 from detector.core.met import MARK
 from detector.core.operation import api_of_access_log
-from detector.core.principal import Principal, print_of
+from detector.core.principal import Principal, prints_of
 from detector.core.principals import Principals, Unread
 from detector.logs import kernel
 from detector.logs.access_line import Right, auth_of, key_of, outcome, principal, right_of, signed, text
@@ -142,8 +142,8 @@ def _who(lines: UsualLines, into: BatchBuilder) -> I32:
     hashes = kernel.keyed_hashes(lines.data, slices) | MARK
 
     def read(new: Index) -> tuple[U64, Mask]:
-        prints = map(print_of, map(_principal, kernel.texts(lines.data, slices[new], True)))
-        return np.fromiter(prints, np.uint64, len(new)), _are_arns(lines.data, slices[new])
+        prints = prints_of(map(_principal, kernel.texts(lines.data, slices[new], True)))
+        return np.frombuffer(prints, np.uint64), _are_arns(lines.data, slices[new])
 
     def principals(chosen: Index) -> list[Unread]:
         return [Unread(_principal, text) for text in kernel.texts(lines.data, slices[chosen], True)]
