@@ -20,6 +20,7 @@ from pydantic_core import PydanticUndefined
 from detector.core.example import Event, Example, Expected
 from detector.core.kinds.sequence import Step
 from detector.core.rule import KINDS, Exemption, Review, RuleBase, Where
+from detector.core.schema import told
 from detector.core.suppression import Suppression
 from detector.core.times import duration
 
@@ -52,19 +53,20 @@ def table(name: str) -> str:
     if name in KINDS:
         own = set(inspect.get_annotations(model)) if name != "threshold" else set(fields) - set(RuleBase.model_fields)
         fields = {field: info for field, info in fields.items() if field in own}
-    rows = [_row(field, info) for field, info in fields.items() if field != "kind"]
+    words = told(model)
+    rows = [_row(field, info, words.get(field, "")) for field, info in fields.items() if field != "kind"]
     if model is RuleBase:
         rows.insert(0, f"| `kind` | {_listed(KINDS)}, see below | required |")
     return "\n".join(["| field | is | default |", "|---|---|---|", *rows]) + "\n"
 
 
-def _row(name: str, info: FieldInfo) -> str:
-    if not info.description:
+def _row(name: str, info: FieldInfo, said: str) -> str:
+    if not said:
         raise SystemExit(f"{name}: has no docstring that says what it is")
-    told = " ".join(info.description.split()).replace("|", "\\|")
-    if "{words}" in told:
-        told = told.replace("{words}", _listed(_words(info.annotation)))
-    return f"| `{info.alias or name}` | {told} | {_default(info)} |"
+    said = " ".join(said.split()).replace("|", "\\|")
+    if "{words}" in said:
+        said = said.replace("{words}", _listed(_words(info.annotation)))
+    return f"| `{info.alias or name}` | {said} | {_default(info)} |"
 
 
 def _words(annotation: Any) -> Iterable[str]:

@@ -94,6 +94,10 @@ class Levels(tuple[Level, ...]):  # noqa: SLOT001  a tuple with slots cannot hol
 
 
 class Model(BaseModel):
-    """Base of all models of files that people write: unknown fields are mistakes, values are not guessed at."""
+    """Base of all models of files that people write: unknown fields are mistakes, values are not guessed at.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+    A model is made ready for reading when the first of its kind is read, and what its fields are told to be
+    (`schema.told`) is looked up when somebody asks: every start of the program would pay for it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)

@@ -6,7 +6,7 @@ A parser tells most identities by a hash of what the log says of them; their nam
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, overload
+from typing import Any, NamedTuple, overload
 
 from detector.core.principal import Principal
 
@@ -27,6 +27,13 @@ class Principals(Sequence[Principal]):
     def __len__(self) -> int:
         return len(self._held)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For a journey to another process: what is many and small costs less there as plain texts and tuples."""
+        reads = list(dict.fromkeys(held.read for held in self._held if isinstance(held, Unread)))
+        how = [reads.index(held.read) if isinstance(held, Unread) else -1 for held in self._held]
+        plain = [held.text if isinstance(held, Unread) else tuple(held) for held in self._held]
+        return _there, (reads, how, plain)
+
     def naming(self, texts: Sequence[bytes]) -> list[int]:
         """Codes of those in which one of these texts may occur: what nobody has read yet is only searched."""
         return [
@@ -46,3 +53,9 @@ class Principals(Sequence[Principal]):
         if isinstance(held, Unread):
             held = self._held[code] = held.read(held.text)
         return held
+
+
+def _there(reads: list[Callable[[bytes], Principal]], how: list[int], plain: list[Any]) -> Principals:
+    """What was sent by another process. how: which of these reads a text; -1: it is a principal's parts."""
+    each = zip(how, plain, strict=True)
+    return Principals([Unread(reads[at], one) if at >= 0 else Principal(*one) for at, one in each])

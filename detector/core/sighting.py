@@ -11,6 +11,7 @@ Rules of this file
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ from detector.core.table import SPREAD, Table
 from detector.core.window import by_value, starts_of_runs
 
 PARTITION_BITS = 4
+_FIRSTS = np.arange(1, 1 << PARTITION_BITS, dtype=np.uint64) << np.uint64(64 - PARTITION_BITS)
+"""The smallest key of every partition but the first."""
 WIDTH = 64
 LENGTH = 4
 """Bytes before a text that say how long it is."""
@@ -31,14 +34,14 @@ LATELY = 1 << 19
 
 
 def latest(runs: Sequence[Run]) -> Run:
-    """Runs as one, by key; of rows alike in key and tie the one of the latest hour."""
+    """Runs as one, by key; of rows alike in key and tie the one of the latest hour. Of several each is sorted."""
     run = concat(runs)
-    order = np.argsort(run[0])
+    order = np.argsort(run[0], kind="stable" if len(runs) > 1 else None)  # which merges what is sorted
     key = run[0][order]
     if (key[1:] == key[:-1]).any():
         order = np.lexsort((~run[2], run[1], run[0]))
         order = order[starts_of_runs(run[0][order], run[1][order])]
-    return tuple(column[order] for column in run)
+    return tuple(np.take(column, order) for column in run)  # three times as fast as by index, of wide rows
 
 
 class Sightings(Segments):
@@ -50,8 +53,9 @@ class Sightings(Segments):
     def add(self, key: U64, tie: U64, hour: I64, *content: npt.NDArray[Any]) -> None:
         """Put in these rows."""
         run = latest([(key, tie, hour.astype(np.int32), *content)])
-        for partition, rows in _by_partition(run[0]):
-            self.append(partition, tuple(column[rows] for column in run))
+        bounds = [0, *np.searchsorted(run[0], _FIRSTS).tolist(), len(run[0])]
+        for partition, (first, end) in enumerate(pairwise(bounds)):
+            self.append(partition, tuple(column[first:end].copy() for column in run))
 
     def rows(self, key: int) -> list[Run]:
         """Runs of the rows of a key. A row may be among them more than once."""
