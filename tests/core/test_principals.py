@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from detector.core import made, met
 from detector.core.builder import BatchBuilder
-from detector.core.principal import Principal, fingerprint, print_of
+from detector.core.principal import Principal, fingerprint, fingerprints, print_of
 from detector.core.principals import Principals, Unread
 from detector.core.view import NO_GROUP, BatchView, Groupings
 from detector.logs import identity
@@ -38,10 +38,18 @@ def test_an_identity_is_read_when_it_is_looked_at_and_once():
     assert list(held[1:]) == [someone(1), someone(2)]
 
 
-def test_unread_identities_go_to_another_process():
+def test_identities_go_to_another_process_read_or_not():
     text = b'{"type":"IAMUser","arn":"arn:aws:iam::111122223333:user/u7","accountId":"111122223333"}'
-    there = ForkingPickler.loads(ForkingPickler.dumps(Principals([Unread(identity.principal, text)])))
-    assert there[0].session == "arn:aws:iam::111122223333:user/u7"
+    half = someone(3)._replace(session_name="\ud83d", mfa=True, issued_at=7)
+    there = ForkingPickler.loads(ForkingPickler.dumps(Principals([half, Unread(identity.principal, text), someone(0)])))
+    assert list(there) == [half, identity.principal(text), someone(0)]
+    assert [type(one) for one in there] == [Principal] * 3
+
+
+def test_fingerprints_of_many_are_those_of_each():
+    each = [("a", 1, None), ("\ud83d", b"x"), (), ("long" * 100,)]
+    for some in (each, each[2:]):
+        assert np.frombuffer(fingerprints(some), np.uint64).tolist() == list(map(fingerprint, some))
 
 
 def user(number):
@@ -77,6 +85,17 @@ def test_what_is_remembered_changes_nothing(files, remembered):
         assert len(set(one.prints.tolist())) == len(one.prints)
     names = [[one.principals[code].session for code in one.who] for one in got]
     assert list(chain(*names[:-1])) == names[-1]
+
+
+def test_whoever_is_spelled_in_several_ways_is_one_of_a_batch():
+    """Spaces, members that nobody reads, a file that has to be read record by record: the same session."""
+    spelled = [session(1), session(2), session(1) | {"later": 5}]
+    odd = trail([session(1), user(4)]).replace(b'"eventTime"', b'"event\\u0054ime"')
+    got = batch(trail(spelled), trail([session(1)]).replace(b'":', b'": '), odd)
+    names = [got.principals[code].session for code in got.who]
+    assert names == [f"{ROLE_ID}:contractor-42{n}" for n in (1, 2, 1, 1, 1)] + [user(4)["arn"]]
+    assert got.prints.tolist() == list(map(print_of, got.principals))
+    assert len(got.principals) == 3
 
 
 @given(
