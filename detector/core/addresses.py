@@ -58,7 +58,7 @@ class Networks:
                 lasts.append(last)
 
     def __contains__(self, address: str) -> bool:
-        ip = ip_of(address) if len(address) <= LONGEST else None
+        ip = ip_of(address) if self._ranges and len(address) <= LONGEST else None
         if ip is None or ip.version not in self._ranges:
             return False
         firsts, lasts = self._ranges[ip.version]

@@ -182,7 +182,9 @@ def _of_those(is_one: Callable[[Principal], bool]) -> Keep:
 
 
 def _session_age_over(seconds: int) -> Keep:
-    issued = Made(lambda who: (FOREVER if who.issued_at is None else who.issued_at) % (1 << 64), nobody=FOREVER)
+    issued: Made[Principal] = Made(
+        lambda who: (FOREVER if who.issued_at is None else who.issued_at) % (1 << 64), nobody=FOREVER
+    )
 
     def keep(batch: AccessBatch, rows: Index) -> Mask:
         since = issued.by_code(batch, rows).view(np.int64)
@@ -209,7 +211,7 @@ def _account_against(column: str) -> Callable[[str], Keep]:
     """Whether who asked is of the account that owns the bucket. Nobody and services are of none."""
 
     def make(wanted: str) -> Keep:
-        accounts = Made(lambda who: text_hash(who.account) if who.account.isdecimal() else 0)
+        accounts: Made[Principal] = Made(lambda who: text_hash(who.account) if who.account.isdecimal() else 0)
 
         def keep(batch: AccessBatch, rows: Index) -> Mask:
             asking, owning = accounts.by_code(batch, rows)[batch.who[rows]], batch.text[column].take(rows)

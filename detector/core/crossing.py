@@ -42,7 +42,8 @@ class CrossingWatch(EpisodeWatch[W]):
     """State of one rule that counts in a window.
 
     gather: collect evidence while counting (the daemon; replay has a second pass). once: it is judged once, at the end
-    (replay), so that nothing need be kept of a group that has been judged. cap: values past it are told as the cap.
+    (replay), so that nothing need be kept of a group that has been judged, and nothing told but how it ended. cap:
+    values past it are told as the cap.
     """
 
     def __init__(
@@ -104,7 +105,7 @@ class CrossingWatch(EpisodeWatch[W]):
         self.changed = True
         crossed, values = self._crossings_of(group)
         every = episodes(crossed, values, self.rule.window, longest_episode(self.rule.window), self.cap)
-        told = self.settle(group, every, late=group in self._late)
+        told = self.settle(group, every, late=group in self._late, silent=self.once)
         if self.once:
             self._crossings.pop(group, None)
         return told

@@ -14,6 +14,7 @@ import numpy as np
 from detector.core.access import I64, U64, AccessBatch, Index, Mask, Rows
 from detector.core.ids import Ids
 from detector.core.part import Spilling
+from detector.core.window import grouped, hash_order
 
 HOUR = 3600
 SEEN_BY_RULES = (
@@ -84,14 +85,14 @@ class Seen:
 
     def contains(self, ids: U64) -> Mask:
         """Which of these ids are known."""
-        order = np.argsort(ids)
+        order = hash_order(ids)
         known = np.empty(len(ids), np.bool_)
         known[order], _ = self._ids.look_up(ids[order])
         return known
 
     def remember(self, ids: U64, time: I64) -> None:
         """Take in ids without ranks (links of copies)."""
-        ids, first = np.unique(ids, return_index=True)
+        ids, first, _ = grouped(ids)
         known, _ = self._ids.look_up(ids)
         new = ids[~known]
         self._ids.add(new, np.zeros(len(new), np.uint64), time[first][~known] // HOUR)
@@ -123,7 +124,7 @@ class Seen:
     def refuses(self, ids: U64, rank: U64) -> Mask:
         """Which rows are worse copies of an id than the one that counts: for a later pass over the same records."""
         best = self.contested if self._preferred is None else self._preferred
-        order = np.argsort(ids)
+        order = hash_order(ids)
         contested, wanted = best.look_up(ids[order])
         refused = np.empty(len(ids), np.bool_)
         refused[order] = contested & (wanted != rank[order])
@@ -154,7 +155,7 @@ class Seen:
 
 def _by_id(ids: U64, rank: U64, *, best_of_batch: bool) -> Index:
     """Order of the rows by id; of one id first the row to keep: the first, or the one with the smallest rank."""
-    order = np.argsort(ids)
+    order = hash_order(ids)
     again = _again(ids[order])
     if again.any():
         tied = np.flatnonzero(again | np.append(again[1:], False))

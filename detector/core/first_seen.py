@@ -187,7 +187,7 @@ class FirstSeenWatch(CountingWatch[FirstSeen]):
     def _new_on(self, day: int, groups: U64) -> tuple[Index, I64]:
         """What was new on a day to those of these groups that may be known for long enough: which group, second."""
         rows = [_NO_ROWS]
-        for part in self._tallies.parts(day * DAY // SEGMENT, (day + 1) * DAY // SEGMENT - 1):
+        for part in self._counted.tallies.parts(day * DAY // SEGMENT, (day + 1) * DAY // SEGMENT - 1):
             of_group, (second, _, pair) = part.all_of(groups)
             rows.append((of_group, second, pair))
         of_group, second, pair = concat(rows)

@@ -140,7 +140,7 @@ class Ids(Segments):
 def _merged(runs: Sequence[Run]) -> Run:
     """Runs as one, in the order of the ids; of one id the smallest rank."""
     run = concat(runs)
-    order = np.argsort(run[0])
+    order = np.argsort(run[0], kind="stable")  # runs in order are merged, not sorted
     ids = run[0][order]
     again = ids[1:] == ids[:-1]
     if again.any():

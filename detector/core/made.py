@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -14,27 +15,30 @@ REMEMBERED = 1 << 18
 """Principals of whom it is remembered at most."""
 
 
-class Made:
-    """A number for every principal, remembered by fingerprint. nobody: the number of rows without a principal."""
+T = TypeVar("T")
 
-    def __init__(self, make: Callable[[Principal], int], nobody: int = 0) -> None:
+
+class Made(Generic[T]):
+    """A number for every one, remembered by fingerprint. nobody: the number of rows without a principal."""
+
+    def __init__(self, make: Callable[[T], int], nobody: int = 0) -> None:
         self._make, self._nobody = make, nobody
         self._table = Table()
 
-    def of(self, prints: U64, principal: Callable[[int], Principal]) -> U64:
-        """The numbers of principals by their fingerprints, no two of them alike. principal: the n-th of them."""
+    def of(self, prints: U64, one: Callable[[int], T]) -> U64:
+        """Their numbers by their fingerprints, no two of them alike. one: the n-th of them."""
         slot = self._table.find(prints)
         found = self._table.values[slot]
         new = np.flatnonzero(slot < 0)
         if len(new):
-            made = (self._make(principal(at)) for at in new.tolist())
+            made = (self._make(one(at)) for at in new.tolist())
             found[new] = np.fromiter(made, np.uint64, len(new))
             if len(self._table) + len(new) > REMEMBERED:
                 self._table = Table()
             self._table.put(prints[new], found[new])
         return found
 
-    def by_code(self, batch: AccessBatch, rows: Index) -> U64:
+    def by_code(self: Made[Principal], batch: AccessBatch, rows: Index) -> U64:
         """By code, the number of every principal that these rows have; the last is nobody's, whose code is -1."""
         count = len(batch.principals)
         codes = present(batch.who[rows], count) if count > len(rows) else np.arange(count)

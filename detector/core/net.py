@@ -15,7 +15,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from detector.core.access import AccessBatch, Column, intern
+from detector.core.access import AccessBatch, Column, intern, present
 from detector.core.addresses import LONGEST, ip_of
 
 PRIVATE = [
@@ -34,17 +34,20 @@ NET_BITS = {4: 24, 6: 48}
 def nets(batch: AccessBatch) -> Column:
     """The source network of every row; null where the record has neither endpoint nor address nor service."""
     endpoint, address = batch.text["vpc_endpoint"], batch.text["source_ip"]
-    by_address = [_net(text) for text in address.values]
-    by_service = [who.invoked_by for who in batch.principals]
-    codes, values = intern([*endpoint.values, *by_address, *by_service, INTERNAL])
-    of_endpoint, of_address, of_service, internal = np.split(
-        codes, np.cumsum([len(endpoint.values), len(by_address), len(by_service)])
-    )
-    found = np.where(address.codes >= 0, internal[0], np.int32(-1))
-    for table, rows in ((of_service, batch.who), (of_address, address.codes), (of_endpoint, endpoint.codes)):
-        known = np.append(table, np.int32(-1))[rows]
-        found = np.where(known >= 0, known, found)
-    return Column(found.astype(np.int32), values)
+    by_address = [*map(_net, address.values)]
+    untold = np.array([*(net is None for net in by_address), True])[address.codes] & (endpoint.codes < 0)
+    callers = present(batch.who[untold], len(batch.principals))
+    by_service = [batch.principals[code].invoked_by for code in callers.tolist()]
+    codes, values = intern([*endpoint.values, *(INTERNAL if net is None else net for net in by_address), *by_service])
+    of_endpoint, of_address, called = np.split(codes, np.cumsum([len(endpoint.values), len(by_address)]))
+    found = np.append(of_address, np.int32(-1))[address.codes]
+    found = np.where(endpoint.codes >= 0, np.append(of_endpoint, np.int32(-1))[endpoint.codes], found)
+    if len(callers):
+        of_service = np.full(len(batch.principals) + 1, -1, np.int32)  # the last is nobody's, whose code is -1
+        of_service[callers] = called
+        known = of_service[batch.who]
+        found = np.where(untold & (known >= 0), known, found)
+    return Column(found, values)
 
 
 def net_of(endpoint: str | None, address: str | None, service: str | None) -> str | None:
@@ -71,8 +74,8 @@ def net_of_ip(address: str) -> str:
 
 def public(column: Column) -> Column:
     """A column of addresses or networks, with null in place of private ones."""
-    kept = column.fit(lambda text: not is_private(text))
-    return Column(np.where(kept, column.codes, np.int32(-1)), column.values)
+    private = column.fit(is_private)
+    return Column(np.where(private, np.int32(-1), column.codes), column.values)
 
 
 @lru_cache(maxsize=65_536)

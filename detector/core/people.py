@@ -16,7 +16,8 @@ from detector.core.finding import shown
 from detector.core.part import Spilling
 from detector.core.principal import Principal
 from detector.core.sighting import Sightings, Texts
-from detector.core.view import IDENTITY, SHOWN, BatchView
+from detector.core.view import IDENTITY, SHOWN, BatchView, group_print
+from detector.core.window import by_value
 
 HOUR = 3600
 NAMED = ("session", "role")
@@ -36,25 +37,39 @@ class People:
         self.slack = slack
         self._people = Texts("people", slack)
         self._names = {level: Sightings(f"names/{level}") for level in NAMED}
+        self._groups: dict[str, Sightings] = {}
+
+    def keep_groups(self, level: str) -> None:
+        """From now on note which credentials a group at a level has."""
+        self._groups.setdefault(level, Sightings(f"groups/{level}"))
 
     def meet(self, view: BatchView) -> None:
         """Take note of the credentials in a batch and of the hour they were seen last."""
         batch = view.batch
-        rows = np.flatnonzero(batch.who >= 0)
-        last = np.full(len(batch.principals), -1, np.int64)
-        np.maximum.at(last, batch.who[rows], batch.time[rows] // HOUR)
-        code = np.flatnonzero(last >= 0)
-        prints, hour = batch.prints[code], last[code]
+        last = np.full(len(batch.principals) + 1, -1, np.int64)  # the last is nobody's, whose code is -1
+        for hour, rows in by_value(batch.time // HOUR):
+            last[batch.who[rows]] = hour
+        code = np.flatnonzero(last[:-1] >= 0)
+        prints = batch.prints[code]
         met: list[Principal] = []
 
         def texts(new: list[int]) -> list[bytes]:
             met.extend(batch.principals[one] for one in code[new].tolist())
             return [*map(_ENCODE, met)]
 
-        new = self._people.put(prints, hour, texts)
+        new = self._people.put(prints, last[code], texts)
         for level, names in self._names.items() if met else ():
             keys, shown_as = map(IDENTITY[level], met), map(SHOWN[level], met)
-            names.add(text_hashes(list(keys)), text_hashes(list(shown_as)), hour[new], prints[new])
+            names.add(text_hashes(list(keys)), text_hashes(list(shown_as)), last[code[new]], prints[new])
+        for level, of_groups in self._groups.items() if met else ():
+            groups = np.fromiter((group_print((IDENTITY[level](who),)) for who in met), np.uint64, len(met))
+            of_groups.add(groups, prints[new], last[code[new]])
+
+    def of_group(self, level: str, group: int) -> U64:
+        """Fingerprints of the credentials of a group at a level that is kept, in order."""
+        return np.unique(
+            np.concatenate([np.zeros(0, np.uint64), *(tie for _, tie, _ in self._groups[level].rows(group))])
+        )
 
     def of(self, prints: Iterable[int]) -> list[Principal]:
         """The principals behind these fingerprints."""
@@ -96,12 +111,12 @@ class People:
     def forget_before(self, second: int) -> None:
         """Let go of credentials not seen since."""
         self._people.forget_before(second // HOUR)
-        for names in self._names.values():
+        for names in (*self._names.values(), *self._groups.values()):
             names.forget_before(second // HOUR - self.slack)
 
     def spilling(self) -> list[Spilling]:
         """What of its state may leave memory."""
-        return [self._people.rows, *self._names.values()]
+        return [self._people.rows, *self._names.values(), *self._groups.values()]
 
     def changes(self) -> dict[str, bytes | None]:
         """Parts of a checkpoint that came or went since the last call."""
@@ -109,5 +124,5 @@ class People:
 
     def restore(self, parts: Mapping[str, bytes]) -> None:
         """Take in the parts of a checkpoint."""
-        for one in (self._people.rows, *self._names.values()):
+        for one in (self._people.rows, *self._names.values(), *self._groups.values()):
             one.restore(parts)

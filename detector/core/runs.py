@@ -47,6 +47,11 @@ class Segments:
     def __len__(self) -> int:
         return sum(len(part) for parts in self._parts.values() for part in parts)
 
+    @property
+    def taken_in(self) -> int:
+        """Number of runs that ever were put in: as long as it is the same, so is what is held."""
+        return self._next
+
     def append(self, segment: int, run: Run) -> None:
         """Append a run to a segment, and merge where enough of one size have come together."""
         if not len(run[0]):

@@ -12,12 +12,14 @@ remembered. A member that was forgotten counts again, which only raises the boun
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from detector.core.access import I64, U64, Index
 from detector.core.part import Run, Shelf
 from detector.core.table import SPREAD, Table
-from detector.core.window import by_value, starts_of_runs
+from detector.core.window import by_value, grouped, starts_of_runs
 
 HOUR = 3600
 SMALLEST, LARGEST = 1 << 7, 1 << 18
@@ -56,6 +58,15 @@ class _Places:
         return (mixed >> np.uint64(65 - len(self.totals).bit_length())).astype(np.intp)
 
 
+class Touched(NamedTuple):
+    """Groups and buckets in which something was counted, in order: from which second on, and how much at most."""
+
+    groups: U64
+    buckets: I64
+    since: I64
+    amounts: I64
+
+
 class Screen:
     """Bounds of one rule.
 
@@ -64,7 +75,8 @@ class Screen:
     """
 
     def __init__(self, width: int, *, distinct: bool, few: bool = False) -> None:
-        self._width, self._distinct, self._few = width, distinct, few
+        self.width, self.few = width, few
+        self._distinct = distinct
         self._members = Table()
         self._buckets = max(1, HOUR // width)
         self._stretches: dict[int, _Places] = {}
@@ -74,23 +86,33 @@ class Screen:
 
         Returns the groups and buckets it touches, and for each an upper bound of any value seen in or just after it.
         """
-        group, bucket = run[0], run[1] // self._width
-        starts = starts_of_runs(group, bucket)
-        if self._few:
+        touched = self.touched(run)
+        return touched.groups, touched.buckets, self.put(touched)
+
+    def touched(self, run: Run) -> Touched:
+        """The groups and buckets that a run touches."""
+        bucket = run[1] // self.width
+        starts = starts_of_runs(run[0], bucket)
+        if self.few:
             amounts = self._new_members(run, bucket, starts)
         elif self._distinct:
             amounts = np.diff(np.append(starts, len(bucket)))
         else:
             amounts = np.add.reduceat(run[3].astype(np.int64), starts)
-        group, bucket = group[starts], bucket[starts]
+        return Touched(run[0][starts], bucket[starts], run[1][starts], amounts)
+
+    def put(self, touched: Touched) -> I64:
+        """Count what was touched; an upper bound of any value seen in each bucket or just after it."""
+        group, bucket, _, amounts = touched
         mixed = _mixed(group, bucket)
         for stretch, rows in by_value(bucket // self._buckets):
             places = self._stretches[stretch] = (
-                self._stretches.pop(stretch) if stretch in self._stretches else _Places(ROOM if self._few else 1)
+                self._stretches.pop(stretch) if stretch in self._stretches else _Places(ROOM if self.few else 1)
             )
             places.add(mixed[rows], amounts[rows])
         around = np.maximum(self._totals(group, bucket - 1), self._totals(group, bucket + 1))
-        return group, bucket, self._totals(group, bucket) + around
+        bounds: I64 = self._totals(group, bucket) + around
+        return bounds
 
     def bounds(self, group: U64, bucket: I64) -> I64:
         """As `bound`, of each of these groups in its bucket."""
@@ -103,7 +125,7 @@ class Screen:
 
     def forget_before(self, second: int) -> None:
         """Let go of what only bounds values before this second."""
-        oldest = (second // self._width - 1) // self._buckets
+        oldest = (second // self.width - 1) // self._buckets
         self._stretches = {stretch: places for stretch, places in self._stretches.items() if stretch >= oldest}
 
     def lean_on(self, shelf: Shelf, room: int) -> None:
@@ -122,7 +144,7 @@ class Screen:
 
     def held(self) -> int:
         """Bytes in memory."""
-        return self._few * self._members.nbytes + sum(places.totals.nbytes for places in self._stretches.values())
+        return self.few * self._members.nbytes + sum(places.totals.nbytes for places in self._stretches.values())
 
     def let_go(self, most: int) -> None:
         """Hold no more than so many bytes, if folding what was not touched for longest is enough."""
@@ -140,7 +162,7 @@ class Screen:
         at = starts_of_runs(group, bucket, item)
         at = at[item[at] != 0]
         pair = _mixed(group[at], bucket[at])
-        member, first = np.unique(_mixed(pair, item[at].view(np.int64)) | np.uint64(1), return_index=True)
+        member, first, _ = grouped(_mixed(pair, item[at].view(np.int64)) | np.uint64(1))
         if len(self._members) + len(member) > REMEMBERED:
             self._members = Table()
         _, new = self._members.enter(member)

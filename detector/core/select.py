@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from functools import lru_cache
 
 import numpy as np
@@ -22,8 +22,8 @@ class Selector:
 
     def __init__(self, where: Where) -> None:
         self.logs = logs_of(where)
-        self.first = (where.outcome, self.logs)
-        self.coarse = (*self.first, where.operation)
+        self.first: tuple[Hashable, ...] = (where.outcome, self.logs)
+        self.coarse: tuple[Hashable, ...] = (*self.first, where.operation)
         self._operations = [] if where.operation is None else [operation(where.operation)]
         self._outcomes = outcomes(where.outcome)
         self._logs = codes_of(Log, [log.name for log in self.logs])
@@ -72,12 +72,18 @@ class DecoySelector(Selector):
         super().__init__(rule.where)
         places = (one.removeprefix("s3://").partition("/") for one in rule.decoys)
         self._decoys = {(bucket, key) for bucket, _, key in places}
+        if not self._decoys:
+            self.first = self.coarse = ()
         self._hashes = _object_hashes(self._decoys)
         self._readers = [(selector(reader.where), reader.ends_at) for reader in rule.readers]
 
+    def begin(self, batch: AccessBatch) -> Index:
+        """As of others; where no decoy is registered, nothing."""
+        return super().begin(batch) if self._decoys else np.zeros(0, np.intp)
+
     def narrow(self, batch: AccessBatch, rows: Index) -> Index:
         """Of these rows those that take a decoy, and are no reader's."""
-        rows = super().narrow(batch, rows) if self._decoys else rows[:0]
+        rows = super().narrow(batch, rows)
         if len(rows):
             objects = batch.object_hash(rows)
             near = np.minimum(np.searchsorted(self._hashes, objects), len(self._hashes) - 1)

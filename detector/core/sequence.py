@@ -20,6 +20,7 @@ import numpy as np
 
 from detector.core.access import I64, U64, Mask
 from detector.core.chosen import in_order
+from detector.core.counted import Counted
 from detector.core.crossing import NONE, Crossing, CrossingWatch
 from detector.core.episode import Tracked
 from detector.core.finding import Finding
@@ -45,19 +46,18 @@ NEARBY, FARTHER = 16, 8
 """Seconds that are read backward at first; how many times as many each time that is not enough."""
 
 
-class StepState:
+class StepState(Counted):
     """What was counted of one step."""
 
     def __init__(self, name: str, step: Step, within: int) -> None:
         self.step = step
         self.selector = selector(step.where)
         self.distinct = step.measure in DISTINCT_MEASURES
-        self.tallies = Tallies(name, distinct=self.distinct)
-        self.bounds = Screen(within, distinct=self.distinct)
+        super().__init__(Tallies(name, distinct=self.distinct), Screen(within, distinct=self.distinct))
 
     def begins(self, group: int, first: int, last: int) -> tuple[I64, I64]:
         """The seconds with records of the step, and for each the latest from which on it had its count by then."""
-        seconds, _, items = self.tallies.rows(group, first, last)
+        seconds, _, items = self.rows(group, first, last)
         if not self.distinct:
             at = unique_sorted(seconds)
             done = np.cumsum(np.bincount(np.searchsorted(at, seconds), items.astype(np.int64), len(at)))
@@ -79,7 +79,7 @@ class StepState:
         span = NEARBY
         while first <= end:
             low = max(first, end - span)
-            seconds, _, items = self.tallies.rows(group, low, end)
+            seconds, _, items = self.rows(group, low, end)
             if (found := self._latest(seconds, items)) is not None:
                 return found
             if low == first:
@@ -151,8 +151,7 @@ class SequenceWatch(CrossingWatch[Sequence]):
     def share(self, pool: Pool) -> None:
         """Hold what another rule counts just so together with it."""
         for step in self._steps if self.once and not self.rule.bound else ():
-            counted = step.step.where, self.rule.grouping, step.step.measure, self.rule.granularity
-            step.tallies = pool.setdefault(counted, step.tallies)
+            step.share(pool, (step.step.where, step.step.measure), self.rule.grouping, self.people)
 
     def absorb(self, view: BatchView, late: Mask) -> None:
         """Count the rows of a batch, step by step."""
@@ -164,9 +163,9 @@ class SequenceWatch(CrossingWatch[Sequence]):
                 continue
             counted.append(rows)
             items = view.items(step.step.measure)
-            for _, run in view.tally(step.tallies, rows, self.rule.grouping, items):
-                group, bucket, _ = step.bounds.add(run)
-                touched.append((group, bucket, run[1][starts_of_runs(run[0], run[1] // self.rule.within)]))
+            for one in step.add(view, rows, self.rule.grouping, items):
+                step.bounds.put(one)
+                touched.append(one[:3])
         if touched:
             _, keys = view.groups(self.rule.grouping)
             warm, last = self._screen(*(np.concatenate(columns) for columns in zip(*touched, strict=True)))
@@ -181,22 +180,24 @@ class SequenceWatch(CrossingWatch[Sequence]):
         """
         news = group, second
         group, bucket = np.concatenate([group, group]), np.concatenate([bucket, bucket + 1])
+        *before, last = self._steps
+        for step in before:
+            may = step.bounds.bounds(group, bucket) >= step.step.count
+            group, bucket = group[may], bucket[may]
         order = np.lexsort((bucket, group))
         order = order[starts_of_runs(group[order], bucket[order])]
         group, bucket = group[order], bucket[order]
-        may = [step.bounds.bounds(group, bucket) >= step.step.count for step in reversed(self._steps)]
-        warm = np.logical_and.reduce(may[1:])
-        crossing = warm & may[0]
+        crossing = last.bounds.bounds(group, bucket) >= last.step.count
         self.consider(group[crossing], bucket[crossing])
         if not self.once:
             self._note_fresh(group[crossing], *news)
-        starts = starts_of_runs(group[warm])
-        last = np.maximum.reduceat(bucket[warm] + 1, starts) * self.rule.within if len(starts) else bucket[:0]
-        return group[warm][starts], last
+        starts = starts_of_runs(group)
+        until = np.maximum.reduceat(bucket + 1, starts) * self.rule.within if len(starts) else bucket
+        return group[starts], until
 
     def counted(self, group: int, first: int, last: int) -> tuple[I64, U64, U64]:
         """What was counted of a group from second `first` to `last`: seconds, credentials, items, by second."""
-        second, credentials, item = concat([step.tallies.rows(group, first, last) for step in self._steps])
+        second, credentials, item = concat([step.rows(group, first, last) for step in self._steps])
         order = np.argsort(second, kind="stable")
         return second[order], credentials[order], item[order]
 
@@ -229,14 +230,12 @@ class SequenceWatch(CrossingWatch[Sequence]):
     def _last_step(self, group: int, first: int, last: int) -> I64:
         """The seconds with records of the last step."""
         step = self._steps[-1]
-        seconds, _, items = step.tallies.rows(group, first, last)
+        seconds, _, items = step.rows(group, first, last)
         return unique_sorted(seconds[items != 0] if step.distinct else seconds)
 
     def forget_counted(self, oldest: int) -> bool:
         """Let go of what was counted before; whether there was any."""
-        gone = [step.tallies.forget_before(oldest) for step in self._steps]
-        for step in self._steps:
-            step.bounds.forget_before(oldest)
+        gone = [step.forget_before(oldest) for step in self._steps]
         return any(gone)
 
     def is_warm(self, group: int, second: int) -> bool:
@@ -249,7 +248,7 @@ class SequenceWatch(CrossingWatch[Sequence]):
 
     def spilling(self) -> list[Spilling]:
         """What of its state may leave memory."""
-        return [*(one for step in self._steps for one in (step.tallies, step.bounds)), *super().spilling()]
+        return [*(one for step in self._steps for one in step.spilling()), *super().spilling()]
 
     def resume(self, parts: Mapping[str, bytes], state: Mapping[str, Any]) -> None:
         """Go on where a checkpoint stopped."""

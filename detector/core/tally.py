@@ -20,13 +20,12 @@ from detector.core.access import I64, U64, Index
 from detector.core.part import Run
 from detector.core.runs import Segments, concat
 from detector.core.table import SPREAD
-from detector.core.window import by_value, starts_of_runs
+from detector.core.window import HALF, by_value, starts_of_runs, steady_order
 
 Pool = dict[Hashable, "Tallies"]
 """What is counted → the tallies that all rules share which count just that."""
 
 SEGMENT = 3600
-CODE_BITS = 20
 SLICE = 1 << 20
 """Rows that are merged at a time, about, where an hour is looked at as a whole."""
 
@@ -80,7 +79,7 @@ def _ordered(run: Run, tie: U64) -> tuple[Index, Index]:
     since = int(second.min())
     low = np.uint64((1 << (int(second.max()) - since).bit_length()) - 1)
     packed = (group & ~low) | (second - since).astype(np.uint64)
-    order = np.argsort(packed)
+    order = np.argsort(packed, kind="stable")  # runs in order are merged, not sorted
     packed, ordered = packed[order], group[order]
     other = ordered[1:] != ordered[:-1]
     if (other & (packed[1:] ^ packed[:-1] <= low)).any():
@@ -91,13 +90,10 @@ def _ordered(run: Run, tie: U64) -> tuple[Index, Index]:
     later = np.flatnonzero(same)
     if (tie[order[later]] != tie[order[later - 1]]).any():
         tied = np.flatnonzero(same | np.append(same[1:], False))
-        number = np.cumsum(~same[tied]).astype(np.uint64)
+        number = np.cumsum(~same[tied])
         value = tie[order[tied]]
-        if len(tied) < 1 << CODE_BITS:
-            inner = np.argsort(number << np.uint64(64 - CODE_BITS) | value >> np.uint64(CODE_BITS))
-        else:
-            inner = np.lexsort((value, number))
-        order[tied] = order[tied][inner]
+        inner = steady_order(value >> HALF)
+        order[tied] = order[tied][inner[steady_order(number[inner])]]
     return order, later
 
 
@@ -119,6 +115,10 @@ class Tallies(Segments):
         """Count the rows of these runs, each of one hour, as `by_hour` gives them."""
         for hour, run in runs:
             self.append(hour, run)
+
+    def put_together(self, run: Run) -> Run:
+        """A run in order, its repeated rows put together."""
+        return self._merge([run])
 
     def rows(self, group: int, first: int, last: int) -> tuple[I64, U64, U64]:
         """Seconds, credentials and items of one group from second `first` to `last`, by second."""

@@ -13,14 +13,15 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from detector.core.access import I64, U64, Index, Mask
+from detector.core.counted import Counted
 from detector.core.crossing import Crossing, CrossingWatch
 from detector.core.curve import Curve, around, curve
 from detector.core.episode import Tracked
 from detector.core.finding import Finding
-from detector.core.part import Run, Spilling
+from detector.core.part import Spilling
 from detector.core.people import People
 from detector.core.rule import DISTINCT_CAP, DecoyRule, FirstSeen, Match, Received, Scope, Threshold, Unaudited
-from detector.core.screen import Screen
+from detector.core.screen import Screen, Touched
 from detector.core.tally import SEGMENT, Pool, Tallies
 from detector.core.times import duration, iso
 from detector.core.view import BatchView, GroupKey
@@ -44,17 +45,17 @@ class CountingWatch(CrossingWatch[W]):
         self, rule: W, people: People, stored: Sequence[Stored] = (), *, gather: bool = False, once: bool = False
     ) -> None:
         self._distinct = rule.distinct
-        self._tallies = Tallies(f"tally/{rule.id}", distinct=self._distinct)
         few = self._distinct and rule.measure != "objects"
-        self._bounds = Screen(rule.window, distinct=self._distinct, few=few)
+        bounds = Screen(rule.window, distinct=self._distinct, few=few)
+        self._counted = Counted(Tallies(f"tally/{rule.id}", distinct=self._distinct), bounds)
         cap = DISTINCT_CAP if self._distinct else math.inf
-        super().__init__(rule, people, [self._tallies, *stored], gather=gather, once=once, cap=cap)
+        super().__init__(rule, people, [self._counted.tallies, *stored], gather=gather, once=once, cap=cap)
 
     def share(self, pool: Pool) -> None:
         """Hold what another rule counts just so together with it."""
         if self.once and self.shares and not self.rule.bound:
-            counted = self.rule.where, self.rule.grouping, self.rule.measure, self.rule.granularity
-            self._tallies = pool.setdefault(counted, self._tallies)
+            rule = self.rule
+            self._counted.share(pool, (rule.where, rule.measure), rule.grouping, self.people, rule.granularity)
 
     def absorb(self, view: BatchView, late: Mask) -> None:
         """Count the rows of a batch that the rule is about."""
@@ -64,9 +65,9 @@ class CountingWatch(CrossingWatch[W]):
 
     def count(self, view: BatchView, rows: Index, levels: GroupKey, late: Mask) -> None:
         """Count these rows by their groups at these levels."""
-        runs = view.tally(self._tallies, rows, levels, self.items(view), self.rule.granularity)
+        every = self._counted.add(view, rows, levels, self.items(view), self.rule.granularity)
         _, keys = view.groups(levels)
-        warm = np.concatenate([np.zeros(0, np.uint64), *(self._screen(run, keys) for _, run in runs)])
+        warm = np.concatenate([np.zeros(0, np.uint64), *(self._screen(touched, keys) for touched in every)])
         self.note(view, rows, levels, warm, late)
 
     def items(self, view: BatchView) -> U64:
@@ -75,11 +76,11 @@ class CountingWatch(CrossingWatch[W]):
 
     def counted(self, group: int, first: int, last: int) -> tuple[I64, U64, U64]:
         """What was counted of a group from second `first` to `last`: seconds, credentials, items, by second."""
-        return self._tallies.rows(group, first, last)
+        return self._counted.rows(group, first, last)
 
     def may_cross(self, groups: U64, buckets: I64) -> Mask:
         """Which of these groups, in order, are worth a close look in a bucket: all that cross in it are among them."""
-        near: Mask = self._bounds.bounds(groups, buckets) >= self.rule.threshold
+        near: Mask = self._counted.bounds.bounds(groups, buckets) >= self.rule.threshold
         return near
 
     def crossing(self, group: int, bucket: int) -> Crossing:
@@ -105,23 +106,20 @@ class CountingWatch(CrossingWatch[W]):
 
     def forget_counted(self, oldest: int) -> bool:
         """Let go of what was counted before; whether there was any."""
-        gone = self._tallies.forget_before(oldest)
-        if gone:
-            self._bounds.forget_before(oldest)
-        return gone
+        return self._counted.forget_before(oldest)
 
     def is_warm(self, group: int, second: int) -> bool:
         """Whether a group may pass a quarter of its threshold from this second on."""
-        bucket = second // self.rule.window
-        return max(self._bounds.bound(group, b) for b in range(bucket, bucket + 2)) * WARM >= self.rule.threshold
+        bucket, bounds = second // self.rule.window, self._counted.bounds
+        return max(bounds.bound(group, b) for b in range(bucket, bucket + 2)) * WARM >= self.rule.threshold
 
     def spilling(self) -> list[Spilling]:
         """What of its state may leave memory."""
-        return [self._tallies, self._bounds, *super().spilling()]
+        return [*self._counted.spilling(), *super().spilling()]
 
     def resume(self, parts: Mapping[str, bytes], state: Mapping[str, Any]) -> None:
         """Go on where a checkpoint stopped."""
-        self._tallies.restore(parts, self._bounds.add)
+        self._counted.tallies.restore(parts, self._counted.bounds.add)
         super().resume(parts, state)
 
     def reconsider(self) -> None:
@@ -134,7 +132,9 @@ class CountingWatch(CrossingWatch[W]):
         What memory has let go of in part is left as it was told.
         """
         groups, first = [np.zeros(0, np.uint64)], max(first, self.whole)
-        for part in self._tallies.parts(first // SEGMENT, last // SEGMENT) if among is None or len(among) else ():
+        for part in (
+            self._counted.tallies.parts(first // SEGMENT, last // SEGMENT) if among is None or len(among) else ()
+        ):
             group, second, *_ = part.whole()
             inside = (second >= first) & (second <= last)
             if among is not None:
@@ -163,9 +163,9 @@ class CountingWatch(CrossingWatch[W]):
             f"threshold {rule.threshold:,}; at or above it from {iso(episode.opened_at)} to {iso(episode.last_at)}."
         )
 
-    def _screen(self, run: Run, keys: Mapping[int, GroupKey]) -> U64:
+    def _screen(self, touched: Touched, keys: Mapping[int, GroupKey]) -> U64:
         """Note the pairs that may hold a crossing; the groups of which evidence is worth gathering."""
-        group, bucket, bound = self._bounds.add(run)
+        group, bucket, bound = touched.groups, touched.buckets, self._counted.bounds.put(touched)
         near = bound * WARM >= self.rule.threshold
         starts = starts_of_runs(group[near])
         warm = group[near][starts]

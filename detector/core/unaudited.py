@@ -191,7 +191,7 @@ class UnauditedWatch(CountingWatch[Unaudited]):
     def _all(self, first: int, last: int) -> tuple[I64, U64, U64]:
         """What was counted of all groups while the log was silent, by second."""
         runs = [tuple(column[:0] for column in (NO_ROWS, NO_ROWS.astype(np.int64), NO_ROWS, NO_ROWS))]
-        for run in self._tallies.slices(first, last):
+        for run in self._counted.tallies.slices(first, last):
             silent = self._audited.silent(run[1])
             runs.append(tuple(column[silent] for column in run))
         _, second, credentials, item = concat(runs)

@@ -11,12 +11,13 @@ nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache, partial
+from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
-from detector.core.access import I32, I64, U64, AccessBatch, Column, Index, Mask, Rows, intern, present, text_hash
+from detector.core.access import I64, U64, AccessBatch, Column, Index, Mask, Rows, intern, present, text_hash
+from detector.core.counts import Codes, Counts
 from detector.core.finding import prefix_of
 from detector.core.made import Made
 from detector.core.net import nets, public
@@ -24,13 +25,20 @@ from detector.core.part import Run
 from detector.core.peers import acting, peer_group
 from detector.core.principal import Principal, fingerprint, person
 from detector.core.rule import Levels, Peers
+from detector.core.screen import Touched
 from detector.core.select import Selector
+from detector.core.table import SPREAD
 from detector.core.tally import Tallies, by_hour, together
-from detector.core.window import HALF, steady_order
+from detector.core.window import HALF, grouped, starts_of_runs, steady_order
 
 GroupKey = tuple[str, ...]
+CREDENTIALS: GroupKey = ("credentials",)
+"""The level at which all that a principal is tells him from others; no rule counts by it."""
 Timely = tuple[Index, I64]
 """Rows in an order, and their seconds."""
+T = TypeVar("T")
+Coded = tuple[Codes, U64, Callable[[int], T]]
+"""Codes of rows (-1: no value); by code its group, of which the last is nobody's; and what a code's key is."""
 
 IDENTITY: dict[str, Callable[[Principal], str]] = {
     "session": lambda p: p.session,
@@ -58,43 +66,66 @@ group_print = lru_cache(maxsize=1 << 15)(fingerprint)
 
 
 class Groupings:
-    """Level → credentials → their group at that level: worked out once, not once a batch."""
+    """Groups and members that were met before: worked out once, not once a batch."""
 
     def __init__(self) -> None:
-        self._made: dict[str | tuple[str, ...], Made] = {}
+        self._of_level: dict[tuple[str, Peers], Made[Principal]] = {}
+        self._acting: dict[tuple[str, ...], Made[Principal]] = {}
+        self._members: dict[str, Made[Principal]] = {}
+        self._together: Made[GroupKey] = Made(fingerprint)
 
     def acting(self, shared: tuple[str, ...], batch: AccessBatch) -> U64:
         """Whose habits every row of a batch is of: the fingerprint of `peers.acting`."""
-        if shared not in self._made:
-            self._made[shared] = Made(lambda who: group_print(acting(who, shared)))
-        return self._made[shared].by_code(batch, np.arange(len(batch)))[batch.who]
+        if shared not in self._acting:
+            self._acting[shared] = Made(lambda who: group_print(acting(who, shared)))
+        return self._acting[shared].by_code(batch, np.arange(len(batch)))[batch.who]
 
-    def groups(self, level: str, prints: U64, principal: Callable[[int], Principal]) -> U64:
-        """The groups of the principals with these fingerprints. principal: of the n-th of them."""
-        if level not in self._made:
+    def groups(self, level: str, prints: U64, principal: Callable[[int], Principal], peers: Peers = ()) -> U64:
+        """The groups at a level of the principals with these fingerprints. principal: of the n-th of them."""
+        if (level, peers) not in self._of_level:
+            key = key_at(level, peers)
+            self._of_level[level, peers] = Made(lambda who: fingerprint((key(who),)))
+        return self._of_level[level, peers].of(prints, principal)
+
+    def together(self, groups: Sequence[U64], key: Callable[[int], GroupKey]) -> U64:
+        """The groups at several levels of what has these groups at each. key: of the n-th."""
+        mixed = groups[0]
+        for more in groups[1:]:  # a product, since sums of two hashes that can be chosen can be aimed
+            mixed = (mixed * SPREAD ^ more) * ((more * SPREAD ^ mixed) | np.uint64(1))
+        each, first, number = grouped(mixed)
+        return self._together.of(each, lambda at: key(int(first[at])))[number]
+
+    def members(self, level: str, prints: U64, principal: Callable[[int], Principal]) -> U64:
+        """What a measure counts of these principals: hashes of their keys at a level."""
+        if level not in self._members:
             key = IDENTITY[level]
-            self._made[level] = Made(lambda who: fingerprint((key(who),)))
-        return self._made[level].of(prints, principal)
+            self._members[level] = Made(lambda who: text_hash(key(who)))
+        return self._members[level].of(prints, principal)
 
 
 class Keys(Mapping[int, GroupKey]):
     """Group → its key, one text a level; made when it is asked for."""
 
     def __init__(self, groups: U64, key: Callable[[int], GroupKey]) -> None:
-        self._groups, self._first = np.unique(groups, return_index=True)
-        self._key = key
+        self._asked, self._key = groups, key
+
+    @cached_property
+    def _each(self) -> tuple[U64, Index]:
+        """The groups in order, and a place of each."""
+        return grouped(self._asked)[:2]
 
     def __getitem__(self, group: int) -> GroupKey:
-        at = int(np.searchsorted(self._groups, np.uint64(group)))
-        if at == len(self._groups) or self._groups[at] != group:
+        groups, first = self._each
+        at = int(np.searchsorted(groups, np.uint64(group)))
+        if at == len(groups) or groups[at] != group:
             raise KeyError(group)
-        return self._key(int(self._first[at]))
+        return self._key(int(first[at]))
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self._groups.tolist())
+        return iter(self._each[0].tolist())
 
     def __len__(self) -> int:
-        return len(self._groups)
+        return len(self._each[0])
 
 
 class BatchView:
@@ -109,14 +140,14 @@ class BatchView:
         self.time = batch.time
         self._groupings = groupings or Groupings()
         self._groups: dict[GroupKey, tuple[U64, Mapping[int, GroupKey]]] = {}
-        self._ranks: dict[GroupKey, npt.NDArray[np.integer]] = {}
+        self._coded: dict[GroupKey, tuple[Codes, U64, Codes]] = {}
+        self._counts: dict[tuple[Hashable, ...], tuple[Index, U64, Counts]] = {}
         self._timely: dict[tuple[int, ...], tuple[Index, U64 | None, Timely]] = {}
         self._tallied: dict[tuple[Hashable, ...], tuple[Index, U64, list[tuple[int, Run]]]] = {}
         self._counted: set[Tallies] = set()
         self._items: dict[str, U64] = {}
         self._begun: dict[Hashable, Index] = {}
         self._rows: dict[Selector, Index] = {}
-        self._who: U64 | None = None
         self._nets: Column | None = None
 
     def rows(self, chosen: Selector) -> Index:
@@ -132,8 +163,7 @@ class BatchView:
     def groups(self, levels: GroupKey) -> tuple[U64, Mapping[int, GroupKey]]:
         """Group of every row at these levels, and the key (one text a level) of each group."""
         if levels not in self._groups:
-            of_identity = self._identities if one_identity(levels) else self._make_groups
-            self._groups[levels] = of_identity(levels)
+            self._groups[levels] = self._make_groups(levels)
         return self._groups[levels]
 
     def of_groups(self, rows: Index, levels: GroupKey) -> Index:
@@ -160,11 +190,27 @@ class BatchView:
         """Whose habits every row is of. shared: as in `peers.acting`."""
         return self._groupings.acting(shared, self.batch)
 
+    def count(self, into: Tallies, rows: Index, items: U64) -> Counts:
+        """Count these rows by their credentials, as `tally` does by groups."""
+        asked = id(rows), id(items), into.distinct
+        if asked not in self._counts:
+            self._counts[asked] = rows, items, self._count(rows, items, into.distinct)
+        counts = self._counts[asked][2]
+        if into not in self._counted:
+            self._counted.add(into)
+            who = self.batch.prints[counts.codes]
+            into.add(by_hour((who, counts.seconds, who, counts.items)))
+        return counts
+
+    def touched(self, counts: Counts, levels: GroupKey, width: int, grain: int) -> Touched:
+        """The groups at a level of identities, and buckets of so many seconds, that these counts touch."""
+        self.groups(levels)
+        _, groups, places = self._coded[levels]
+        return counts.touched(groups, places, width, grain)
+
     def who(self) -> U64:
         """Fingerprint of the credentials of every row."""
-        if self._who is None:
-            self._who = np.append(self.batch.prints, np.uint64(0))[self.batch.who]
-        return self._who
+        return self.groups(CREDENTIALS)[0]
 
     def items(self, measure: str) -> U64:
         """What a measure counts of every row: an amount, or a member's hash for a distinct measure."""
@@ -176,10 +222,10 @@ class BatchView:
         """Hash of a text column."""
         return self.batch.text[column].hashes()
 
-    def of_principal(self, key: Callable[[Principal], str]) -> U64:
-        """Hash of a property of the row's principal."""
-        table = [text_hash(key(p)) for p in self.batch.principals]
-        return np.array([*table, 0], np.uint64)[self.batch.who]
+    def of_principal(self, level: str) -> U64:
+        """Hash of the key of the row's principal at a level."""
+        codes, one = self._people()
+        return self._of_codes(codes, self._groupings.members(level, self.batch.prints[codes], one))[self.batch.who]
 
     def of_prefixes(self) -> U64:
         """Hash of (bucket, prefix of the key), 0 where there is no key."""
@@ -202,11 +248,17 @@ class BatchView:
     def _tally(self, rows: Index, levels: GroupKey, items: U64, distinct: bool, grain: int) -> Run:
         order, second = self._by_time(rows, items if distinct else None, grain)
         groups, _ = self.groups(levels)
-        by_group = steady_order(self._ranks[levels][order])
+        codes, _, place = self._coded[levels]
+        by_group = steady_order(place[codes[order]])
         order, second = order[by_group], second[by_group]
         there = int(np.searchsorted(groups[order], NO_GROUP, "right"))
         order, second = order[there:], second[there:]
         return together((groups[order], second, self.who()[order], items[order]), distinct=distinct)
+
+    def _count(self, rows: Index, items: U64, distinct: bool) -> Counts:
+        self.groups(CREDENTIALS)
+        codes, _, places = self._coded[CREDENTIALS]
+        return Counts.of(codes[rows], places, self.time[rows], items[rows], distinct=distinct)
 
     def _by_time(self, rows: Index, members: U64 | None, grain: int) -> Timely:
         """These rows by second, of one second by credentials, of one credentials by member; and their seconds.
@@ -223,52 +275,67 @@ class BatchView:
             self._timely[asked] = rows, members, (order[by_second], second[by_second])
         return self._timely[asked][2]
 
-    def _rank(self, levels: GroupKey, prints: U64, number: npt.NDArray[np.integer]) -> None:
-        """Take note of the place of every row's group among all groups in order. number: of its group in `prints`."""
-        among, place = np.unique(prints, return_inverse=True)
-        self._ranks[levels] = place.astype(np.min_scalar_type(len(among)))[number]
+    def _people(self) -> tuple[Index, Callable[[int], Principal]]:
+        """Codes of the principals that the rows have, and the n-th of them."""
+        codes = present(self.batch.who, len(self.batch.principals))
+        return codes, lambda at: self.batch.principals[int(codes[at])]
 
-    def _identities(self, levels: GroupKey) -> tuple[U64, Mapping[int, GroupKey]]:
-        """The groups of one level at which identities are counted."""
-        (level,), batch = levels, self.batch
-        codes = present(batch.who, len(batch.principals))
-        of_code = np.full(len(batch.principals) + 1, NO_GROUP)  # the last is nobody's, whose code is -1
+    def _of_codes(self, codes: Index, numbers: U64) -> U64:
+        """By code of principals, the number of each; the last is nobody's, whose code is -1."""
+        table = np.zeros(len(self.batch.principals) + 1, np.uint64)
+        table[codes] = numbers
+        return table
 
-        def one(at: int) -> Principal:
-            return batch.principals[int(codes[at])]
-
-        of_code[codes] = self._groupings.groups(level, batch.prints[codes], one)
-        self._rank(levels, of_code, batch.who)
-        return of_code[batch.who], Keys(of_code[codes], lambda at: (IDENTITY[level](one(at)),))
-
-    def _level(self, level: str, peers: Peers) -> tuple[I32, int, Callable[[int], str]]:
-        """Codes of the rows at one level (-1 where a record has no value there), how many there are, and their keys."""
+    def _level(self, level: str, peers: Peers) -> Coded[str]:
+        """The rows at one level."""
         batch = self.batch
-        if level == "peer_group":
-            return batch.who, len(batch.principals), lambda code: peer_group(batch.principals[code], peers)
+        if (level,) == CREDENTIALS:
+            return batch.who, np.append(batch.prints, NO_GROUP), str
         if level in IDENTITY:
-            return batch.who, len(batch.principals), lambda code: IDENTITY[level](batch.principals[code])
+            codes, one = self._people()
+            key, groups = key_at(level, peers), self._groupings.groups(level, batch.prints[codes], one, peers)
+            return batch.who, self._of_codes(codes, groups), lambda code: key(batch.principals[code])
         column = DERIVED[level](self) if level in DERIVED else batch.text[level]
-        return column.codes, len(column.values), column.values.__getitem__
+        groups, values = np.full(len(column.values) + 1, NO_GROUP), column.values
+        codes = present(column.codes, len(values))
+        groups[codes] = np.fromiter((group_print((values[code],)) for code in codes.tolist()), np.uint64, len(codes))
+        return column.codes, groups, values.__getitem__
 
     def _make_groups(self, levels: GroupKey) -> tuple[U64, Mapping[int, GroupKey]]:
-        peers = levels.peers if isinstance(levels, Levels) else ()
-        coded = [self._level(level, peers) for level in levels]
-        combined = np.zeros(len(self.batch), np.int64)
-        first: Index = combined[:1]
+        coded = [self._level(level, levels.peers if isinstance(levels, Levels) else ()) for level in levels]
+        codes, groups, key = self._together(coded)
+        there = np.flatnonzero(groups != NO_GROUP)
+        among, place = np.unique(groups, return_inverse=True)
+        self._coded[levels] = codes, groups, place.astype(np.min_scalar_type(len(among)))
+        return groups[codes], Keys(groups[there], lambda at: key(int(there[at])))
+
+    def _together(self, coded: list[Coded[str]]) -> Coded[GroupKey]:
+        """Several levels as one."""
+        if len(coded) == 1:
+            codes, groups, text = coded[0]
+            return codes, groups, lambda code: (text(code),)
+        number, count = np.zeros(len(self.batch), np.int64), 1
+        first: Index = number[:1]
         nowhere = np.zeros(len(self.batch), np.bool_)
-        count = 1
-        for codes, many, _ in coded:
+        for codes, groups, _ in coded:
             nowhere |= codes < 0
-            first, combined = distinct(combined * (many + 1) + codes + 1, count * (many + 1))
+            first, number = distinct(number * len(groups) + codes + 1, count * len(groups))
             count = len(first)
-        keys = [tuple(key(int(codes[row])) if codes[row] >= 0 else "" for codes, _, key in coded) for row in first]
-        prints = np.fromiter(map(group_print, keys), np.uint64, len(keys))
-        number = np.where(nowhere, -1, combined)
-        of_number = np.append(prints, NO_GROUP)
-        self._rank(levels, of_number, number)
-        groups = of_number[number]
-        return groups, dict(zip(prints.tolist(), keys, strict=True))
+        there = np.flatnonzero(~nowhere[first])
+        each = [(codes[first], groups, text) for codes, groups, text in coded]
+        together = np.full(count, NO_GROUP)
+
+        def key(number: int) -> GroupKey:
+            return tuple(text(int(codes[number])) for codes, _, text in each)
+
+        at_levels = [groups[codes[there]] for codes, groups, _ in each]
+        together[there] = self._groupings.together(at_levels, lambda at: key(int(there[at])))
+        return number, together, key
+
+
+def key_at(level: str, peers: Peers = ()) -> Callable[[Principal], str]:
+    """A principal's key at a level. peers: declared peer groups."""
+    return partial(peer_group, declared=peers) if level == "peer_group" else IDENTITY[level]
 
 
 def folders_of(batch: AccessBatch, rows: Index) -> Column:
@@ -295,8 +362,11 @@ def one_identity(levels: Sequence[str]) -> bool:
 def distinct(codes: I64, count: int) -> tuple[Index, I64]:
     """Of codes below `count`: the first row of each that is there, and the rows' numbers among these."""
     if count > 4 * len(codes) + DENSE:
-        _, first, number = np.unique(codes, return_index=True, return_inverse=True)
-        return first, number
+        order = steady_order(codes)
+        starts = starts_of_runs(codes[order])
+        number = np.empty_like(order)
+        number[order] = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(codes))))
+        return order[starts], number
     row = np.full(count, -1, np.int64)
     row[codes[::-1]] = np.arange(len(codes) - 1, -1, -1)
     there = row >= 0
@@ -326,7 +396,7 @@ ITEMS: dict[str, Callable[[BatchView], U64]] = {
     "source_ips": lambda view: view.text_hashes("source_ip"),
     "source_nets": lambda view: view.nets().hashes(),
     "buckets": lambda view: view.text_hashes("bucket"),
-    "sessions": lambda view: view.of_principal(IDENTITY["session"]),
-    "roles": lambda view: view.of_principal(IDENTITY["role"]),
+    "sessions": lambda view: view.of_principal("session"),
+    "roles": lambda view: view.of_principal("role"),
 }
 """Measure → what is counted of a row."""

@@ -158,10 +158,13 @@ class EpisodeWatch(ABC, Generic[R]):
         self.changed |= bool(closed)
         return [self.finding(group, tracked, CLOSED) for group, tracked in closed]
 
-    def settle(self, group: int, episodes: Iterable[Any], *, late: bool = False) -> list[Finding]:
-        """Hold a group's episodes against what has been told about it; what there is to tell."""
+    def settle(self, group: int, episodes: Iterable[Any], *, late: bool = False, silent: bool = False) -> list[Finding]:
+        """Hold a group's episodes against what has been told about it; what there is to tell.
+
+        silent: nothing before an episode has ended.
+        """
         told = self.ledger.settle(group, group_key(self.key(group)), episodes, late=late)
-        return [self.finding(group, tracked, state) for state, tracked in told]
+        return [] if silent else [self.finding(group, tracked, state) for state, tracked in told]
 
     def shown(self, group: int) -> dict[str, str]:
         """Level → name for people."""

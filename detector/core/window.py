@@ -52,12 +52,13 @@ def distinct_at(seconds: I64, members: U64, at: I64, window: int) -> I64:
     Every sighting counts from its second until the window has passed or the member's next sighting takes over, so that
     each member is counted once: a difference array of beginnings and ends.
     """
-    order = np.lexsort((seconds, members))
+    by_time = steady_order(seconds)
+    order = by_time[hash_order(members[by_time])]
     second, member = seconds[order], members[order]
     ends = second + window
     same = member[1:] == member[:-1]
     ends[:-1][same] = np.minimum(ends[:-1][same], second[1:][same])
-    begun = np.searchsorted(np.sort(second), at, "right")
+    begun = np.searchsorted(seconds[by_time], at, "right")
     ended = np.searchsorted(np.sort(ends), at, "right")
     return begun - ended
 
@@ -133,16 +134,22 @@ def steady_order(values: npt.NDArray[np.integer]) -> Index:
     return order
 
 
-def grouped(keys: U64) -> tuple[U64, Index, Index]:
-    """The distinct hashes in order, the first row of each, and the number of each row's: `np.unique`, but faster.
+def hash_order(hashes: U64) -> Index:
+    """Order of hashes, alike ones as they come.
 
     Half of a hash is nearly always enough to put it in order; if it is not, the whole is looked at.
     """
-    order = steady_order(keys >> HALF)
+    order = steady_order(hashes >> HALF)
+    ordered = hashes[order]
+    if (ordered[1:] < ordered[:-1]).any():
+        order = order[np.argsort(ordered, kind="stable")]  # nearly in order, which it takes advantage of
+    return order
+
+
+def grouped(keys: U64) -> tuple[U64, Index, Index]:
+    """The distinct hashes in order, the first row of each, and the number of each row's: `np.unique`, but faster."""
+    order = hash_order(keys)
     by_key = keys[order]
-    if (by_key[1:] < by_key[:-1]).any():
-        order = np.argsort(keys, kind="stable")
-        by_key = keys[order]
     starts = starts_of_runs(by_key)
     first = np.zeros(len(keys), np.intp)
     first[starts] = 1

@@ -107,7 +107,7 @@ class HistoryWatch(ThresholdWatch):
         if not len(rows):
             return
         groups, keys = view.groups(self.rule.grouping)
-        view.tally(self._tallies, rows, self.rule.grouping, self.items(view))
+        view.tally(self._counted.tallies, rows, self.rule.grouping, self.items(view))
         met = np.unique(groups[rows])
         self.name_groups(met, np.full(len(met), view.time[rows].max()), keys)
 
@@ -119,11 +119,11 @@ class HistoryWatch(ThresholdWatch):
 
     def spilling(self) -> list[Spilling]:
         """What of its state may leave memory."""
-        return [self._tallies, self._keys.rows]
+        return [self._counted.tallies, self._keys.rows]
 
     def runs(self, first: int, last: int) -> Iterator[Run]:
         """All rows, by group and second, many groups at a time."""
-        return self._tallies.slices(first, last)
+        return self._counted.tallies.slices(first, last)
 
     def keys_of(self, groups: U64) -> list[tuple[str, ...]]:
         """The keys of these groups."""

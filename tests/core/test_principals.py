@@ -108,7 +108,9 @@ def test_groups_are_those_worked_out_anew(files, remembered):
         for level in ("session", "role", "account", "person"):
             with patch.object(made, "REMEMBERED", remembered):
                 groups, keys = BatchView(rows, groupings).groups((level,))
+                again, _ = BatchView(rows, groupings).groups((level, "account"))
             together, spelled = BatchView(rows).groups((level, "account"))
+            assert again.tolist() == together.tolist() == [fingerprint(spelled[int(group)]) for group in together]
             assert [keys[int(group)][0] for group in groups] == [spelled[int(group)][0] for group in together]
             assert groups.tolist() == [fingerprint(keys[int(group)]) for group in groups]
             assert set(keys) == set(groups.tolist())

@@ -35,10 +35,7 @@ def test_amounts_are_added_up(cuts):
     assert [row[:2] for row in merged] == sorted(row[:2] for row in merged)
 
 
-@pytest.mark.parametrize("tied", [1, 1 << 20])
-def test_both_ways_to_order_rows_of_one_second_agree(tied, monkeypatch):
-    """Few rows of one group and second are ordered in one number, many by their columns."""
-    monkeypatch.setattr(tally, "CODE_BITS", tied.bit_length())
+def test_rows_of_one_second_are_each_kept_once():
     rows = [(7, T0, who % 3, item % 50) for who in range(9) for item in range(100)]
     assert sorted(rows_of(merge_members([columns(rows)]))) == sorted(set(rows))
 
