@@ -29,6 +29,7 @@ from detector.core.principal import Principal
 from detector.core.principals import Principals
 
 T = TypeVar("T")
+_NULL = np.full(1, -1, np.int32)
 MAX_BYTES = 1 << 46
 """More bytes than any object has (70 TB): a log that says more is forged, and must not overflow a sum."""
 MOST = (1 << 64) - 1
@@ -169,18 +170,23 @@ class Column:
         """These columns one after the other, over one dictionary."""
         index: dict[str, int] = {}
         values: list[str] = []
-        codes = []
+        tables, last = [], None
         for column in columns:
             if len(column.values) * 2 > len(column.codes):
-                table = np.arange(len(values), len(values) + len(column.values), dtype=np.int32)
+                table, last = np.arange(len(values), len(values) + len(column.values), dtype=np.int32), None
                 values += column.values
-            else:
-                new = [value for value in column.values if value not in index]
+            elif column.values != last:
+                last = column.values
+                new = [value for value in last if value not in index]
                 index.update(zip(new, range(len(values), len(values) + len(new)), strict=True))
                 values += new
-                table = np.fromiter(map(index.__getitem__, column.values), np.int32, len(column.values))
-            codes.append(np.append(table, np.int32(-1))[column.codes])
-        return cls(np.concatenate(codes), values)
+                table = np.fromiter(map(index.__getitem__, last), np.int32, len(last))
+            tables += [_NULL, table]
+        ends = np.cumsum([len(column.values) + 1 for column in columns])  # of each one's part of all tables
+        firsts = ends - [len(column.values) for column in columns]
+        codes = np.concatenate([column.codes for column in columns])
+        at = codes + np.repeat(firsts, [len(column.codes) for column in columns])
+        return cls(np.concatenate(tables)[at], values)
 
 
 @dataclass(frozen=True, slots=True)

@@ -395,9 +395,12 @@ def _kms_keys(members: Members, operation: I8) -> Column:
 
 def _changes(members: Members, operation: I8) -> Column:
     """What changes of settings do, and writes that set an access control list."""
-    rows = {row for name in SETTINGS for row in members.given(name)}
+    rows = set(members.given(*SETTINGS))
+    rows.update(np.flatnonzero(operation == Operation.control).tolist())
+    if not rows:
+        return Column.null(len(members))
     texts: list[str | None] = [None] * len(members)
-    for row in sorted(rows.union(np.flatnonzero(operation == Operation.control).tolist())):
+    for row in sorted(rows):
         record = members.record(row)
         given = msgspec.to_builtins(record.requestParameters) if record.requestParameters else {}
         owner = next((one.accountId for one in record.resources or () if one.accountId), record.recipientAccountId)

@@ -86,9 +86,10 @@ class Decoded:
         """A member of another type, row by row."""
         return self._all(member)
 
-    def given(self, member: str) -> list[int]:
-        """The rows in which a member is not null."""
-        return [row for row, value in enumerate(self._all(member)) if value is not None]
+    def given(self, *members: str) -> list[int]:
+        """The rows in which one of these members is not null."""
+        every = zip(*map(self._all, members), strict=True)
+        return [row for row, values in enumerate(every) if any(value is not None for value in values)]
 
     def identities(self) -> Identities:
         """Who made the requests."""
@@ -206,10 +207,11 @@ class Sliced:
         values = [*map(decode, kernel.texts(self._data, self._found.slices[at, firsts], True)), None]
         return [values[code] for code in codes.tolist()]
 
-    def given(self, member: str) -> list[int]:
-        """The rows in which a member is not null."""
-        at = self._plan.columns[member]
-        return np.flatnonzero(self._found.codes[at, self._rows] >= 0).tolist() if self._found.counts[at] else []
+    def given(self, *members: str) -> list[int]:
+        """The rows in which one of these members is not null."""
+        at = np.array([self._plan.columns[member] for member in members])
+        there = [self._found.codes[column, self._rows] >= 0 for column in at[self._found.counts[at] > 0].tolist()]
+        return np.flatnonzero(np.logical_or.reduce(there)).tolist() if there else []
 
     def identities(self) -> Identities:
         """Who made the requests."""
