@@ -9,6 +9,7 @@ Rules of this file
   interrupted goes on after the last one, and whatever else lies there counts for nothing.
 - It is for the very files there are: if one was changed or is gone, or the manifest is of another version, or anything
   is damaged, all is made anew, and that is said. New files are read and added.
+- `.whole` is what all settled parts add up to (`whole`). It is made of them where it is not there, or damaged.
 - One process makes a cache, any number read it: a lock on the folder's `lock` sees to it.
 """
 
@@ -36,9 +37,9 @@ from detector.logs.limits import Limits
 from detector.logs.read import PARQUET
 from replay.cache import partfiles
 from replay.cache.indexed import Indexed
-from replay.cache.parts import Gathered, Input, Part
+from replay.cache.parts import Gathered, Input, Part, Written
 from replay.cache.settle import Known, settle
-from replay.cache.summed import Summed
+from replay.cache.summed import Summed, decoded
 from replay.columns import in_threads
 from replay.files import Files, LogPath, find
 from replay.reader import FileRead, Reads, batches, followed, records
@@ -61,12 +62,21 @@ class _Version(msgspec.Struct):
 
 
 class Manifest(_Version):
-    """What a folder holds, and for which question. settled: all its records count. names: of files, given so far."""
+    """What a folder holds, and for which question. settled: all its records count. names: of files, given so far.
+
+    whole: what the settled parts add up to. It is made of them when it is not there, or damaged.
+    """
 
     question: dict[str, Any]
     settled: bool = False
     names: int = 0
     parts: list[Part] = []
+    whole: Written | None = None
+
+    @property
+    def files(self) -> list[Written]:
+        """All files that it names."""
+        return [*(written for part in self.parts for written in part.files), *([self.whole] if self.whole else [])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +84,13 @@ class Kept:
     """The distinct access records of some logs, as Parquet files in `folder`.
 
     reads: what came of the log files. books: as a replay that looks at all columns keeps them.
-    left: books of the records that are neither here nor aside. logs: kinds of log that were read.
+    left: books of the records that are neither here nor aside. logs: kinds of log that were read. sums: file of what
+    all parts add up to.
     """
 
     folder: Path
     parts: tuple[Part, ...]
+    sums: Path
     reads: Reads
     books: Books
     left: Books
@@ -103,6 +115,10 @@ class Kept:
     def summed(self) -> Iterator[Summed]:
         """What the records of each part add up to."""
         return in_threads(self.parts, partial(partfiles.read_summed, self.folder))
+
+    def whole(self) -> Summed:
+        """What the records of all parts add up to (`replay.cache.whole`)."""
+        return decoded(self.sums)
 
     def pieces(self) -> Files:
         """What a replay reads, with `pieces`: row groups, some together, and what lies aside."""
@@ -184,8 +200,11 @@ class _Making:
         if len(missing) or not self._manifest.settled:
             with Scratch(self._options.tmp) as scratch:
                 self._make(missing, prints[wanted], scratch)
+        if self._manifest.whole is None or partfiles.damaged(self._home, self._manifest.whole):
+            self._manifest.whole = partfiles.write_whole(self._home, self._next_name(), self._manifest.parts)
+            self._save()
         self._tidy()
-        return _opened(self._home, self._manifest.parts)
+        return _opened(self._home, self._manifest.parts, self._manifest.whole)
 
     def _there(self, prints: U64) -> U64:
         """Prints of the log files whose records are here: none, if what is here is not only of the files there are."""
@@ -215,7 +234,7 @@ class _Making:
             known.learn(*partfiles.read_ids(self._home, part))
         for part in self._manifest.parts:
             known.learn_records(partfiles.read_aside(self._home, part))
-        self._manifest.settled = False
+        self._manifest.settled, self._manifest.whole = False, None
         self._read(files, prints.tolist(), known)
         if known.contests:
             name = self._next_name()
@@ -253,10 +272,13 @@ class _Making:
         partfiles.put(self._home, MANIFEST, msgspec.json.format(msgspec.json.encode(self._manifest)))
 
     def _tidy(self) -> None:
-        """Delete what the manifest does not name: of an earlier cache, or of one that was interrupted."""
-        named = {written.name for part in self._manifest.parts for written in part.files} | {MANIFEST, LOCK}
+        """Delete files that the manifest does not name: of an earlier cache, or of one that was interrupted.
+
+        Folders are somebody else's, and stay.
+        """
+        named = {written.name for written in self._manifest.files} | {MANIFEST, LOCK}
         for path in self._home.iterdir():
-            if path.name not in named:
+            if path.name not in named and not path.is_dir():
                 path.unlink()
 
 
@@ -287,7 +309,7 @@ def _manifest(home: Path) -> tuple[Manifest | None, str]:
         return None, f"{MANIFEST} is damaged"
 
 
-def _opened(home: Path, parts: Sequence[Part]) -> Kept:
+def _opened(home: Path, parts: Sequence[Part], whole: Written) -> Kept:
     reads, books, left, logs = Reads(), Books(), Books(), set[Log]()
     for part in parts:
         inputs, _, coverage = partfiles.read_inputs(home, part.inputs)
@@ -300,7 +322,7 @@ def _opened(home: Path, parts: Sequence[Part]) -> Kept:
     books.add(left)
     reads.ignored.sort(key=_path)
     reads.damaged.sort(key=_path)
-    return Kept(home, tuple(parts), reads, books, left, frozenset(logs))
+    return Kept(home, tuple(parts), home / whole.name, reads, books, left, frozenset(logs))
 
 
 def _path(read: FileRead) -> str:

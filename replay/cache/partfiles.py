@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import mmap
 import os
+from collections.abc import Sequence
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +20,10 @@ from detector.core.builder import BatchBuilder
 from detector.core.coverage import Coverage
 from detector.core.parcel import unpack
 from detector.logs.parquet import add_rows, asked_of, to_table
-from replay.cache import indexed, summed
+from replay.cache import indexed, summed, whole
 from replay.cache.parts import GROUP, ORDER, PIECE, Content, Gathered, Ids, Input, Part, Span, Written
 from replay.cache.summed import Summed
-from replay.columns import Piece
+from replay.columns import Piece, in_threads
 from replay.files import LogPath
 from replay.reader import FileRead
 from replay.remote import path_of
@@ -97,6 +99,12 @@ def read_aside(folder: Path, part: Part) -> list[bytes]:
 def read_summed(folder: Path, part: Part) -> Summed:
     """What the records of a part add up to."""
     return summed.decoded(folder / part.sums.name, folder / part.reads.name)
+
+
+def write_whole(folder: Path, name: str, parts: Sequence[Part]) -> Written:
+    """Write what the records of all parts add up to. Raises OSError."""
+    made = whole.whole(in_threads(parts, partial(read_summed, folder)))
+    return put(folder, f"{name}.whole", summed.encoded(made)[0])
 
 
 def read_table(folder: Path, part: Part) -> pa.Table:

@@ -218,8 +218,8 @@ def encoded(made: Summed) -> tuple[bytes, bytes]:
     return out.getvalue().to_pybytes(), made.object.tobytes() + made.cell.tobytes()
 
 
-def decoded(tables: Path, reads: Path) -> Summed:
-    """What was encoded. Which objects were read where stays in its file until it is looked at.
+def decoded(tables: Path, reads: Path | None = None) -> Summed:
+    """What was encoded. Which objects were read where stays in its file until it is looked at; a whole has none.
 
     Arrow maps a file without holding it open, as numpy would: there are more parts than a process may open files.
     """
@@ -227,8 +227,10 @@ def decoded(tables: Path, reads: Path) -> Summed:
 
     with pa.memory_map(str(tables)) as source:
         people, *others = [pa.ipc.open_stream(source).read_all() for _ in range(1 + len(TABLES))]
-    with pa.memory_map(str(reads)) as source:
-        content: Any = source.read_buffer()
+    content: Any = b""
+    if reads is not None:
+        with pa.memory_map(str(reads)) as source:
+            content = source.read_buffer()
     whole = np.frombuffer(content, np.uint8)
     count = len(whole) // (8 + 4)
     objects, cells = whole[: 8 * count].view(np.uint64), whole[8 * count :].view(np.int32)

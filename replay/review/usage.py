@@ -6,10 +6,9 @@ Rules of this file
 - What the application says of itself (`access_audit`) is a second view of requests that AWS logged: it tells purposes
   and counts in no cell.
 - Reads, objects and bytes are those that succeeded; `requests` are all.
-- Sums are what a part has beside its records (`replay.cache.summed`). The records themselves are read only where these
-  do not say enough: more folders, or whole keys. Both ways give the same.
-- Objects are told apart by as much of their hash as 64 bits leave beside the number of the cell. They are counted a
-  range of hashes at a time (`HELD`).
+- Sums are those of the whole cache (`replay.cache.whole`); where these do not tell cells apart as it is asked, those
+  that each part has beside its records (`replay.cache.summed`); where these do not say enough (more folders, or whole
+  keys), the records themselves are read. All ways give the same.
 """
 
 from __future__ import annotations
@@ -25,19 +24,14 @@ from detector.core.access import I32, I64, U64, Column, Index, Log, Mask, Operat
 from detector.core.finding import shown
 from detector.core.net import net_of
 from detector.response.identity import INSTANCE, TASK
-from replay.cache.summed import DEPTH, FIGURES, OF_WHO, TABLES, Summed, Sums, cut, nothing, of_records
-from replay.columns import Piece, grouped, in_threads, together
+from replay.cache.summed import DEPTH, FIGURES, TABLES, Summed, Sums, cut, nothing, of_records
+from replay.cache.whole import Rows, by, codes, distinct, people_of
+from replay.columns import Piece, grouped, together
 from replay.review.scope import LEAVES, Scopes, coded
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from replay.cache.kept import Kept
 
-HELD = 1 << 20
-"""Reads of objects that are looked at together."""
-ROWS = 1 << 18
-"""Rows of a table that wait until those of the same texts are made one."""
 PLACE = ("who", "bucket", "folder", "outside")
 """What tells cells apart. outside: 1 out of scope, -1 what the application tells of itself."""
 
@@ -116,7 +110,7 @@ class Usage:
 def usage(kept: Kept, depth: int, scopes: Scopes) -> Usage:
     """Count kept records. depth: how many folders of a key are told apart."""
     if enough(depth, scopes):
-        return added_up(kept.summed(), depth, scopes)
+        return of_whole(kept.whole(), depth, scopes) or added_up(kept.summed(), depth, scopes)
     return added_up(of_records(kept.files, scopes.looked_at), depth, scopes)
 
 
@@ -134,36 +128,18 @@ def added_up(parts: Iterable[Summed], depth: int, scopes: Scopes) -> Usage:
     return gathering.usage()
 
 
-class _Rows:
-    """Rows of one table, of all parts: those of the same texts as one."""
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self._names = names
-        self._tables: list[pa.Table] = []
-        self._of_part: list[I32] = []
-        self._held = self._folded = 0
-
-    def add(self, table: pa.Table) -> None:
-        """The rows of the next part."""
-        self._tables.append(table.select([*self._names, *FIGURES]))
-        self._of_part.append(np.arange(self._held, self._held + len(table), dtype=np.int32))
-        self._held += len(table)
-        if self._held - self._folded > max(ROWS, self._folded):
-            self.whole()
-
-    def whole(self) -> tuple[pa.Table, list[I32]]:
-        """All rows, and which of them each part's have become."""
-        import pyarrow as pa
-
-        piece = Piece(pa.concat_tables(self._tables).unify_dictionaries().combine_chunks())
-        codes, at = grouped([_codes(piece, name) for name in self._names])
-        sums = Sums.none(len(at)).add(codes, Sums.of(piece.table))
-        table = piece.table.select(list(self._names)).take(at)
-        for name in FIGURES:
-            table = table.append_column(name, pa.array(getattr(sums, name)))
-        self._tables, self._of_part = [table], [codes[rows] for rows in self._of_part]
-        self._held = self._folded = len(table)
-        return table, self._of_part
+def of_whole(whole: Summed, depth: int, scopes: Scopes) -> Usage | None:
+    """By the sums of a whole cache; None: its places are not the cells that are asked for."""
+    gathering = _Gathering(depth, scopes)
+    gathering.take(whole)
+    made, place = gathering.usage(), whole.tables["cells"]["place"].to_numpy()
+    read = np.flatnonzero(place >= 0)
+    cell, place = gathering.cells_of(0)[read].astype(np.int64), place[read]
+    pairs = len(np.unique(cell * (len(whole.tables["cells"]) + 1) + place))
+    if pairs > min(len(np.unique(cell)), len(np.unique(place))):
+        return None
+    made.objects[cell] = whole.tables["cells"]["objects"].to_numpy()[read]
+    return made
 
 
 class _Gathering:
@@ -176,22 +152,23 @@ class _Gathering:
         self._who: list[Who] = []
         self._longest: list[int] = []
         self._names: defaultdict[str, set[str]] = defaultdict(set)
-        self._cells = _Rows((*PLACE, "operation", "outcome"))
-        self._sides = {name: _Rows(("who", *names)) for name, names in TABLES.items() if name != "cells"}
-        self._sides |= {"owners": _Rows(("who", "owner"))} if scopes.owners else {}
+        self._cells = Rows((*PLACE, "operation", "outcome"))
+        self._sides = {name: Rows(("who", *names)) for name, names in TABLES.items() if name != "cells"}
+        self._sides |= {"owners": Rows(("who", "owner"))} if scopes.owners else {}
         self._reads: list[tuple[I32, U64]] = []
+        self._cell_of: list[I32] = []
 
     def take(self, part: Summed) -> None:
         """Add a part."""
-        texts = [*zip(*(Piece(part.people).text(name).texts() for name in OF_WHO), strict=True)]
+        texts = people_of(part)
         who = self._identities(texts, part.people["longest"].to_numpy())
         cells = Piece(part.tables["cells"])
         folder = cells.text("folder")
         for name, table in part.tables.items():
             if name != "cells":
-                self._sides[name].add(_by(table, who))
+                self._sides[name].add(by(table, who))
         if self._scopes.owners:
-            self._sides["owners"].add(_by(self._scopes.owned(cells, folder), who))
+            self._sides["owners"].add(by(self._scopes.owned(cells, folder), who))
         self._place(cells, folder, who, self._scopes.outside(cells, folder, texts))
         self._reads.append((part.cell, part.object))
 
@@ -227,7 +204,7 @@ class _Gathering:
             "outside": np.where(told, np.int32(-1), outside.astype(np.int32)),
         }
         columns |= {name: cells.table[name] for name in ("who", "operation", "outcome", *FIGURES)}
-        self._cells.add(_by(pa.table(columns), who))
+        self._cells.add(by(pa.table(columns), who))
 
     def usage(self) -> Usage:
         """All that was added."""
@@ -236,12 +213,16 @@ class _Gathering:
         sides = {name: _side(name, rows) for name, rows in self._sides.items()}
         return Usage(who, self._longest, sides=sides, **self._counted())
 
+    def cells_of(self, part: int) -> I32:
+        """Which cell each row of a part's cells has become, once they are counted; -1: none."""
+        return self._cell_of[part]
+
     def _counted(self) -> dict[str, Any]:
         """Cells, and what is counted of each."""
         table, of_part = self._cells.whole()
         piece = Piece(table)
-        cell, at = grouped([_codes(piece, name) for name in PLACE])
-        there = np.flatnonzero(_codes(piece, "outside")[at] >= 0)
+        cell, at = grouped([codes(piece, name) for name in PLACE])
+        there = np.flatnonzero(codes(piece, "outside")[at] >= 0)
         cell, at, count = renumbered(cell, there, len(at)), at[there], len(there)
         rows = np.flatnonzero(cell >= 0)
         of_row, sums = cell[rows], Sums.of(table.take(rows))
@@ -255,21 +236,15 @@ class _Gathering:
         np.add.at(denied, of_row[outcome == Outcome.denied], sums.requests[outcome == Outcome.denied])
         sums.bytes = np.where(success & LEAVES[operation], sums.bytes, 0)
         place, places = together([piece.text(name).take(at) for name in ("bucket", "folder")])
-        who, outside = _codes(piece, "who")[at], _codes(piece, "outside")[at] > 0
+        who, outside = codes(piece, "who")[at], codes(piece, "outside")[at] > 0
+        self._cell_of = [cell[one] for one in of_part]
         return {
             "places": places,
             "cells": Cells(who, place, outside, Sums.none(count).add(of_row, sums)),
             "denied": denied,
             "by_operation": by_operation,
-            "objects": _distinct([(cell[rows], *one) for rows, one in zip(of_part, self._reads, strict=True)], count),
+            "objects": distinct([(of, *one) for of, one in zip(self._cell_of, self._reads, strict=True)], count),
         }
-
-
-def _by(table: pa.Table, who: I32) -> pa.Table:
-    """The table with the identities' numbers in place of the part's."""
-    import pyarrow as pa
-
-    return table.set_column(table.column_names.index("who"), "who", pa.array(who[table["who"].to_numpy()]))
 
 
 def _filled(column: Column, texts: Sequence[str]) -> Any:
@@ -280,14 +255,6 @@ def _filled(column: Column, texts: Sequence[str]) -> Any:
     return pa.DictionaryArray.from_arrays(codes[column.codes], pa.array(values, pa.string()))
 
 
-def _codes(piece: Piece, name: str) -> I32:
-    """Codes of a column of texts, or its numbers."""
-    import pyarrow as pa
-
-    column = piece.table[name]
-    return piece.text(name).codes if pa.types.is_dictionary(column.type) else column.to_numpy()
-
-
 KEYS: dict[str, Callable[..., tuple[Any, ...]]] = {
     "sources": lambda who, *source: (who, net_of(*source)),
     "began": lambda _, began, arn: (-1, (began or "").partition(":")[0], arn or ""),
@@ -296,33 +263,9 @@ KEYS: dict[str, Callable[..., tuple[Any, ...]]] = {
 network. Who began a session does not matter."""
 
 
-def _side(name: str, rows: _Rows) -> Table:
+def _side(name: str, rows: Rows) -> Table:
     table, _ = rows.whole()
     texts = [Piece(table).text(one).texts() for one in table.column_names if one not in ("who", *FIGURES)]
     columns, made = [table["who"].to_pylist(), *texts], KEYS.get(name)
     codes, keys = intern([*(map(made, *columns) if made else zip(*columns, strict=True))])
     return Table(keys, Sums.none(len(keys)).add(codes, Sums.of(table)))
-
-
-def _distinct(reads: Sequence[tuple[I32, I32, U64]], cells: int) -> I64:
-    """Distinct objects of each cell. reads: of each part, which cell is which here, then cells and objects by hash.
-
-    Cell and hash are sorted as one number, on several threads.
-    """
-    bits = np.uint64(max(cells - 1, 1).bit_length())
-    ranges = 1 + sum(len(objects) for _, _, objects in reads) // HELD
-    bounds = np.array([(2**64 - 1) * at // ranges for at in range(1, ranges)], np.uint64)
-    cuts = [np.array([0, *np.searchsorted(objects, bounds), len(objects)]) for _, _, objects in reads]
-
-    def count(at: int) -> I64:
-        packed = [np.zeros(0, np.uint64)]
-        for (here, cell, objects), of_part in zip(reads, cuts, strict=True):
-            some = slice(of_part[at], of_part[at + 1])
-            packed.append(here[cell[some]].astype(np.uint64) << (np.uint64(64) - bits) | objects[some] >> bits)
-        whole = np.concatenate(packed)
-        whole.sort()
-        new = np.ones(len(whole), np.bool_)
-        new[1:] = whole[1:] != whole[:-1]
-        return np.bincount((whole[new] >> (np.uint64(64) - bits)).astype(np.int64), minlength=cells)
-
-    return sum(in_threads(range(ranges), count), np.zeros(cells, np.int64))

@@ -176,7 +176,8 @@ def test_another_period_is_another_question(logs, rules, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "harm", ["log", "gone", "manifest", "version", *[".parquet", ".ids", ".inputs", ".aside", ".sums", ".reads"]]
+    "harm",
+    ["log", "gone", "manifest", "version", *[".parquet", ".ids", ".inputs", ".aside", ".sums", ".reads"]],
 )
 def test_what_does_not_fit_is_made_anew_and_that_is_said(logs, rules, tmp_path, harm):
     cache = tmp_path / "cache"
@@ -276,6 +277,22 @@ def test_a_replay_that_was_killed_goes_on_where_it_stopped(logs, rules, tmp_path
     found, told = replayed(logs, loaded, cache)
     assert found == whole
     assert told == ["6 of 18 log files are in the cache; the others are read now"]
+
+
+def test_what_is_no_file_of_a_cache_does_not_matter(logs, rules, tmp_path):
+    """A file that was left there is deleted; a folder is somebody's, and stays. Sums of all that are lost are made."""
+    cache = tmp_path / "cache"
+    whole, _ = replayed(logs, rules(FEW_COLUMNS), cache)
+    (home,) = cache.iterdir()
+    (home / "mine" / "notes").mkdir(parents=True)
+    (home / "000001.parquet.tmp").write_text("half")
+    [sums] = home.glob("*.whole")
+    wanted = sums.read_bytes()
+    sums.write_bytes(wanted[::-1])
+    assert replayed(logs, rules(FEW_COLUMNS), cache) == (whole, [])
+    assert (home / "mine" / "notes").is_dir()
+    assert not (home / "000001.parquet.tmp").exists()
+    assert [sums.read_bytes() for sums in home.glob("*.whole")] == [wanted]
 
 
 def test_who_asks_a_cache_is_told_his_own_trouble(logs, tmp_path):

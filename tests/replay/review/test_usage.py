@@ -14,13 +14,12 @@ from pyarrow import parquet
 
 from detector.core.owner import owners
 from detector.logs.parquet import to_table
-from replay.cache import summed
+from replay.cache import summed, whole
 from replay.columns import Piece
-from replay.review import usage as counting
 from replay.review.access import access
 from replay.review.judged import several_owners
 from replay.review.scope import Scopes, scope_of
-from replay.review.usage import Usage, added_up, enough
+from replay.review.usage import Usage, added_up, enough, of_whole
 from tests.sql_oracle import ACCOUNT, KNOWN, Fact, batch
 
 HOSTILE = [
@@ -52,19 +51,25 @@ facts = st.builds(
     error=st.sampled_from([None, None, None, "AccessDenied", "NoSuchKey"]),
 )
 some = st.lists(st.lists(facts, max_size=8, unique_by=lambda fact: fact.id), min_size=1, max_size=4)
+ways = st.sampled_from(["records", "parts", "whole"])
 quiet = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 
 
-def usage(pieces: list[list[Fact]], folder: Path, depth: int, scopes: Scopes, *, kept: bool) -> Usage:
-    """By the sums that are kept beside records, if these say enough and are asked; else by the records."""
+def usage(pieces: list[list[Fact]], folder: Path, depth: int, scopes: Scopes, *, kept: str) -> Usage:
+    """By the sums of all that are kept, or those beside records, if these say enough and are asked; else by these."""
     files = []
     for number, table in enumerate(to_table(batch(piece), of_objects=True) for piece in pieces):
         files.append(folder / f"{number}.parquet")
         parquet.write_table(table, files[-1], row_group_size=3)
         for name, content in zip(("sums", "reads"), summed.encoded(summed.of_part(Piece(table))), strict=True):
             files[-1].with_suffix(f".{name}").write_bytes(content)
-    if kept and enough(depth, scopes):
-        sums = (summed.decoded(file.with_suffix(".sums"), file.with_suffix(".reads")) for file in files)
+    sums = [summed.decoded(file.with_suffix(".sums"), file.with_suffix(".reads")) for file in files]
+    if kept == "whole" and enough(depth, scopes):
+        (folder / "whole").write_bytes(summed.encoded(whole.whole(sums))[0])
+        found = of_whole(summed.decoded(folder / "whole"), depth, scopes)
+        assert found or depth < summed.DEPTH, "so it is nearly always: one that asks for the folders there are has them"
+        return found or added_up(sums, depth, scopes)
+    if kept != "records" and enough(depth, scopes):
         return added_up(sums, depth, scopes)
     return added_up(summed.of_records(files, scopes.looked_at), depth, scopes)
 
@@ -102,13 +107,13 @@ CELLS = r"""
 
 
 @quiet
-@given(some, st.integers(0, 3), st.sampled_from([1, 1 << 24]), st.booleans())
+@given(some, st.integers(0, 3), st.sampled_from([1, 1 << 24]), ways)
 def test_cells_are_as_sql_counts_them(tmp_path, pieces, depth, held, kept):
     """Whatever the files, their row groups, and how many rows are held; by kept sums or not; one id is in one file."""
     pieces = [[fact._replace(id=f"{at}.{fact.id}") for fact in piece] for at, piece in enumerate(pieces)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(counting, "HELD", held)
-        patch.setattr(counting, "ROWS", held)
+        patch.setattr(whole, "HELD", held)
+        patch.setattr(whole, "ROWS", held)
         got = usage(pieces, tmp_path, depth, Scopes(), kept=kept)
     rows = [
         (r["role"], r["session_name"], r["bucket"], r["prefix"], r["requests"], r["objects"], r["bytes"], r["denied"],
@@ -121,7 +126,7 @@ def test_cells_are_as_sql_counts_them(tmp_path, pieces, depth, held, kept):
 
 
 @quiet
-@given(some, st.booleans())
+@given(some, ways)
 def test_sources_sessions_and_keys_are_as_sql_counts_them(tmp_path, pieces, kept):
     pieces = [[fact._replace(id=f"{at}.{fact.id}") for fact in piece] for at, piece in enumerate(pieces)]
     got = usage(pieces, tmp_path, 2, Scopes(), kept=kept)
@@ -147,7 +152,7 @@ def test_who_leaves_his_scope_is_as_sql_says(tmp_path, pieces, whole_keys):
     pattern = "key='{id}/**' key='{id}/nothing-*'" if whole_keys else "key={id}/**"
     scopes = Scopes((scope_of(f"session_name=contractor-{{id}} {pattern}"),), owners(["{contractor}/**"]))
     assert scopes.looked_at == ("key" if whole_keys else "prefix")
-    got = usage(pieces, tmp_path, 1, scopes, kept=False)
+    got = usage(pieces, tmp_path, 1, scopes, kept="records")
     every = [fact for piece in pieces for fact in piece]
     crossing = sum(row["requests"] for row in access(got).to_pylist() if row["out_of_scope"])
     query = "SELECT count(*) FROM people WHERE named LIKE 'contractor-%' AND NOT starts_with(key, named[12:] || '/')"
@@ -155,5 +160,6 @@ def test_who_leaves_his_scope_is_as_sql_says(tmp_path, pieces, whole_keys):
     owned = "key LIKE '%/%' AND key NOT LIKE '/%' AND api = 'GetObject' AND error IS NULL"
     query = f"""SELECT count(*) FROM (SELECT role, named FROM people WHERE {owned}
         GROUP BY ALL HAVING count(DISTINCT split_part(key, '/', 1)) > 1)"""
-    by_sums = usage(pieces, tmp_path, 1, Scopes(owners=scopes.owners), kept=True)
-    assert sql(query, every) == [(len(several_owners(got)),)] == [(len(several_owners(by_sums)),)]
+    for depth, kept in ((1, "parts"), (2, "whole")):
+        by_sums = usage(pieces, tmp_path, depth, Scopes(owners=scopes.owners), kept=kept)
+        assert sql(query, every) == [(len(several_owners(got)),)] == [(len(several_owners(by_sums)),)]
