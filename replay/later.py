@@ -17,10 +17,11 @@ import numpy as np
 
 from detector.core.access import AccessBatch
 from detector.core.builder import BatchBuilder
-from detector.core.parcel import pack, together, unpack
+from detector.core.parcel import Parcel, pack, together
 from detector.core.rule import Rule
 from detector.core.sought import Sought
 from detector.errors import EdgeError
+from detector.logs import identity, usual_columns
 from detector.logs.limits import Limits
 from replay.files import Files, LogPath
 from replay.reader import FileRead, Reads, Records
@@ -32,6 +33,8 @@ ROOM = 1 << 30
 """Bytes of parcels at most."""
 SHARE = 4
 """Part of the free room that parcels may take together: nobody's disk is filled to spare CPU."""
+OWN = (identity.principal, usual_columns.requester_of)
+"""What reads identities that logs name, when somebody looks at them."""
 KEYED = frozenset({"bucket", "key"})
 """Who reads these has read what is dear: what else evidence shows are a few texts."""
 LONG = 3600
@@ -66,7 +69,7 @@ class Later:
             self.reads.add(outcome)
 
     def _kept(self, batch: AccessBatch) -> FileRead | None:
-        parcel = pack(batch)
+        parcel = pack(batch, OWN)
         size = self._size + len(parcel)
         if size > ROOM or size * SHARE > self._scratch.free() + self._size:
             return None
@@ -94,7 +97,7 @@ def _records(
         return plain(rest, columns, limits, sought)
     into = BatchBuilder(columns, sought)
     for file in parcels:
-        _unpacked(_held(file), into)
+        _unpacked(Parcel(_held(file), OWN), into)
     batch, outcomes = into.build(), [FileRead(file, PARCELS) for file in parcels]
     if rest:
         more, came = plain(rest, columns, limits, sought)
@@ -111,11 +114,11 @@ def _held(file: LogPath) -> bytes:
         raise EdgeError(what, where=str(file.path), remedy=remedy) from error
 
 
-def _unpacked(parcel: bytes, into: BatchBuilder) -> None:
-    """Add the records of a parcel that are sought."""
-    batch = unpack(parcel).cut(into.columns)
-    codes = into.codes_of(batch.prints, batch.principals)
-    piece = replace(batch, who=np.append(codes, np.int32(-1))[batch.who])
-    if into.sought is not None:
-        piece = piece.take(np.flatnonzero(into.sought.rows(piece.time, piece.who, into)))
-    into.extend(piece)
+def _unpacked(parcel: Parcel, into: BatchBuilder) -> None:
+    """Add the records of a parcel that are sought; of others no text is read."""
+    bare = parcel.bare
+    codes = into.codes_of(bare.prints, bare.principals.held())
+    who = np.append(codes, np.int32(-1))[bare.who]
+    rows = None if into.sought is None else np.flatnonzero(into.sought.rows(bare.time, who, into))
+    piece = parcel.batch(into.columns, rows).cut(into.columns)
+    into.extend(replace(piece, who=who if rows is None else who[rows]))

@@ -21,6 +21,9 @@ from detector.core.table import SPREAD
 NOBODY = 0
 """In place of an owner's hash, of an object whose key names none."""
 
+NO_GROUP = -1
+"""Of a finding that stands alone: what it lost is counted already."""
+
 
 class Lost:
     """Objects by finding. `owners`: whose they are; None: nobody asked."""
@@ -29,6 +32,7 @@ class Lost:
         self._name, self._owners = name, owners
         self._objects = Sightings(name)
         self._named: dict[int, dict[int, str]] = {}
+        self._counts: list[int] = []
 
     def spilling(self) -> list[Spilling]:
         """What may leave memory."""
@@ -36,35 +40,41 @@ class Lost:
 
     def add(self, number: int, batch: AccessBatch, rows: Index) -> None:
         """Take note of the objects in these rows behind the finding of this number."""
-        hashes, first = np.unique(batch.object_hash(rows), return_index=True)
-        hashes, first = (hashes[1:], first[1:]) if len(hashes) and hashes[0] == 0 else (hashes, first)
-        if len(hashes):
-            owned = () if self._owners is None else (self._owned(number, self._owners, batch, rows[first]),)
-            _add(self._objects, number, hashes, *owned)
+        hashes = batch.object_hash(rows)
+        rows, hashes = rows[hashes != 0], hashes[hashes != 0]
+        if not len(rows):
+            return
+        if self._owners is None:
+            _add(self._objects, number, np.unique(hashes))
+            return
+        hashes, first = np.unique(hashes, return_index=True)
+        _add(self._objects, number, hashes, self._owned(number, self._owners, batch, rows[first]))
 
     def counts(self, findings: int) -> list[int]:
         """How many distinct objects there are behind each finding."""
         counts = np.zeros(findings, np.int64)
         for _, tie, *_ in self._objects.merged():
             counts += np.bincount(tie.astype(np.int64), minlength=findings)
-        return counts.tolist()
+        self._counts = counts.tolist()
+        return self._counts
 
     def of(
         self, groups: Sequence[Sequence[int]], lean: Callable[[Spilling], None], spill: Callable[[], None]
     ) -> list[Loss]:
-        """What the findings of each group lost together. Each finding is in one group.
+        """What the findings of each group lost together, after `counts`. Each finding is in one group.
 
         lean, spill: have state share the memory there is; let go of what is too much.
         """
         together = Sightings(f"{self._name}-together")
         lean(together)
-        group_of = np.zeros(1 + max((one for group in groups for one in group), default=0), np.int64)
-        for number, numbers in enumerate(groups):
-            group_of[list(numbers)] = number
-        for key, tie, _, *owned in self._objects.merged():
+        mixed = [number for number, group in enumerate(groups) if len(group) > 1 or self._owners is not None]
+        group_of = np.full(len(self._counts), NO_GROUP)
+        for number in mixed:
+            group_of[list(groups[number])] = number
+        for key, tie, _, *owned in self._objects.merged() if mixed else ():
             group = group_of[tie.astype(np.int64)]
             hashes = key - tie * SPREAD
-            for number in np.unique(group).tolist():
+            for number in np.unique(group[group != NO_GROUP]).tolist():
                 mine = group == number
                 _add(together, number, hashes[mine], *(column[mine] for column in owned))
             spill()
@@ -81,7 +91,8 @@ class Lost:
                 for number in np.unique(group).tolist():
                     people[number].update(np.unique(owner[(group == number) & (owner != NOBODY)]).tolist())
         if self._owners is None:
-            return [Loss(count) for count in objects.tolist()]
+            several = zip(groups, objects.tolist(), strict=True)
+            return [Loss(count if len(group) > 1 else self._counts[group[0]]) for group, count in several]
         return [
             Loss(count, len(whose), self._names(group), without)
             for count, whose, group, without in zip(objects.tolist(), people, groups, ownerless.tolist(), strict=True)

@@ -137,6 +137,11 @@ class Column:
             self._hashed.append(np.append(text_hashes(self.values), np.uint64(0)))
         return self._hashed[0]
 
+    @property
+    def hashed(self) -> U64 | None:
+        """xxh64 of each text of the dictionary, if they were made already."""
+        return self._hashed[0][:-1] if self._hashed else None
+
     def each(self) -> Column:
         """A row of each text that there is, in the order of the dictionary."""
         return Column(present(self.codes, len(self.values)).astype(np.int32), self.values, self._hashed)
@@ -186,7 +191,11 @@ class Column:
         firsts = ends - [len(column.values) for column in columns]
         codes = np.concatenate([column.codes for column in columns])
         at = codes + np.repeat(firsts, [len(column.codes) for column in columns])
-        return cls(np.concatenate(tables)[at], values)
+        hashed = [one for column in columns if (one := column.hashed) is not None]
+        kept = len(hashed) == len(columns) and sum(map(len, hashed)) == len(values)  # each text as it came
+        return cls(
+            np.concatenate(tables)[at], values, [np.append(np.concatenate(hashed), np.uint64(0))] if kept else []
+        )
 
 
 @dataclass(frozen=True, slots=True)

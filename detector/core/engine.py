@@ -201,7 +201,8 @@ class Engine:
         columns: those that the engine saw. Of copies that agree in them, those are shown that are best in all of the
         batch's.
         """
-        batch = batch.take(np.flatnonzero(~self._seen.refuses(batch.id, ranks(batch.cut(columns)))))
+        if self.copies_differ:
+            batch = batch.take(np.flatnonzero(~self._seen.refuses(batch.id, ranks(batch.cut(columns)))))
         duplicate = seen.judge(batch.id, ranks(batch), batch.time, best_of_batch=True).duplicate
         internal = self._internal_reads(batch)
         return batch.take(np.flatnonzero((batch.skip == Skip.no) & ~duplicate & ~internal))

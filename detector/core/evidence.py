@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from detector.core.access import MOST, U64, AccessBatch, Log, present, text_hash, text_hashes
+from detector.core.access import MOST, U64, AccessBatch, Column, Log, present, text_hash, text_hashes
 from detector.core.finding import LIST_LIMIT, prefixes_of
 from detector.core.times import iso
 
@@ -59,12 +59,11 @@ class Evidence:
         self.since = first if self.since is None else min(self.since, first)
         self._take(batch.object_hash(rows))
         for name, column in LISTS.items():
-            kept = self.lists[name]
-            most = max(kept.values()) if len(kept) == LIST_LIMIT else MOST  # others would not stay
-            self._take_in(name, batch.text[column].smallest(rows, LIST_LIMIT, most))
-        keys = batch.text["key"]
-        codes = present(keys.codes[rows], len(keys.values)).tolist()
-        self._keep("prefixes", set(prefixes_of(keys.values[code] for code in codes)))
+            self._take_smallest(name, batch.text[column], rows)
+        keys = batch.text["key"].take(rows).each()
+        prefixes = prefixes_of([keys.values[code] for code in keys.codes.tolist()])
+        every = np.arange(len(prefixes))
+        self._take_smallest("prefixes", Column(every.astype(np.int32), prefixes), every)
         who = [batch.principals[code] for code in present(batch.who[rows], len(batch.principals)).tolist()]
         self._keep("logs", {Log(one).name for one in present(batch.log[rows], len(Log)).tolist()})
         self._keep("sessions", {p.session_shown for p in who})
@@ -82,6 +81,12 @@ class Evidence:
         self._objects.append(hashes[hashes != 0])  # 0: no object
         if sum(map(len, self._objects[1:])) >= len(self._objects[0]):
             self.objects()
+
+    def _take_smallest(self, name: str, column: Column, rows: npt.NDArray[np.intp]) -> None:
+        """Add the texts of these rows to a list, as many as it can have any use for."""
+        kept = self.lists[name]
+        most = max(kept.values()) if len(kept) == LIST_LIMIT else MOST  # others would not stay
+        self._take_in(name, column.smallest(rows, LIST_LIMIT, most))
 
     def _keep(self, name: str, texts: Collection[str]) -> None:
         """Add texts to a list, no two of them alike."""

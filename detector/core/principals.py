@@ -5,7 +5,7 @@ A parser tells most identities by a hash of what the log says of them; their nam
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, overload
 
 from detector.core.principal import Principal
@@ -23,6 +23,7 @@ class Principals(Sequence[Principal]):
 
     def __init__(self, held: Sequence[Principal | Unread] = ()) -> None:
         self._held = list(held)
+        self._read: dict[int, Principal] = {}
 
     def __len__(self) -> int:
         return len(self._held)
@@ -34,8 +35,12 @@ class Principals(Sequence[Principal]):
         plain = [held.text if isinstance(held, Unread) else tuple(held) for held in self._held]
         return _there, (reads, how, plain)
 
+    def held(self, codes: Iterable[int] | None = None) -> list[Principal | Unread]:
+        """All, or those of these codes, as the log has them where they came so."""
+        return self._held[:] if codes is None else [self._held[code] for code in codes]
+
     def naming(self, texts: Sequence[bytes]) -> list[int]:
-        """Codes of those in which one of these texts may occur: what nobody has read yet is only searched."""
+        """Codes of those in which one of these texts may occur: what a log says of one is only searched."""
         return [
             code
             for code, held in enumerate(self._held)
@@ -50,9 +55,12 @@ class Principals(Sequence[Principal]):
         if isinstance(code, slice):
             return Principals(self._held[code])
         held = self._held[code]
-        if isinstance(held, Unread):
-            held = self._held[code] = held.read(held.text)
-        return held
+        if not isinstance(held, Unread):
+            return held
+        code %= len(self._held)
+        if code not in self._read:
+            self._read[code] = held.read(held.text)
+        return self._read[code]
 
 
 def _there(reads: list[Callable[[bytes], Principal]], how: list[int], plain: list[Any]) -> Principals:

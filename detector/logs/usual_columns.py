@@ -142,16 +142,16 @@ def _who(lines: UsualLines, into: BatchBuilder) -> I32:
     hashes = kernel.keyed_hashes(lines.data, slices) | MARK
 
     def read(new: Index) -> tuple[U64, Mask]:
-        prints = prints_of(map(_principal, kernel.texts(lines.data, slices[new], True)))
+        prints = prints_of(map(requester_of, kernel.texts(lines.data, slices[new], True)))
         return np.frombuffer(prints, np.uint64), _are_arns(lines.data, slices[new])
 
     def principals(chosen: Index) -> list[Unread]:
-        return [Unread(_principal, text) for text in kernel.texts(lines.data, slices[chosen], True)]
+        return [Unread(requester_of, text) for text in kernel.texts(lines.data, slices[chosen], True)]
 
     return into.known(hashes, read, principals)[lines.codes(WHO)]
 
 
-def _principal(named: bytes) -> Principal:
+def requester_of(named: bytes) -> Principal:
     """Who a text of the column WHO names; nobody (`-`) is known by address."""
     *address, requester = named[1:].decode().split(" ")
     return principal(requester, text(address[0]) if address else None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import msgspec
 import numpy as np
@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from detector.core.access import AccessBatch, Log, Row
 from detector.core.builder import BatchBuilder
-from detector.core.parcel import ARRAYS, pack, unpack
+from detector.core.parcel import ARRAYS, Parcel, pack, together, unpack
 from detector.core.principal import Principal
+from detector.core.principals import Principals, Unread
 from detector.errors import StateError
 
 texts = st.one_of(st.none(), st.text(st.characters(exclude_categories=()), max_size=8))  # half characters, too
@@ -53,9 +54,47 @@ def test_a_batch_comes_back_as_it_was(made, random):
     for row in made:
         builder.add(row)
     whole = builder.build()
-    some = whole.take(np.array(sorted(random.sample(range(len(made)), len(made) // 2)), np.intp))
+    rows = np.array(sorted(random.sample(range(len(made)), len(made) // 2)), np.intp)
+    some = whole.take(rows)
     for batch in (whole, some):
         assert seen(unpack(pack(batch))) == seen(batch)
+    for name in ("key", "bucket"):
+        whole.text[name].hashes()
+    own = Parcel(pack(whole, ())).batch(chosen=rows)
+    assert seen(own) == seen(some)
+    both = together([some, own, own])
+    for name, column in some.text.items():
+        for came, times in ((own, 1), (both, 3)):
+            assert came.text[name].hashes().tolist() == column.hashes().tolist() * times
+
+
+def test_what_a_program_keeps_for_itself_is_worked_out_by_nobody():
+    """Identities stay unread, also where two batches become one; texts that were hashed are not hashed again."""
+    read = []
+
+    def reader(text):
+        read.append(text)
+        return Principal(*[text.decode()] * 6)
+
+    builder = BatchBuilder()
+    for number in range(4):
+        builder.add(Row(Log.cloudtrail, number, number, "p", key=f"k{number}", bucket="b"))
+    batch = replace(
+        builder.build(),
+        who=np.array([0, 1, 1, -1], np.int32),
+        principals=Principals([Unread(reader, b"a"), Unread(reader, b"b")]),
+        prints=np.array([7, 8], np.uint64),
+    )
+    batch.text["key"].hashes()
+    parcel = Parcel(pack(batch, (len, reader)), (len, reader))
+    came = parcel.batch(frozenset({"key"}), np.array([1, 3]))
+    assert came.text["key"].values == ["k1", "k3"]
+    assert came.text["key"].hashed.tolist() == batch.text["key"].hashes()[[1, 3]].tolist()
+    assert list(came.text) == ["key"]
+    both = together([came, came])
+    assert read == []
+    assert [both.principals[code].session for code in both.who[[0, 2]]] == ["b", "b"]
+    assert read == [b"b"]
 
 
 def test_every_field_of_a_batch_travels():
