@@ -23,6 +23,8 @@ Merge = Callable[[Sequence[Run]], Run]
 TIER = 8
 LARGE = 1 << 18
 """Rows from which on a run is left as it is."""
+FEW = 3
+"""Runs of a segment that leave memory as they are: to sort their rows once more costs more than to look at so many."""
 
 
 def concat(runs: Sequence[Run]) -> Run:
@@ -164,7 +166,7 @@ class Segments:
             parts = self._parts[segment]
             warm = [part for part in parts if not part.cold]
             held -= sum(part.nbytes for part in warm)
-            if len(warm) > 1 and sum(map(len, warm)) <= LARGE * TIER:
+            if len(warm) > FEW and sum(map(len, warm)) <= LARGE * TIER:
                 parts[:] = [part for part in parts if part.cold]
                 parts.append(self._enter(segment, self._merge([part.whole() for part in warm])))
                 self._leave(warm)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from detector.core import runs as runs_module
 from detector.core.part import OVERHEAD, decode
-from detector.core.runs import TIER, Segments
+from detector.core.runs import FEW, TIER, Segments
 
 
 class Store:
@@ -42,6 +42,12 @@ def run_of(*values):
 
 def put(held, segment, *values):
     held.append(segment, run_of(*values))
+
+
+def fill_up(held, segment):
+    """As many parts as leave as they are."""
+    for number in range(FEW):
+        put(held, segment, number)
 
 
 def values_of(parts):
@@ -298,32 +304,34 @@ def test_all_of_time_may_be_asked_for():
 
 
 def test_what_will_leave_is_put_together_first():
-    """The warm parts of a segment leave as one; nothing is touched where there is room, or that is too large."""
+    """The warm parts of a segment leave as one; nothing is touched where there is room, they are few, or too large."""
     store = Store()
     held = filled(store, (1, 2))
     for segment in (1, 2):
-        put(held, segment, 1, 2)
+        fill_up(held, segment)
     held.tidy(held.held())
-    assert sizes(held, 1) == sizes(held, 2) == [100, 2]
+    assert sizes(held, 1) == sizes(held, 2) == [100] + [1] * FEW
     held.tidy(held.held() - 1)
-    assert (sizes(held, 1), sizes(held, 2)) == ([102], [100, 2])
+    assert (sizes(held, 1), sizes(held, 2)) == ([100 + FEW], [100] + [1] * FEW)
     store.save(held.changes())
     held.let_go(0)
-    put(held, 1, 3)
-    put(held, 1, 4)
+    fill_up(held, 1)
     held.tidy(0)
-    assert sizes(held, 1) == [102, 2]
+    assert sizes(held, 1) == [100 + FEW] + [1] * FEW
+    put(held, 1, 0)
+    held.tidy(0)
+    assert sizes(held, 1) == [100 + FEW, FEW + 1]
     store.save(held.changes())
     assert sum(len(decode(data)[0]) for data in store.parts.values()) == len(held)
 
 
-@pytest.mark.parametrize(("rows", "after"), [(64 * TIER - 1, [64 * TIER]), (64 * TIER, [64 * TIER, 1])])
-def test_what_would_be_too_large_is_not_put_together(rows, after):
+@pytest.mark.parametrize(("more", "after"), [(0, [64 * TIER]), (1, [64 * TIER - FEW + 1] + [1] * FEW)])
+def test_what_would_be_too_large_is_not_put_together(more, after):
     """Eight large runs at most; and one alone is not written again."""
-    held = filled(Store(), (1,), rows)
+    held = filled(Store(), (1,), 64 * TIER - FEW + more)
     held.tidy(0)
     assert held.changes() == {}
-    put(held, 1, 1)
+    fill_up(held, 1)
     held.tidy(0)
     assert sizes(held, 1) == after
 
