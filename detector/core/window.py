@@ -23,6 +23,8 @@ from detector.core.access import I64, U64, Index
 F64 = npt.NDArray[np.float64]
 DAY = 86_400
 DIGIT = (1 << 16) - 1
+FEW = 512
+"""Numbers up to which numpy's own steady sort is as fast as one by digits."""
 HALF = np.uint64(32)
 """Bits of a hash that are as good as all."""
 
@@ -123,8 +125,8 @@ def by_value(values: I64) -> Iterator[tuple[int, Index | slice]]:
 
 def steady_order(values: npt.NDArray[np.integer]) -> Index:
     """Order of whole numbers, alike ones as they come: 16 bits at a time, of which numpy sorts by counting."""
-    if not len(values):
-        return np.zeros(0, np.intp)
+    if len(values) < FEW:
+        return np.argsort(values, kind="stable")
     span = int(values.max()) - int(values.min())
     above = (values - values.min()).astype(np.min_scalar_type(span))
     order = np.argsort(above.astype(np.min_scalar_type(min(span, DIGIT))), kind="stable")
@@ -139,7 +141,7 @@ def hash_order(hashes: U64) -> Index:
 
     Half of a hash is nearly always enough to put it in order; if it is not, the whole is looked at.
     """
-    order = steady_order(hashes >> HALF)
+    order = steady_order(hashes >> HALF if len(hashes) >= FEW else hashes)
     ordered = hashes[order]
     if (ordered[1:] < ordered[:-1]).any():
         order = order[np.argsort(ordered, kind="stable")]  # nearly in order, which it takes advantage of
@@ -150,9 +152,8 @@ def grouped(keys: U64) -> tuple[U64, Index, Index]:
     """The distinct hashes in order, the first row of each, and the number of each row's: `np.unique`, but faster."""
     order = hash_order(keys)
     by_key = keys[order]
-    starts = starts_of_runs(by_key)
-    first = np.zeros(len(keys), np.intp)
-    first[starts] = 1
+    first = np.ones(len(keys), np.bool_)
+    np.not_equal(by_key[1:], by_key[:-1], out=first[1:])
     number = np.empty(len(keys), np.intp)
     number[order] = np.cumsum(first) - 1
-    return by_key[starts], order[starts], number
+    return by_key[first], order[first], number

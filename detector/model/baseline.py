@@ -302,16 +302,14 @@ class Baseline:
 
     def _keep(self, sealed: Sequence[Pane], roles: Sequence[Role]) -> None:
         """Keep what panes counted, for the windows of later ones and for the midnight."""
-        many = [len(pane.slots) for pane in sealed]
-        pane = np.repeat([pane.start // PANE for pane in sealed], many)
+        pane = np.repeat([pane.start // PANE for pane in sealed], [len(pane.slots) for pane in sealed])
         role, slots, totals = (
             np.concatenate([getattr(pane, one) for pane in sealed]) for one in ("role", "slots", "totals")
         )
         self.history.write(pane, slots, totals)
-        news = np.zeros((len(roles), 3), np.int64)
-        np.add.at(news, role, totals[:, [Counter.new, Counter.rare, Counter.foreign]])
-        for at in np.flatnonzero(news.any(axis=1)).tolist():
-            roles[at].news = [a + b for a, b in zip(roles[at].news, news[at].tolist(), strict=True)]
+        news = [np.bincount(role, totals[:, one], len(roles)) for one in (Counter.new, Counter.rare, Counter.foreign)]
+        for at in np.flatnonzero(np.any(news, axis=0)).tolist():
+            roles[at].news = [a + int(b[at]) for a, b in zip(roles[at].news, news, strict=True)]
         self._slid = self._slid._replace(cells=self._slid.cells.copy())  # and not those of the whole hour
 
     # --- midnight ----------------------------------------------------------------------------------------------------

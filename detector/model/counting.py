@@ -117,7 +117,7 @@ def counted(rows: Rows, who: Who, start: int, known: Known, *, apart: bool) -> C
     young = rows.second[new] - places.touched[near] < YOUNG_PREFIX
     there = near[young]
     rare = _rare(peers, there, rows.second[new[young]] - midnight)
-    foreign = _foreign(rows, places, known, midnight)[there]
+    foreign = _foreign(rows, places, there, known, midnight)
     nets, copies = _nets(rows, who, known, pane), _copies(rows, who, known, pane)
     begun = places.row[places.new]
     chosen = {
@@ -168,6 +168,8 @@ def _full(role: Index, pane: I64, room: I64) -> Mask:
     """Which places that roles touch for the first time they have no room for: the panes before took it."""
     full = np.zeros(len(role), np.bool_)
     short = np.flatnonzero((np.bincount(role, minlength=len(room)) > room)[role])
+    if not len(short):
+        return full
     order = short[np.lexsort((pane[short], role[short]))]
     role, pane = role[order], pane[order]
     of_role, of_pane = (_begins(starts_of_runs(*by), len(order)) for by in ((role,), (role, pane)))
@@ -218,31 +220,36 @@ def _rare(peers: _Peers, places: Index, second: I64) -> Mask:
     return rare
 
 
-def _foreign(rows: Rows, places: _Places, known: Known, midnight: int) -> Mask:
-    """Which places were one or two others' by the last midnight."""
-    readers = np.maximum(known.readers.get(mix(ALL_READERS, rows.prefix[places.row])), 0)
-    others = readers - (places.touched < midnight)
-    return (others >= 1) & (others <= RARE)
+def _foreign(rows: Rows, places: _Places, asked: Index, known: Known, midnight: int) -> Mask:
+    """Which of these places were one or two others' by the last midnight."""
+    foreign = np.zeros(len(places.key), np.bool_)
+    some = np.flatnonzero(np.bincount(asked, minlength=len(foreign)))
+    readers = np.maximum(known.readers.get(mix(ALL_READERS, rows.prefix[places.row[some]])), 0)
+    others = readers - (places.touched[some] < midnight)
+    foreign[some] = (others >= 1) & (others <= RARE)
+    return foreign[asked]
 
 
 def _nets(rows: Rows, who: Who, known: Known, pane: I64) -> _Nets:
     there = np.flatnonzero(rows.net != 0)
     mine, at, of_row = grouped(mix(NET, who.role[rows.role[there]], rows.net[there]))
-    new, row = known.first.get(mine) == NONE, there[at]
-    each = there[_once(pane[there], of_row)]
+    row, each = there[at], there[_once(pane[there], of_row)]
     by_time = np.sort(row)
     ours, at, _ = grouped(mix(GROUP_NET, who.group[rows.role[by_time]], rows.net[by_time]))
-    new_ours, row_ours = known.first.get(ours) == NONE, by_time[at]
+    new, new_ours = np.split(known.first.get(np.concatenate([mine, ours])) == NONE, [len(mine)])
+    begun, begun_ours = row[new], by_time[at[new_ours]]
     nets = np.unique(rows.net[by_time])
-    first = [(mine[new], rows.second[row[new]]), (ours[new_ours], rows.second[row_ours[new_ours]])]
     strange = nets[known.readers.get(mix(ALL_NET, nets)) == NONE]
+    first = [(mine[new], rows.second[begun]), (ours[new_ours], rows.second[begun_ours])]
     today = each[_among(strange, rows.net[each])]
-    return _Nets((each, row[new], row_ours[new_ours]), first, strange, _by_pane(pane[today], rows.net[today]))
+    return _Nets((each, begun, begun_ours), first, strange, _by_pane(pane[today], rows.net[today]))
 
 
 def _copies(rows: Rows, who: Who, known: Known, pane: I64) -> _Copies:
     copies = np.flatnonzero(rows.what == COPY)
     to = rows.amount[copies]
+    if not len(copies):
+        return _Copies(copies, copies, (to, rows.second[copies]), to)
     unique, at, of_row = np.unique(mix(TO, who.role[rows.role[copies]], to), return_index=True, return_inverse=True)
     before = known.first.get(unique)
     touched = np.where(before != NONE, before, rows.second[copies[at]])
@@ -255,8 +262,7 @@ def _copies(rows: Rows, who: Who, known: Known, pane: I64) -> _Copies:
 
 def _by_pane(pane: I64, hashes: U64) -> U64:
     """These hashes, each once in a pane."""
-    unique, of_row = np.unique(hashes, return_inverse=True)
-    return hashes[_once(pane, of_row)] if len(unique) else unique
+    return hashes[_once(pane, np.unique(hashes, return_inverse=True)[1])] if len(hashes) else hashes
 
 
 def _among(some: U64, values: U64) -> Mask:

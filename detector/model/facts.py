@@ -67,15 +67,18 @@ class Facts:
     def get(self, keys: U64) -> I64:
         """The number of each of these keys, in any order; `NONE` where there is none."""
         found = np.full(len(keys), NONE, np.int64)
-        asked = np.flatnonzero(self._filter.may_hold(keys))
+        if not len(keys):
+            return found
+        (rows,) = self._filter.may_hold(keys).nonzero()
+        asked = keys[rows]
         for known, number in (self._large, self._small):
             if len(known) and len(asked):
-                at = np.searchsorted(known, keys[asked])
+                at = known.searchsorted(asked)
                 at[at == len(known)] = 0
-                hit = known[at] == keys[asked]
-                rows = asked[hit]
-                new, old = number[at[hit]].astype(np.int64), found[rows]
-                found[rows] = np.where(old == NONE, new, self._better(old, new))
+                hit = known[at] == asked
+                mine, new = rows[hit], number[at[hit]].astype(np.int64)
+                old = found[mine]
+                found[mine] = np.where(old == NONE, new, self._better(old, new))
         return found
 
     def put(self, keys: U64, numbers: I64) -> None:

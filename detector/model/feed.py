@@ -19,7 +19,7 @@ from detector.core.runs import Segments, concat
 from detector.core.sighting import Texts
 from detector.core.table import Table
 from detector.core.view import BatchView, folders_of, group_print
-from detector.core.window import by_value, grouped
+from detector.core.window import HALF, by_value, grouped, steady_order
 from detector.model.channels import HOUR, PANE
 from detector.model.keys import Keys
 from detector.model.roles import Identity
@@ -238,4 +238,9 @@ def _bytes(texts: Sequence[str]) -> list[bytes]:
 def _in_order(run: Run) -> Index:
     """Order by second; within one by a hash of the rest, so that it does not depend on how the rows came."""
     tie = (run[0] ^ run[3]) * np.uint64(0x9E37_79B9_7F4A_7C15) + run[5] + run[6]
-    return np.lexsort((tie, run[1]))
+    order = steady_order(tie >> HALF)
+    order = order[steady_order(run[1][order])]
+    second, then = run[1][order], tie[order]
+    if ((then[1:] < then[:-1]) & (second[1:] == second[:-1])).any():  # half of the hash was not enough
+        order = np.lexsort((tie, run[1]))
+    return order

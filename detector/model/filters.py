@@ -38,7 +38,6 @@ class Filters:
 
     def may_hold(self, ids: U64, slots: Index) -> Mask:
         """Which of these ids may be in a filter of their slot; all others are not."""
-        self._reserve(int(slots.max(initial=0)))
         seen = np.zeros(len(ids), np.bool_)
         asked = np.flatnonzero(self._added[slots])
         wanted = bits(ids[asked])
@@ -53,13 +52,11 @@ class Filters:
 
     def full(self, slots: Index, most: int) -> Mask:
         """Which of these slots have so many filters, and the last is full."""
-        self._reserve(int(slots.max(initial=0)))
         full: Mask = self._added[slots] >= self._ends[most - 1]
         return full
 
     def put(self, ids: U64, slots: Index, most: int) -> None:
         """Put in ids, by slot, of one slot in the order in which they came, into so many filters of a slot at most."""
-        self._reserve(int(slots.max(initial=0)))
         many = np.bincount(slots, minlength=len(self._added))
         before = self._added - (np.cumsum(many) - many)
         layer = np.searchsorted(self._ends, before[slots] + np.arange(len(slots)), "right")
@@ -112,7 +109,7 @@ class Filters:
             added, words = msgspec.msgpack.decode(part, type=tuple[int, bytes])
             if not 0 <= layer < self._layers or len(words) != 8 * self._sizes[layer]:
                 raise unusable(f"filter {layer} of a role has {len(words)} bytes")
-            self._reserve(slot)
+            self.reserve(slot)
             self._begin(np.array([slot]), np.array([layer]))
             at = self._at[slot, layer]
             self._words[at : at + self._sizes[layer]] = np.frombuffer(words, np.uint64)
@@ -151,7 +148,8 @@ class Filters:
             self._end += size
         self._words.resize(self._end, refcheck=False)
 
-    def _reserve(self, slot: int) -> None:
+    def reserve(self, slot: int) -> None:
+        """Make room for this slot, which has to be there before it is asked for."""
         more = slot + 1 - len(self._added)
         if more > 0:
             more = max(more, len(self._added))

@@ -12,7 +12,7 @@ import numpy as np
 
 from detector.core.access import I64, Index
 from detector.core.part import Run
-from detector.core.runs import Segments, concat
+from detector.core.runs import LARGE, Segments, concat
 from detector.model.channels import COUNTERS, PANE, WINDOWS
 
 SEGMENT = 72
@@ -43,7 +43,9 @@ class History:
         if self._now:
             for number, window in enumerate(WINDOWS):
                 length = window // PANE
-                self._take_out(number, self._now - length + 1, min(pane - length, self._now))
+                self._move(number, self._now - length + 1, min(pane - length, self._now), -1)
+            if pane // SEGMENT > self._now // SEGMENT:
+                self._settle(self._now // SEGMENT)
         self._now = pane
         self.rows.drop_before((pane - WINDOWS[-1] // PANE) // SEGMENT)
 
@@ -98,8 +100,11 @@ class History:
         for number, window in enumerate(WINDOWS):
             self._move(number, now - window // PANE + 1, now, 1)
 
-    def _take_out(self, number: int, first: int, last: int) -> None:
-        self._move(number, first, last, -1)
+    def _settle(self, segment: int) -> None:
+        """Nothing more comes into a segment: as one run it is faster to look into."""
+        parts = list(self.rows.parts(segment, segment))
+        if len(parts) > 1 and sum(map(len, parts)) <= LARGE:
+            self.rows.replace(segment, by_key([part.whole() for part in parts]))
 
     def _move(self, number: int, first: int, last: int, sign: int) -> None:
         """Add or take the panes `first` to `last` to or from one window's sums."""

@@ -51,12 +51,14 @@ class KeyMemory:
         elsewhere: which lie in a place that is new to their role.
         """
         del pane
+        self._reserve(int(slots.max(initial=0)))
         new: Mask = self.exact.get(pairs) == NONE
         new[new] = self._new(pairs[new], slots[new], elsewhere[new])
         return new
 
     def meet(self, pairs: U64, slots: Index, elsewhere: Mask, pane: I64) -> Mask:
         """Which of these pairs, no two alike and by time, are new; they are known to the panes after their own."""
+        self._reserve(int(slots.max(initial=0)))
         new: Mask = self.exact.get(pairs) == NONE
         asked = np.flatnonzero(new)
         exact = np.zeros(len(pairs), np.bool_)
@@ -80,7 +82,6 @@ class KeyMemory:
 
     def _put(self, pairs: U64, slots: Index) -> Mask:
         """Count new pairs, which come by time, and put those past a role's exact ones into filters; which are exact."""
-        self._reserve(int(slots.max(initial=0)))
         order = steady_order(slots)
         by_slot = slots[order]
         many = np.bincount(slots, minlength=len(self._counts))
@@ -107,6 +108,7 @@ class KeyMemory:
         if slot >= len(self._counts):
             more = max(slot + 1, 2 * len(self._counts)) - len(self._counts)
             self._counts = np.append(self._counts, np.zeros(more, np.int64))
+        self._filters.reserve(slot)
 
     def forget(self, slots: set[int]) -> None:
         """Let go of the keys of these roles."""

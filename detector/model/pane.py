@@ -85,9 +85,11 @@ def panes(rows: Rows, slots: Index, start: int, counted: Counted) -> list[Pane]:
     pane, sub = np.divmod(sub, SUB_PANES)
     first, at = distinct(pane * len(slots) + rows.role, (int(pane.max(initial=0)) + 1) * len(slots))
     cell, many = at * SUB_PANES + sub, len(first)
-    slid = np.empty((many, len(SLID), SUB_PANES), np.int64)
-    totals = np.empty((many, COUNTERS), np.int64)
+    slid = np.zeros((many, len(SLID), SUB_PANES), np.int64)
+    totals = np.zeros((many, COUNTERS), np.int64)
     for counter, some in counted.rows.items():
+        if not len(some):
+            continue
         if counter in _SLID:
             weights = rows.amount[some].astype(np.float64) if counter is Counter.bytes else None
             cells = np.bincount(cell[some], weights, many * SUB_PANES)
