@@ -89,6 +89,8 @@ class Baseline:
         self.levels = Levels()
         self.judging = Judging(self.organisation, self.levels, own)
         self._slots = 0
+        self._free: list[int] = []
+        """Slots of forgotten roles, descending: the next new roles have them."""
         self._day = NEVER
         self._now = NEVER
         self._changed = self._turned = False
@@ -145,6 +147,7 @@ class Baseline:
         rows = list(self.pieces.restore(parts))
         for row in rows:
             self.roles[row.print] = self._unpacked(row)
+        self._free = sorted(set(range(self._slots)) - {row.slot for row in rows}, reverse=True)
         self.novelty.restore(parts, [(row.slot, row.prefixes) for row in rows])
         self.history.restore(parts, self._now // PANE, [(row.slot, row.since) for row in rows])
         cells = np.zeros((len(common.slid_slots), len(SLID), SUB_PANES), np.int64)
@@ -347,8 +350,10 @@ class Baseline:
             role.news, role.score, role.alerted = [0, 0, 0], 0.0, False
             self.levels.lean(role.slot, self.organisation.pools.level(role.who.group, role.who.kind))
         gone = {one for one, role in self.roles.items() if today * DAY - role.last > FORGET_AFTER}
-        if gone:
-            self.novelty.forget({self.roles.pop(one).slot for one in sorted(gone)})
+        if gone:  # for so long that none of what they counted is in a window
+            slots = {self.roles.pop(one).slot for one in gone}
+            self.novelty.forget(slots)
+            self._free = sorted({*self._free, *slots}, reverse=True)
         self.pieces.gone |= gone
         self.pieces.changed -= gone
         self._day = today
@@ -363,8 +368,10 @@ class Baseline:
             pane = rows.second[first] // PANE * PANE
             for at in sorted(new, key=pane.__getitem__):
                 one = int(prints[at])
-                self.roles[one] = self._known(one, int(pane[at]), who)
-                self._slots += 1
+                role = self.roles[one] = self._known(one, int(pane[at]), who)
+                if self._free:
+                    self._free.pop()
+                self._slots = max(self._slots, role.slot + 1)
         return [self.roles[one] for one in prints.tolist()]
 
     def _known(self, one: int, pane: int, who: Mapping[int, Identity]) -> Role:
@@ -372,8 +379,9 @@ class Baseline:
         role = self.roles.get(one)
         if role is None:
             identity = who[one]
-            role = Role(identity, self._slots, pane)
-            self.levels.reserve(self._slots + 1)
-            self.levels.clear(self._slots)
-            self.levels.lean(self._slots, self.organisation.pools.level(identity.group, identity.kind))
+            slot = self._free[-1] if self._free else self._slots
+            role = Role(identity, slot, pane)
+            self.levels.reserve(slot + 1)
+            self.levels.clear(slot)
+            self.levels.lean(slot, self.organisation.pools.level(identity.group, identity.kind))
         return role

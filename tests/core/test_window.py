@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from detector.core import window
 from detector.core.window import (
     DAY,
     Episode,
@@ -105,3 +107,14 @@ def test_rows_are_told_by_value(values):
     places = np.arange(len(values))
     told = [(value, places[rows].tolist()) for value, rows in by_value(column(values))]
     assert told == [(one, [n for n, value in enumerate(values) if value == one]) for one in sorted(set(values))]
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=30), st.sampled_from([1, window.FEW]))
+def test_hashes_are_grouped_as_numpy_does_also_where_their_halves_are_alike(halves, few):
+    """Distinct hashes in order, first rows, numbers; few: rows from which on halves are looked at first."""
+    keys = np.array([high << 32 | low for high, low in halves], np.uint64)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(window, "FEW", few)
+        seen = window.grouped(keys)
+    for mine, numpys in zip(seen, np.unique(keys, return_index=True, return_inverse=True), strict=True):
+        assert mine.tolist() == numpys.tolist()
