@@ -40,7 +40,7 @@ class FirstSeenWatch(CountingWatch[FirstSeen]):
     pair does while it is new. gather, once: as in CrossingWatch.
     """
 
-    def __init__(self, rule: FirstSeen, people: People, *, gather: bool = False, once: bool = False) -> None:
+    def __init__(self, rule: FirstSeen, people: People, *, gather: bool, once: bool) -> None:
         forget = rule.forget // DAY
         self._pairs = Firsts(f"firsts/{rule.id}", forget)
         self._groups = Firsts(f"since/{rule.id}", forget)
@@ -201,16 +201,18 @@ class FirstSeenWatch(CountingWatch[FirstSeen]):
         if not len(known):
             return np.zeros(len(seconds), np.bool_)
         before = np.searchsorted(known, seconds - self.rule.learn, "right") - 1
-        following = known[np.minimum(before + 1, len(known) - 1)]
+        following = np.minimum(known[np.minimum(before + 1, len(known) - 1)], seconds)  # not what came after it
         gap = following // DAY - known[before] // DAY
         learnt: Mask = (before >= 0) & (gap <= self.rule.forget // DAY)
         return learnt
 
     def _name_values(self, pairs: U64, seconds: I64, keys: Mapping[int, GroupKey]) -> None:
         """Remember the values of these pairs: what is new is told by name."""
-        pair, first = np.unique(pairs, return_index=True)
+        pair, of_row = np.unique(pairs, return_inverse=True)
+        last = np.zeros(len(pair), np.int64)
+        np.maximum.at(last, of_row, seconds // HOUR)
         values = [keys[one][-1].encode("utf-8", "surrogatepass") for one in pair.tolist()]
-        self._names.put(pair, seconds[first] // HOUR, lambda at: [values[one] for one in at])
+        self._names.put(pair, last, lambda at: [values[one] for one in at])
 
     def _pairs_of(self, group: int, tracked: Tracked) -> tuple[int, ...]:
         """The pairs that were new in an episode, or the one it is about."""

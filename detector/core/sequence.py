@@ -139,7 +139,7 @@ def _neighbours(index: I64, items: U64, count: int) -> tuple[I64, I64]:
 class SequenceWatch(CrossingWatch[Sequence]):
     """State of one sequence rule. gather, once: as in CrossingWatch."""
 
-    def __init__(self, rule: Sequence, people: People, *, gather: bool = False, once: bool = False) -> None:
+    def __init__(self, rule: Sequence, people: People, *, gather: bool, once: bool) -> None:
         self._steps = [
             StepState(f"step{number}/{rule.id}", step, rule.within) for number, step in enumerate(rule.steps)
         ]

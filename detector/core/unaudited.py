@@ -40,7 +40,7 @@ class UnauditedWatch(CountingWatch[Unaudited]):
     when reads come it is not known yet which of them lack a record.
     """
 
-    def __init__(self, rule: Unaudited, people: People, *, gather: bool = False, once: bool = False) -> None:
+    def __init__(self, rule: Unaudited, people: People, *, gather: bool, once: bool) -> None:
         del gather
         self._audited = Audited(rule)
         self._passed, self._waiting = NEVER, FOREVER

@@ -1,16 +1,22 @@
-"""First-seen rules: values that were never near the threshold, many groups at once."""
+"""First-seen rules: since when a group is known, values that were never near the threshold, many groups at once."""
 
 import random
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from detector.core import first_seen
+from detector.core.access import Log
 from detector.core.engine import Engine
 from detector.core.first_seen import FirstSeenWatch
+from detector.core.people import People
 from detector.core.rule import FirstSeen
 from detector.core.view import BatchView
+from detector.core.watermark import Watermark
 from detector.watches import watches
-from tests.kinds import Fact, replayed, shown
+from tests.kinds import NOW, Fact, replayed, shown
 from tests.kinds import batch as batch_of
 from tests.streams import Event, batch
 
@@ -57,8 +63,7 @@ def crowd(seed):
     ]
 
 
-@pytest.mark.parametrize("threshold", [1, 2])
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(("seed", "threshold"), [(0, 1), (1, 2)])
 def test_what_many_groups_did_is_judged_as_that_of_one(monkeypatch, seed, threshold):
     """Sifted all together, or each looked at closely: the same findings; and most need no close look."""
     rule, facts = FirstSeen.model_validate(CROWDED | {"threshold": threshold}), list(dict.fromkeys(crowd(seed)))
@@ -88,3 +93,78 @@ def test_many_groups_at_midnight(monkeypatch):
         told += engine.judge()
     assert engine.failures == {}
     assert [(f.state, f.opened_at, f.peak_value) for f in told] == [("opened", midnight + 98, 2)] * 20
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_what_is_new_to_many_groups_at_once_is_what_is_new_to_each(seed):
+    """In a bucket and the one before, wherever these lie in time; none of the groups is ever long without a record."""
+    rule = FirstSeen.model_validate(CROWDED)
+    often = [Fact(T0 + day * DAY, role="Often", bucket=f"b{n}") for n in range(60) for day in range(0, 9, 3)]
+    engine = Engine([rule], watches())
+    engine.process(batch_of(dict.fromkeys([*crowd(seed), *often])), T0)
+    [watch] = engine._watches
+    chance, window = random.Random(seed), rule.window
+    group, second, *_ = watch._tallies.whole()
+    crossed = zip(group.tolist(), (second // window).tolist(), strict=True)
+    asked = {(group, bucket + more) for group, bucket in crossed for more in (0, 1)}
+    by_time = sorted(asked, key=lambda one: one[1])
+    for some in (asked, chance.sample(by_time, 40), by_time[:1], by_time[-1:]):
+        groups, buckets = zip(*sorted(some), strict=True)
+        each = [len(watch.counted(g, (b - 1) * window, (b + 1) * window - 1)[0]) for g, b in sorted(some)]
+        assert watch._new(np.array(groups, np.uint64), np.array(buckets)).tolist() == each
+
+
+seconds_ = st.builds(
+    lambda day, at: (T0 // DAY + day) * DAY + at, st.integers(0, 12), st.sampled_from([0, 99, 100, 200])
+)
+
+
+@settings(max_examples=50)
+@given(st.lists(seconds_, min_size=1, max_size=8), st.sampled_from([DAY + 100, 3 * DAY, 100]))
+def test_a_group_is_known_since_it_was_last_seen_after_days_without(seconds, learn):
+    """Longer without a record than `forget` it is new itself. What came after a second changes nothing of it."""
+    rule = FirstSeen.model_validate(CROWDED | {"learn": f"{learn}s"})
+    watch = FirstSeenWatch(rule, People(), gather=False, once=True)
+    watch._groups.meet(np.full(len(seconds), 7, np.uint64), np.array(seconds), watch=False)
+    expected = []
+    for second in seconds:
+        since = second
+        for earlier in sorted({one for one in seconds if one < second}, reverse=True):
+            if since // DAY - earlier // DAY > rule.forget // DAY:
+                break
+            since = earlier
+        expected.append(second - since >= learn)
+    assert watch._learnt(7, np.array(seconds)).tolist() == expected
+    assert watch._learnt(8, np.array(seconds)).tolist() == [False] * len(seconds)
+
+
+def test_what_a_group_learnt_earlier_counts_for_a_window_after_it():
+    """Known a second longer than it seemed: what was new in that second counts again, for a window."""
+    learn, window = DAY + 99, 100
+    rule = FirstSeen.model_validate(CROWDED | {"learn": f"{learn}s", "window": f"{window}s", "threshold": 2})
+    engine = Engine([rule], watches(), watermark=Watermark(dict.fromkeys(Log, 9 * DAY)))
+    since = T0 // window * window + 99
+    first, last = since + learn - 1, since + learn - 1 + window - 1
+    told = []
+    for facts in ([Fact(since), Fact(first, role="A"), Fact(last, role="B")], [Fact(since - 1)]):
+        engine.process(batch_of(facts), T0)
+        told.append([(f.state, f.opened_at, f.peak_value) for f in engine.judge()])
+    assert told == [[], [("opened", last, 2)]]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_what_was_new_twice_in_one_poll_is_told_by_name_both_times(order):
+    """The value's name is kept for as long as the later finding is open."""
+    rule = FirstSeen.model_validate(CROWDED | {"learn": "1d", "forget": "1d"})
+    engine = Engine([rule], watches(), watermark=Watermark(dict.fromkeys(Log, 0)), horizon=3600)
+    known = [Fact(T0 + day * DAY) for day in range(6)]
+    told = []
+    for facts in (
+        [*known, Fact(T0 + 2 * DAY, role="Back"), Fact(T0 + 5 * DAY, role="Back")][::order],
+        [Fact(T0 + 6 * DAY)],
+    ):
+        engine.process(batch_of(facts), NOW)
+        told += engine.judge() + engine.advance(NOW, backlog=False)
+    assert engine.failures == {}
+    closed = [(f.opened_at, f.details["first_seen"]["new"]) for f in told if f.state == "closed"]
+    assert closed == [(T0 + day * DAY, ["arn:aws:iam::111122223333:role/Back"]) for day in (2, 5)]
