@@ -50,6 +50,15 @@ FIRSTS = _of_kinds(
     "a_late_record_takes_back_what_was_closed", "private_addresses_are_never_new",
     "what_was_let_go_is_known_all_the_same",
 )  # fmt: skip
+SEQUENCES = (
+    "tests/laws/test_memory.py::test_what_is_counted_alike_is_held_once",
+    *_of_kinds(
+        "sequence", "the_latest_second_from_which_on_so_many_were_seen",
+        "only_who_may_have_done_all_steps_is_looked_at", "a_group_is_warm_for_as_long_as_its_last_step_may_follow",
+        "evidence_is_of_all_steps_though_they_came_poll_by_poll",
+        "who_did_it_hours_apart_in_one_poll_is_told_by_name_both_times", "sequence",
+    ),
+)  # fmt: skip
 HEART = {
     "window": ("tests/core/test_window.py", *LAWS),
     "episode": ("tests/core/test_episode.py", *LAWS),
@@ -65,8 +74,8 @@ HEART = {
     "audited": ("tests/core/test_audited.py", "tests/laws/test_unaudited.py"),
     "unaudited": ("tests/laws/test_unaudited.py", *_of_kinds("unaudited")),
     "received": ("tests/laws/test_received.py", *_of_kinds("received")),
-    "sequence": _of_kinds("sequence", "the_latest_second_from_which_on_so_many_were_seen", "sequence"),
-    "first_seen": (*FIRSTS, "tests/core/test_first_seen.py"),
+    "sequence": SEQUENCES,
+    "first_seen": ("tests/core/test_first_seen.py", *FIRSTS),
     "firsts": ("tests/core/test_firsts.py", *FIRSTS, "tests/core/test_first_seen.py"),
 }
 """Module of detector.core → the tests that hold it, quick ones first."""

@@ -104,7 +104,7 @@ def test_what_is_new_to_many_groups_at_once_is_what_is_new_to_each(seed):
     engine.process(batch_of(dict.fromkeys([*crowd(seed), *often])), T0)
     [watch] = engine._watches
     chance, window = random.Random(seed), rule.window
-    group, second, *_ = watch._tallies.whole()
+    group, second, *_ = watch._counted.tallies.whole()
     crossed = zip(group.tolist(), (second // window).tolist(), strict=True)
     asked = {(group, bucket + more) for group, bucket in crossed for more in (0, 1)}
     by_time = sorted(asked, key=lambda one: one[1])

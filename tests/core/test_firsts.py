@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from detector.core import firsts
-from detector.core.firsts import DAY, Firsts
+from detector.core.firsts import DAY, Firsts, _places
 from tests.kinds import T0
 
 FORGET = 3
@@ -140,6 +140,7 @@ def test_what_is_let_go_matters_to_no_day_from_then_on(polls, thin):
             them.of(one)
         passed = min(passed + 1, TODAY + 6)
         them.forget_before(passed, thin=thin)
+        assert not len(them._lately) or passed == TODAY + 6  # where nothing new is passed
         assert held(them) == _kept(seen, passed, thin=thin)
         _agrees(them, seen, range(passed, TODAY + 10))
 
@@ -151,3 +152,11 @@ def _kept(seen: set[Sighting], passed: int, *, thin: bool) -> set[Sighting]:
         return lasting
     last = {one: max((at for key, at in lasting if key == one and at // DAY < passed), default=0) for one in KEYS}
     return {(key, at) for key, at in lasting if at // DAY >= passed or at == last[key]}
+
+
+def test_every_key_and_day_has_a_place_of_its_own():
+    """Never 0, which would be nobody's."""
+    keys = np.random.default_rng(3).integers(1, 1 << 64, 20_000, np.uint64)
+    places = np.concatenate([_places(keys, np.full(len(keys), TODAY + day)) for day in range(3)])
+    assert len(np.unique(places)) == len(places)
+    assert places.all()

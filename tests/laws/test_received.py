@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -96,9 +96,17 @@ def _to(fact: Fact, bucket: str) -> Fact:
 
 REVIEWS = st.lists(MINUTES, max_size=2)
 
+COPY = Fact(T0 + 100, op="copy", to="stage")
+
+
+def reads(*times: int) -> list[Fact]:
+    return [Fact(T0 + at, key=str(at), bucket="stage") for at in times]
+
 
 @settings(max_examples=50)
 @given(FACTS, REVIEWS)
+@example([COPY, *reads(100, 101)], [])
+@example([COPY, *reads(239, 240)], [T0 + 240])
 def test_what_is_done_where_copies_went_counts_from_the_copy_on_until_it_is_reviewed(facts, reviews):
     """Replay and the daemon, in any cuts and with restarts."""
     chosen = rule(reviewed=tuple(map(review, reviews)))
@@ -115,6 +123,7 @@ def test_what_is_done_where_copies_went_counts_from_the_copy_on_until_it_is_revi
 
 @settings(max_examples=30)
 @given(FACTS)
+@example([COPY, *reads(181, 300)])
 def test_evidence_are_the_records_that_counted(facts):
     """Not those of the same group and time from before the copy."""
     chosen = rule()
@@ -131,13 +140,6 @@ def test_evidence_are_the_records_that_counted(facts):
             for f in facts
         ]
         assert mask.tolist() == mine
-
-
-COPY = Fact(T0 + 100, op="copy", to="stage")
-
-
-def reads(*times: int) -> list[Fact]:
-    return [Fact(T0 + at, key=str(at), bucket="stage") for at in times]
 
 
 def live(chosen: Rule, horizon: int = DAY) -> Engine:
@@ -176,8 +178,9 @@ def test_copies_of_one_poll_count_from_the_first_of_them_on():
         (600, False),
         (900, False),
     ]
-    assert opened(news(daemon, [replace(COPY, time=T0 + 800), COPY])) == [(200, True)]
-    assert opened(news(daemon, reads(901))) == []
+    assert opened(news(daemon, [replace(COPY, time=T0 + 1000), COPY])) == [(200, True)]
+    assert opened(news(daemon, reads(1001))) == []
+    assert opened(news(daemon, [replace(reads(1002)[0], name="other")])) == [(1002, False)]
 
 
 def test_evidence_in_time_are_the_records_that_counted_so_far():

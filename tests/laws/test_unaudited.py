@@ -222,6 +222,23 @@ def test_a_record_of_a_refusal_excuses_no_read():
     assert plain(closed) == [("x", T0 + 10, T0 + 10, 1)]
 
 
+@pytest.mark.parametrize("by_name", [False, True])
+def test_a_record_that_names_nobody_excuses_a_read_unless_it_has_to_say_who_read(by_name):
+    nobody = Fact(T0 + 10, op="audit", bucket="v1", key="k").row()._replace(who=None)
+    read = Fact(T0 + 10, "x", bucket="v1", key="k")
+    _, closed = replayed(rule(threshold=1, match_requester=by_name), [[*beat(0, 100), read, nobody]])
+    assert plain(closed) == ([("x", T0 + 10, T0 + 10, 1)] if by_name else [])
+
+
+def test_a_record_of_no_object_excuses_no_read():
+    """Neither key nor sample: not of an object that other records of the batch tell of either."""
+    nothing = Fact(T0 + 10, op="audit", bucket="v1").row()._replace(key=None)
+    other = Fact(T0 + 90, op="audit", bucket="v1", extra="1")
+    read = Fact(T0 + 10, "x", bucket="v1", key="raw/1")
+    _, closed = replayed(rule(threshold=1), [[*beat(0, 100), read, nothing, other]])
+    assert plain(closed) == [("x", T0 + 10, T0 + 10, 1)]
+
+
 @pytest.mark.parametrize(
     ("fields", "word"),
     [
