@@ -88,7 +88,7 @@ class OfGroups:
         for columns in self._hours.values():
             inside = slice(*np.searchsorted(columns[0], (first, last + 1)))
             found.append(tuple(column[inside] for column in columns))
-        second, who, item = concat(found)
+        second, who, item = concat(found or [NOTHING])  # the last second may be before the first
         return second, who, item
 
     def _hour(self, hour: int) -> Rows:

@@ -311,6 +311,14 @@ def steps_back(facts: Iterable[Fact], t: int) -> list[tuple[str, str]]:
     ),
     st.booleans(),
 )
+@example(  # no step but the last is done in the minute before it
+    [
+        *(Fact(T0, "a", op=op, key=key) for op in ("list", "read", "delete") for key in ("k0", "")),
+        *(Fact(T0, "a", op=op, key="k1") for op in ("list", "delete")),
+        *(Fact(T0 + 1, "a", op="list", key=key) for key in ("k0", "k1")),
+    ],
+    False,
+)
 @example(
     [Fact(T0 + 1, "a", op="list"), *(Fact(T0 + 60, "a", op=op, key=k) for op in ("read", "delete") for k in "xy")], True
 )
