@@ -310,7 +310,9 @@ class BatchView:
         return groups[codes], Keys(groups[there], lambda at: key(int(there[at])))
 
     def _together(self, coded: list[Coded[str]]) -> Coded[GroupKey]:
-        """Several levels as one."""
+        """Several levels as one; with no level all rows are one group."""
+        if not coded:
+            return np.zeros(len(self.batch), np.int64), np.array([fingerprint(())], np.uint64), lambda _: ()
         if len(coded) == 1:
             codes, groups, text = coded[0]
             return codes, groups, lambda code: (text(code),)
