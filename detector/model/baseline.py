@@ -381,7 +381,7 @@ class Baseline:
             identity = who[one]
             slot = self._free[-1] if self._free else self._slots
             role = Role(identity, slot, pane)
-            self.levels.reserve(slot + 1)
+            self.levels.reserve(slot)
             self.levels.clear(slot)
             self.levels.lean(slot, self.organisation.pools.level(identity.group, identity.kind))
         return role

@@ -14,6 +14,7 @@ import numpy as np
 from detector.core.access import I64, U64, Index, Mask
 from detector.core.bloom import FULL, bits
 from detector.model.codec import unusable
+from detector.model.slots import grown
 
 
 class Filters:
@@ -150,9 +151,5 @@ class Filters:
 
     def reserve(self, slot: int) -> None:
         """Make room for this slot, which has to be there before it is asked for."""
-        more = slot + 1 - len(self._added)
-        if more > 0:
-            more = max(more, len(self._added))
-            self._added = np.append(self._added, np.zeros(more, np.int64))
-            self._at = np.concatenate([self._at, np.full((more, self._layers), -1)])
-            self._changed = np.concatenate([self._changed, np.zeros((more, self._layers), np.bool_)])
+        self._added, self._changed = grown(self._added, slot), grown(self._changed, slot)
+        self._at = grown(self._at, slot, -1)

@@ -14,6 +14,7 @@ from detector.core.access import I64, Index
 from detector.core.part import Run
 from detector.core.runs import LARGE, Segments, concat
 from detector.model.channels import COUNTERS, PANE, WINDOWS
+from detector.model.slots import grown
 
 SEGMENT = 72
 """Panes of a segment: six hours."""
@@ -127,7 +128,4 @@ class History:
                 yield slot[lasting], counter, count[lasting].astype(np.int64)
 
     def _reserve(self, slot: int) -> None:
-        if slot >= len(self._since):
-            more = max(slot + 1, 2 * len(self._since)) - len(self._since)
-            self._sums = np.concatenate([self._sums, np.zeros((more, *self._sums.shape[1:]), np.int64)])
-            self._since = np.append(self._since, np.zeros(more, np.int64))
+        self._sums, self._since = grown(self._sums, slot), grown(self._since, slot)

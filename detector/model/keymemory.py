@@ -21,6 +21,7 @@ from detector.core.access import I64, U64, Index, Mask
 from detector.core.window import starts_of_runs, steady_order
 from detector.model.facts import NONE, Facts
 from detector.model.filters import Filters
+from detector.model.slots import grown
 
 EXACT = 1024
 FIRST_LAYER = 1 << 10
@@ -105,9 +106,7 @@ class KeyMemory:
         self._filters.keep(self.most)
 
     def _reserve(self, slot: int) -> None:
-        if slot >= len(self._counts):
-            more = max(slot + 1, 2 * len(self._counts)) - len(self._counts)
-            self._counts = np.append(self._counts, np.zeros(more, np.int64))
+        self._counts = grown(self._counts, slot)
         self._filters.reserve(slot)
 
     def forget(self, slots: set[int]) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from detector.core.access import Index
 from detector.core.window import F64
 from detector.model.score import ALPHA, CLIP, NOISE, PRIOR, WIDTH, Level, Moments
+from detector.model.slots import grown
 
 SETTLED = 20_000
 """Panes learned from which on no further one changes what they weigh: what is left is lost in rounding."""
@@ -22,11 +23,10 @@ class Levels:
     """By slot and channel: weighted sums of x and of x squared, the peers' level, and the day's largest z."""
 
     def __init__(self) -> None:
-        self.maxima = np.zeros((0, WIDTH))
+        self.maxima = np.zeros((256, WIDTH))
         self._mean, self._square = self.maxima.copy(), self.maxima.copy()
         self._peer_mean, self._peer_variance = self.maxima.copy(), self.maxima.copy()
-        self._panes = np.zeros(0, np.int64)
-        self.reserve(256)
+        self._panes = np.zeros(256, np.int64)
 
     def usual(self, slots: Index) -> tuple[F64, F64]:
         """Mean and scale of x: (roles, channels), shrunk towards the peers."""
@@ -69,21 +69,15 @@ class Levels:
 
     def load(self, slot: int, state: Moments) -> None:
         """Take up a `state()`."""
-        self.reserve(slot + 1)
+        self.reserve(slot)
         self._panes[slot], channels, means, squares = state
         self._mean[slot, channels], self._square[slot, channels] = means, squares
 
-    def reserve(self, slots: int) -> None:
-        """Make room for so many."""
-        more = slots - len(self._panes)
-        if more > 0:
-            more = max(more, len(self._panes))
-            self._panes = np.append(self._panes, np.zeros(more, np.int64))
-            empty = np.zeros((more, WIDTH))
-            self.maxima = np.concatenate([self.maxima, empty])
-            self._mean, self._square = np.concatenate([self._mean, empty]), np.concatenate([self._square, empty])
-            self._peer_mean = np.concatenate([self._peer_mean, empty])
-            self._peer_variance = np.concatenate([self._peer_variance, empty])
+    def reserve(self, slot: int) -> None:
+        """Make room for this slot."""
+        self._panes, self.maxima = grown(self._panes, slot), grown(self.maxima, slot)
+        self._mean, self._square = grown(self._mean, slot), grown(self._square, slot)
+        self._peer_mean, self._peer_variance = grown(self._peer_mean, slot), grown(self._peer_variance, slot)
 
     def _of(self, slots: Index) -> _Shares:
         """As columns beside the channels."""

@@ -22,6 +22,7 @@ from detector.model.day import Day
 from detector.model.facts import Facts
 from detector.model.keymemory import KeyMemory
 from detector.model.rows import ALL_NET, NET, PREFIX, Counted, Rows, Who, mix
+from detector.model.slots import grown
 
 MOST_PREFIXES = 1 << 14
 """Prefixes of a role that are remembered; further ones are never news."""
@@ -110,10 +111,7 @@ class Novelty:
             self._prefixes[slot] = count
 
     def _reserve(self, slot: int) -> None:
-        if slot >= len(self._prefixes):
-            grown = np.zeros(max(slot + 1, 2 * len(self._prefixes)), np.int64)
-            grown[: len(self._prefixes)] = self._prefixes
-            self._prefixes = grown
+        self._prefixes = grown(self._prefixes, slot)
 
 
 def _sorted(runs: Sequence[Run]) -> Run:
