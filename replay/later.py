@@ -117,8 +117,7 @@ def _held(file: LogPath) -> bytes:
 def _unpacked(parcel: Parcel, into: BatchBuilder) -> None:
     """Add the records of a parcel that are sought; of others no text is read."""
     bare = parcel.bare
-    codes = into.codes_of(bare.prints, bare.principals.held())
-    who = np.append(codes, np.int32(-1))[bare.who]
+    who = into.who_of(bare)
     rows = None if into.sought is None else np.flatnonzero(into.sought.rows(bare.time, who, into))
     piece = parcel.batch(into.columns, rows).cut(into.columns)
     into.extend(replace(piece, who=who if rows is None else who[rows]))

@@ -28,6 +28,7 @@ from detector.core.access import (
 from detector.core.met import met
 from detector.core.principal import Principal, prints_of
 from detector.core.principals import Principals, Unread
+from detector.core.window import grouped
 
 if TYPE_CHECKING:
     from detector.core.sought import Sought  # knows rules, which whoever only reads logs does without
@@ -100,6 +101,11 @@ class BatchBuilder:
         codes, distinct = intern(people)
         prints = np.frombuffer(prints_of(distinct), np.uint64)
         return np.append(self.codes_of(prints, distinct), np.int32(-1))[codes]
+
+    def who_of(self, batch: AccessBatch) -> I32:
+        """Who made the requests of another batch, as codes of this one."""
+        codes = self.codes_of(batch.prints, batch.principals.held())
+        return np.append(codes, np.int32(-1))[batch.who]
 
     def codes_of(self, prints: U64, principals: Iterable[Principal | Unread]) -> I32:
         """Codes of principals with these fingerprints. Who has several codes has one in the end."""
@@ -199,7 +205,7 @@ class BatchBuilder:
 
 def _each_once(who: I32, held: list[Principal | Unread], prints: U64) -> tuple[I32, Sequence[Principal | Unread], U64]:
     """The same with one code for each fingerprint."""
-    _, first, number = np.unique(prints, return_index=True, return_inverse=True)
+    _, first, number = grouped(prints)
     if len(first) == len(prints):
         return who, held, prints
     kept = np.sort(first)

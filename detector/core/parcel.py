@@ -98,8 +98,7 @@ def together(batches: Sequence[AccessBatch]) -> AccessBatch:
     """All their rows, one batch after the other; at least one, with the same columns, without their rejects."""
     builder = BatchBuilder(frozenset({*batches[0].text, *batches[0].number}))
     for batch in batches:
-        codes = builder.codes_of(batch.prints, batch.principals.held())
-        builder.extend(replace(batch, who=np.append(codes, np.int32(-1))[batch.who]))
+        builder.extend(replace(batch, who=builder.who_of(batch)))
     return builder.build()
 
 

@@ -127,9 +127,7 @@ def add_piece(file: Path, number: int, into: BatchBuilder) -> None:
 def add_aside(file: Path, into: BatchBuilder) -> None:
     """Add the records of an `.aside` file."""
     for batch in map(unpack, _read(file)):
-        codes = into.codes_of(batch.prints, batch.principals)
-        who = np.append(codes, np.int32(-1))[batch.who]
-        into.extend(replace(batch.cut(into.columns), who=who))
+        into.extend(replace(batch.cut(into.columns), who=into.who_of(batch)))
 
 
 def batch_of(table: pa.Table, columns: frozenset[str] = COLUMNS) -> AccessBatch:
