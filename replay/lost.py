@@ -17,6 +17,7 @@ from detector.core.owner import Owners
 from detector.core.part import Spilling
 from detector.core.sighting import Sightings
 from detector.core.table import SPREAD
+from detector.core.window import grouped
 
 NOBODY = 0
 """In place of an owner's hash, of an object whose key names none."""
@@ -47,7 +48,7 @@ class Lost:
         if self._owners is None:
             _add(self._objects, number, np.unique(hashes))
             return
-        hashes, first = np.unique(hashes, return_index=True)
+        hashes, first, _ = grouped(hashes)
         _add(self._objects, number, hashes, self._owned(number, self._owners, batch, rows[first]))
 
     def counts(self, findings: int) -> list[int]:

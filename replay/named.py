@@ -14,9 +14,9 @@ from itertools import count
 import numpy as np
 
 from detector.core.access import U64, Index
-from detector.core.evidence import TEXT_LIMIT
 from detector.core.finding import Finding
 from detector.core.view import BatchView, folders_of
+from detector.model.feed import as_kept
 from detector.model.judgement import PLACES, named
 
 
@@ -37,8 +37,9 @@ class Names:
         for column in (folders_of(view.batch, rows), view.nets().take(rows)):
             each = column.each()
             hashes = each.hashes()
-            for row in np.flatnonzero(np.isin(hashes, wanted)).tolist():
-                texts[int(hashes[row])] = _bounded(column.values[each.codes[row]])
+            found = np.flatnonzero(np.isin(hashes, wanted))
+            kept = as_kept([column.values[code] for code in each.codes[found].tolist()])
+            texts.update(zip(hashes[found].tolist(), (text.decode("utf-8", "replace") for text in kept), strict=True))
 
     def told(self, findings: Sequence[Finding]) -> list[Finding]:
         """The findings with texts in place of hashes."""
@@ -53,8 +54,3 @@ def _hashes(finding: Finding) -> U64:
     baseline = finding.details.get("baseline", {})
     held = {one for name in PLACES for one, _ in baseline.get(name, ()) if isinstance(one, int)}
     return np.array(sorted(held), np.uint64)
-
-
-def _bounded(text: str) -> str:
-    """As a watch that keeps texts does."""
-    return text.encode("utf-8", "replace")[:TEXT_LIMIT].decode("utf-8", "replace")

@@ -13,6 +13,7 @@ import numpy as np
 from detector.core.access import I32, I64, U64, Mask
 from detector.core.principal import Principal
 from detector.core.view import Groupings, one_identity
+from detector.core.window import grouped
 
 
 class Asked(NamedTuple):
@@ -67,7 +68,7 @@ class Sought:
         told = people.told.get(level, np.zeros(1, np.bool_))
         known = len(told) - 1
         if len(new := people.prints(known)):
-            prints, first, number = np.unique(new, return_index=True, return_inverse=True)
+            prints, first, number = grouped(new)
             groups = self._groupings.groups(level, prints, lambda at: people.principal(known + int(first[at])))[number]
             wanted = self._groups[level]
             mine = wanted[np.minimum(np.searchsorted(wanted, groups), len(wanted) - 1)] == groups

@@ -132,9 +132,9 @@ class CountingWatch(CrossingWatch[W]):
         What memory has let go of in part is left as it was told.
         """
         groups, first = [np.zeros(0, np.uint64)], max(first, self.whole)
-        for part in (
-            self._counted.tallies.parts(first // SEGMENT, last // SEGMENT) if among is None or len(among) else ()
-        ):
+        if among is not None and not len(among):
+            return groups[0]
+        for part in self._counted.tallies.parts(first // SEGMENT, last // SEGMENT):
             group, second, *_ = part.whole()
             inside = (second >= first) & (second <= last)
             if among is not None:

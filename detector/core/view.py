@@ -29,7 +29,7 @@ from detector.core.screen import Touched
 from detector.core.select import Selector
 from detector.core.table import SPREAD
 from detector.core.tally import Tallies, by_hour, together
-from detector.core.window import HALF, grouped, starts_of_runs, steady_order
+from detector.core.window import HALF, grouped, of_alike, steady_order
 
 GroupKey = tuple[str, ...]
 CREDENTIALS: GroupKey = ("credentials",)
@@ -305,7 +305,7 @@ class BatchView:
         coded = [self._level(level, levels.peers if isinstance(levels, Levels) else ()) for level in levels]
         codes, groups, key = self._together(coded)
         there = np.flatnonzero(groups != NO_GROUP)
-        among, place = np.unique(groups, return_inverse=True)
+        among, _, place = grouped(groups)
         self._coded[levels] = codes, groups, place.astype(np.min_scalar_type(len(among)))
         return groups[codes], Keys(groups[there], lambda at: key(int(there[at])))
 
@@ -364,11 +364,7 @@ def one_identity(levels: Sequence[str]) -> bool:
 def distinct(codes: I64, count: int) -> tuple[Index, I64]:
     """Of codes below `count`: the first row of each that is there, and the rows' numbers among these."""
     if count > 4 * len(codes) + DENSE:
-        order = steady_order(codes)
-        starts = starts_of_runs(codes[order])
-        number = np.empty_like(order)
-        number[order] = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(codes))))
-        return order[starts], number
+        return of_alike(codes, steady_order(codes))
     row = np.full(count, -1, np.int64)
     row[codes[::-1]] = np.arange(len(codes) - 1, -1, -1)
     there = row >= 0

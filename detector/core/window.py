@@ -151,9 +151,15 @@ def hash_order(hashes: U64) -> Index:
 def grouped(keys: U64) -> tuple[U64, Index, Index]:
     """The distinct hashes in order, the first row of each, and the number of each row's: `np.unique`, but faster."""
     order = hash_order(keys)
-    by_key = keys[order]
-    first = np.ones(len(keys), np.bool_)
-    np.not_equal(by_key[1:], by_key[:-1], out=first[1:])
-    number = np.empty(len(keys), np.intp)
+    first, number = of_alike(keys, order)
+    return keys[first], first, number
+
+
+def of_alike(values: npt.NDArray[np.integer], order: Index) -> tuple[Index, Index]:
+    """The first row of each distinct value, and the number of each row's. order: alike ones are together in it."""
+    ordered = values[order]
+    first = np.ones(len(order), np.bool_)
+    np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
+    number = np.empty(len(order), np.intp)
     number[order] = np.cumsum(first) - 1
-    return by_key[first], order[first], number
+    return order[first], number

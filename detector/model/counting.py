@@ -250,7 +250,7 @@ def _copies(rows: Rows, who: Who, known: Known, pane: I64) -> _Copies:
     to = rows.amount[copies]
     if not len(copies):
         return _Copies(copies, copies, (to, rows.second[copies]), to)
-    unique, at, of_row = np.unique(mix(TO, who.role[rows.role[copies]], to), return_index=True, return_inverse=True)
+    unique, at, of_row = grouped(mix(TO, who.role[rows.role[copies]], to))
     before = known.first.get(unique)
     touched = np.where(before != NONE, before, rows.second[copies[at]])
     new = rows.second[copies] - touched[of_row] < DAY

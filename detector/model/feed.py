@@ -19,7 +19,7 @@ from detector.core.runs import Segments, concat
 from detector.core.sighting import Texts
 from detector.core.table import Table
 from detector.core.view import BatchView, folders_of, group_print
-from detector.core.window import HALF, by_value, grouped, steady_order
+from detector.core.window import by_value, grouped, hash_order, steady_order
 from detector.model.channels import HOUR, PANE
 from detector.model.keys import Keys
 from detector.model.roles import Identity
@@ -200,10 +200,10 @@ class Feed:
         """The hashes of a column, once it is remembered what they stand for, at the times of its rows."""
         each = column.each()
         if self._remembers and len(each.codes):
-            keys, first = np.unique(each.hashes(), return_index=True)
+            keys, first, _ = grouped(each.hashes())
             hour = np.full(len(keys), int(seconds.max()) // HOUR, np.int64)
             codes = each.codes[first]
-            self.texts.put(keys, hour, lambda new: _bytes([column.values[at] for at in codes[new].tolist()]))
+            self.texts.put(keys, hour, lambda new: as_kept([column.values[at] for at in codes[new].tolist()]))
         return column.hashes()
 
 
@@ -225,7 +225,7 @@ def _can_be_news(net: str) -> bool:
         return net.startswith("vpce-")
 
 
-def _bytes(texts: Sequence[str]) -> list[bytes]:
+def as_kept(texts: Sequence[str]) -> list[bytes]:
     """These texts as they are kept."""
     try:
         encoded = list(map(str.encode, texts))
@@ -238,9 +238,5 @@ def _bytes(texts: Sequence[str]) -> list[bytes]:
 def _in_order(run: Run) -> Index:
     """Order by second; within one by a hash of the rest, so that it does not depend on how the rows came."""
     tie = (run[0] ^ run[3]) * np.uint64(0x9E37_79B9_7F4A_7C15) + run[5] + run[6]
-    order = steady_order(tie >> HALF)
-    order = order[steady_order(run[1][order])]
-    second, then = run[1][order], tie[order]
-    if ((then[1:] < then[:-1]) & (second[1:] == second[:-1])).any():  # half of the hash was not enough
-        order = np.lexsort((tie, run[1]))
-    return order
+    order = hash_order(tie)
+    return order[steady_order(run[1][order])]
