@@ -190,6 +190,14 @@ def test_an_episode_of_which_nothing_is_left_is_withdrawn_once_with_its_ids():
         assert [one.episode for one in made.groups[GROUP]] == [episode(300, 310)]
 
 
+def test_what_a_late_record_takes_back_is_late_and_what_was_late_stays_so():
+    made = unsure(episode(), episode(300, 310))
+    made.groups[GROUP][0].late = True
+    assert settled(made, episode(300, 310)) == [(WITHDRAWN, episode(), (id_of(100),), True)]
+    assert settled(made, late=True) == [(WITHDRAWN, episode(300, 310), (id_of(300),), True)]
+    assert [one.late for one in made.groups[GROUP]] == [True, True]
+
+
 def test_a_threshold_never_withdraws():
     """Its crossings only become more; what is not named again stands."""
     made = ledger(episode())
@@ -204,7 +212,8 @@ def test_what_is_left_of_an_episode_keeps_its_ids():
     assert [(one.episode, one.alert_ids, one.over) for one in made.groups[GROUP]] == [
         (episode(150, 200), (id_of(100),), False)
     ]
-    assert [state for state, *_ in settled(made, episode(201, 210))] == [OPENED, WITHDRAWN]
+    assert settled(made, episode(200, 210)) == []
+    assert [state for state, *_ in settled(made, episode(211, 220))] == [OPENED, WITHDRAWN]
 
 
 def test_what_was_withdrawn_and_comes_back_is_corrected_under_its_ids():

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from detector.core import screen
 from detector.core.screen import RECENT, SMALLEST, Screen
+from detector.core.table import Table
 from detector.core.tally import merge_amounts, merge_members
 from tests.rows import T0, columns, cuts_
 
@@ -74,7 +75,10 @@ def test_adding_tells_what_may_have_been_reached_in_or_just_after_each_bucket():
     ]
     assert counted(bounds, (ONE, T0 + 600, 1), (OTHER, T0, 4)) == [[ONE, OTHER], [first + 2, first], [10, 4]]
     members = Screen(300, distinct=True)
-    run = merge_members([columns([(ONE, T0, 1, 50), (ONE, T0, 1, 60), (ONE, T0 + 1, 1, 60), (ONE, T0 + 300, 1, 50)])])
+    run = merge_members(
+        [columns([(ONE, T0 + 5, 1, 50), (ONE, T0 + 5, 1, 6), (ONE, T0 + 6, 1, 6), (ONE, T0 + 303, 1, 5)])]
+    )
+    assert members.touched(run).since.tolist() == [T0 + 5, T0 + 303]
     assert [column.tolist() for column in members.add(run)] == [[ONE, ONE], [first, first + 1], [4, 4]]
 
 
@@ -190,7 +194,7 @@ def test_bounds_are_no_part_of_a_checkpoint():
     """They are made anew of what was counted."""
     bounds = Screen(300, distinct=False)
     counted(bounds, (1, T0, 1))
-    assert bounds.changes() == {}
+    assert bounds.changes() == bounds.leaving(0) == {}
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
@@ -234,6 +238,17 @@ def test_where_members_are_few_a_member_counts_once_a_bucket():
     assert [members.bound(ONE, first + at) for at in range(3)] == [1, 3, 2]
 
 
+def test_where_members_are_few_a_pair_has_eight_places():
+    """One pair more in a place would be as good as another member."""
+    bounds, places = Screen(300, distinct=True, few=True), []
+    members = bounds.held()
+    assert members == Table().nbytes
+    for pair in range(1, SMALLEST // 8 + 2):
+        bounds.add(columns([(pair << 40, T0, 1, pair)]))
+        places.append((bounds.held() - members) // PLACE)
+    assert places == [SMALLEST] * (SMALLEST // 8) + [SMALLEST * screen.GROWTH]
+
+
 @given(st.lists(st.lists(st.tuples(st.sampled_from([ONE, OTHER]), st.integers(0, 900), st.integers(0, 9)), min_size=1)))
 def test_where_members_are_few_no_bound_is_below_the_distinct_members(batches):
     """Also when members are forgotten in between."""
@@ -243,6 +258,7 @@ def test_where_members_are_few_no_bound_is_below_the_distinct_members(batches):
         for rows in batches:
             full = [(group, T0 + second, 1, item) for group, second, item in rows]
             bounds.add(merge_members([columns(full)]))
+            assert len(bounds._members) <= max(5, len(rows))
             seen.update((group, second // 300, item) for group, second, item in rows if item)
     for group in (ONE, OTHER):
         for bucket in range(5):

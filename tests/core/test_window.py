@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from detector.core import window
@@ -16,6 +16,7 @@ from detector.core.window import (
     episodes,
     longest_episode,
     starts_of_runs,
+    steady_order,
     sums_at,
     unique_sorted,
 )
@@ -101,12 +102,27 @@ def test_a_run_begins_where_any_column_changes(rows):
     assert starts_of_runs(columns[0]).tolist() == first
 
 
+@example([-1, 1])
 @given(st.lists(st.integers(-3, 3) | st.integers(0, 300) | st.integers(1 << 40, 1 << 41), max_size=12))
 def test_rows_are_told_by_value(values):
     """Each value once, in order, with its rows in the order they came."""
     places = np.arange(len(values))
     told = [(value, places[rows].tolist()) for value, rows in by_value(column(values))]
     assert told == [(one, [n for n, value in enumerate(values) if value == one]) for one in sorted(set(values))]
+
+
+@pytest.mark.parametrize("least", [0, 1000, -(1 << 40)])
+def test_order_is_steady_whatever_bit_tells_numbers_apart(least, monkeypatch):
+    """For every number of digits: alike ones as they come, and numpy's own way is for few only."""
+    for top in range(62):
+        values = least + column([*(1 << bit for bit in range(top, -1, -1)), 0] * 2)
+        wanted = np.argsort(values, kind="stable").tolist()
+        assert steady_order(values).tolist() == wanted
+        monkeypatch.setattr(window, "FEW", 1)
+        assert steady_order(values).tolist() == wanted
+        if least >= 0:
+            assert steady_order(values.astype(np.uint64)).tolist() == wanted
+        monkeypatch.undo()
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=30), st.sampled_from([1, window.FEW]))
@@ -118,3 +134,13 @@ def test_hashes_are_grouped_as_numpy_does_also_where_their_halves_are_alike(halv
         seen = window.grouped(keys)
     for mine, numpys in zip(seen, np.unique(keys, return_index=True, return_inverse=True), strict=True):
         assert mine.tolist() == numpys.tolist()
+
+
+def test_half_of_a_hash_is_enough_to_put_it_in_order(monkeypatch):
+    """Two digits of 16 bits, even if some are alike; only where halves are alike is the whole looked at."""
+    hashes = np.random.default_rng(1).integers(0, 1 << 64, window.FEW, np.uint64)
+    hashes[:9] = hashes[-9:]
+    wanted, sorts, sort = np.argsort(hashes, kind="stable").tolist(), [], np.argsort
+    monkeypatch.setattr(np, "argsort", lambda *asked, **how: sorts.append(asked) or sort(*asked, **how))
+    assert window.hash_order(hashes).tolist() == wanted
+    assert len(sorts) == 2
