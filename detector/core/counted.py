@@ -37,8 +37,9 @@ class Counted:
             self.tallies = pool.setdefault((what, levels, grain), self.tallies)
             return
         self.tallies = pool.setdefault(what, self.tallies)
-        people.keep_groups(levels[0])
-        self._of_groups = OfGroups(self.tallies, partial(people.of_group, levels[0]), grain)
+        (level,) = levels
+        people.keep_groups(level)
+        self._of_groups = OfGroups(self.tallies, partial(people.of_group, level), grain)
 
     def add(self, view: BatchView, rows: Index, levels: GroupKey, items: U64, grain: int = 1) -> Iterator[Touched]:
         """Count these rows of a batch by their groups at these levels; what that touches."""

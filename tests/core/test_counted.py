@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.core.counted import OfGroups
+from detector.core.counted import Counted, OfGroups
+from detector.core.people import People
+from detector.core.screen import Screen
 from detector.core.tally import Tallies, by_hour, together
 from tests.rows import T0, columns, rows_of
 
@@ -71,3 +73,30 @@ def test_an_hour_of_a_group_is_put_together_once(monkeypatch):
         assert len(looked) == looks
     with pytest.raises(KeyError):
         of.rows(4, T0, T0)
+
+
+@pytest.mark.parametrize(
+    ("asked", "held"),
+    [
+        ([("session",), ("role",), ("person",)], 1),
+        ([("source_ip",), ("source_ip",)], 1),
+        ([("source_ip",), ("vpc_endpoint",)], 2),
+        ([("session", "source_ip"), ("session",)], 2),
+        ([("peer_group",), ("session",)], 2),
+    ],
+)
+def test_who_counts_alike_shares_one_tally(asked, held):
+    """Where groups are of identities, whatever the level and the grain; others by their own groups and grain."""
+    pool = {}
+
+    def tallies(levels, grain=1, what="all", few=False):
+        one = Counted(Tallies("t", distinct=few), Screen(300, distinct=few, few=few))
+        one.share(pool, what, levels, People(), grain)
+        return one.tallies
+
+    shared = [tallies(levels) for levels in asked]
+    assert len({id(one) for one in shared}) == held
+    assert [tallies(levels) for levels in asked] == shared
+    assert (tallies(asked[0], grain=60) is shared[0]) == (asked[0] == ("session",))
+    assert tallies(asked[0], what="some") not in shared
+    assert tallies(("session",), what="few", few=True) is not tallies(("role",), what="few", few=True)

@@ -83,7 +83,7 @@ def test_the_fate_of_a_mutant_is_its_tests_verdict(tmp_path, monkeypatch):
 def test_a_mutant_that_never_ends_is_killed():
     """By its CPU time, whatever else the machine does."""
     source = survivors._path("window").read_text().replace("        start = end\n", "        pass\n")
-    status, used = survivors._forked("window", source, 3)
+    status, used = survivors._forked("window", source, 3, 8)
     assert status < 0 or status == 1
     assert used < 10
 
