@@ -75,14 +75,15 @@ def _head(run: Run) -> bytes:
 
 
 class Part:
-    """A run and the name it has in a checkpoint."""
+    """A run and the name it has in a checkpoint. nbytes: what it holds in memory."""
 
-    __slots__ = ("_fence", "_places", "_rows", "_run", "_shelf", "name")
+    __slots__ = ("_fence", "_places", "_rows", "_run", "_shelf", "name", "nbytes")
 
     def __init__(self, name: str, run: Run) -> None:
         self.name = name
         self._run: Run | None = run
         self._rows = len(run[0])
+        self.nbytes = OVERHEAD + sum(column.nbytes for column in run)
         self._shelf: Shelf | None = None
         self._fence: U64 = np.zeros(0, np.uint64)
         self._places: list[tuple[int, np.dtype[Any]]] = []
@@ -95,11 +96,6 @@ class Part:
         """Whether its rows are on the shelf only."""
         return self._run is None
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes it holds in memory."""
-        return OVERHEAD + self._fence.nbytes + sum(column.nbytes for column in self._run or ())
-
     def leave(self, shelf: Shelf) -> None:
         """Let go of the rows: they are on the shelf."""
         if self._run is None:
@@ -109,6 +105,7 @@ class Part:
             self._places.append((at, column.dtype))
             at += column.nbytes
         self._fence = self._run[0][::BLOCK].copy()
+        self.nbytes = OVERHEAD + self._fence.nbytes
         self._shelf, self._run = shelf, None
 
     def whole(self) -> Run:
