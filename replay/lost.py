@@ -45,11 +45,9 @@ class Lost:
         rows, hashes = rows[hashes != 0], hashes[hashes != 0]
         if not len(rows):
             return
-        if self._owners is None:
-            _add(self._objects, number, np.unique(hashes))
-            return
         hashes, first, _ = grouped(hashes)
-        _add(self._objects, number, hashes, self._owned(number, self._owners, batch, rows[first]))
+        owned = [] if self._owners is None else [self._owned(number, self._owners, batch, rows[first])]
+        _add(self._objects, number, hashes, *owned)
 
     def counts(self, findings: int) -> list[int]:
         """How many distinct objects there are behind each finding."""
