@@ -17,7 +17,7 @@ import numpy as np
 
 from detector.core.access import AccessBatch
 from detector.core.builder import BatchBuilder
-from detector.core.parcel import Parcel, pack, together
+from detector.core.parcel import Parcel, keep, together
 from detector.core.rule import BaselineRule, Rule
 from detector.core.sought import Sought
 from detector.errors import EdgeError
@@ -56,6 +56,7 @@ class Later:
         self._scratch, self._plain = scratch, plain
         self._folder: Path | None = None
         self._size, self._full = 0, False
+        self._parcel = bytearray()
 
     @property
     def how(self) -> Records:
@@ -71,7 +72,8 @@ class Later:
             self.reads.add(outcome)
 
     def _kept(self, batch: AccessBatch) -> FileRead | None:
-        parcel = pack(batch, OWN)
+        parcel = self._parcel
+        keep(batch, OWN, parcel)
         size = self._size + len(parcel)
         if size > ROOM or size * SHARE > self._scratch.free() + self._size:
             return None

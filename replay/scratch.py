@@ -38,7 +38,7 @@ class Scratch:
         if self._folder is not None:
             self._folder.cleanup()
 
-    def save(self, parts: Mapping[str, bytes | None]) -> None:
+    def save(self, parts: Mapping[str, bytes | bytearray | None]) -> None:
         """Write these parts; None deletes one. Raises EdgeError."""
         try:
             for name, content in parts.items():
@@ -52,7 +52,7 @@ class Scratch:
         except OSError as error:
             raise self._error(error) from error
 
-    def offer(self, name: str, content: bytes) -> Path | None:
+    def offer(self, name: str, content: bytes | bytearray) -> Path | None:
         """Write a part that can be done without: where it lies. None if that cannot be; then nothing is left of it."""
         try:
             self.save({name: content})

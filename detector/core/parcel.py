@@ -35,26 +35,35 @@ ARRAYS = {
 """Columns of a batch that are one array, and what of."""
 Reader = Callable[[bytes], Principal]
 _Texts = tuple[bytes, ...]
+_ENCODER = msgspec.msgpack.Encoder()
 
 
-def pack(batch: AccessBatch, own: Sequence[Reader] | None = None) -> bytes:
-    """The rows of a batch, without its rejects.
+def pack(batch: AccessBatch) -> bytes:
+    """The rows of a batch, without its rejects."""
+    return _ENCODER.encode(_told(batch))
 
-    own: the program keeps them for itself; with one of these it reads an identity that nobody has read yet.
+
+def keep(batch: AccessBatch, own: Sequence[Reader], place: bytearray) -> None:
+    """The same in this place, for the program itself, which is spared asking for memory again and again.
+
+    own: with one of these it reads an identity that nobody has read yet.
     """
+    _ENCODER.encode_into(_told(batch, own), place)
+
+
+def _told(batch: AccessBatch, own: Sequence[Reader] | None = None) -> dict[str, Any]:
     who, used = _coded(batch.who, len(batch.principals))
     people = batch.principals.held(used) if own is not None else [batch.principals[code] for code in used]
-    parcel = {
+    return {
         "rows": len(batch),
         "arrays": {name: _brief(getattr(batch, name)) for name in ARRAYS},
         "who": who,
-        "principals": [_told(one, own or ()) for one in people],
+        "principals": [_identity(one, own or ()) for one in people],
         "prints": batch.prints[used].tobytes(),
         "partition": _packed(batch.partition),
         "text": {name: _packed(column, hashes=own is not None) for name, column in batch.text.items()},
         "number": {name: _brief(column) for name, column in batch.number.items()},
     }
-    return msgspec.msgpack.encode(parcel)
 
 
 def unpack(data: bytes) -> AccessBatch:
@@ -63,7 +72,7 @@ def unpack(data: bytes) -> AccessBatch:
 
 
 class Parcel:
-    """A parcel that was opened. own: as of `pack`. Raises StateError as `unpack`.
+    """A parcel that was opened. own: as of `keep`. Raises StateError as `unpack`.
 
     bare: the batch without texts and numbers, by which rows of it can be chosen.
     """
@@ -147,7 +156,7 @@ def _array(data: bytes, kind: type[np.generic], rows: int) -> npt.NDArray[Any]:
     return np.full(rows, array) if len(array) == 1 else array
 
 
-def _told(one: Principal | Unread, own: Sequence[Reader]) -> list[Any]:
+def _identity(one: Principal | Unread, own: Sequence[Reader]) -> list[Any]:
     """An identity, as plain data."""
     return [own.index(one.read), one.text] if isinstance(one, Unread) else [_bytes(part) for part in one]
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from detector.core.access import AccessBatch, Log, Row
 from detector.core.builder import BatchBuilder
-from detector.core.parcel import ARRAYS, Parcel, pack, together, unpack
+from detector.core.parcel import ARRAYS, Parcel, keep, pack, together, unpack
 from detector.core.principal import Principal
 from detector.core.principals import Principals, Unread
 from detector.errors import StateError
@@ -47,6 +47,13 @@ def seen(batch: AccessBatch) -> list[object]:
     return [who, plain, text, {n: c.tolist() for n, c in batch.number.items()}, batch.partition.texts()]
 
 
+def kept(batch: AccessBatch, *own) -> Parcel:
+    """A batch as it was kept, in a place where another lay before."""
+    place = bytearray(b"what was kept before" * 1000)
+    keep(batch, own, place)
+    return Parcel(bytes(place), own)
+
+
 @given(rows, st.randoms(use_true_random=False))
 def test_a_batch_comes_back_as_it_was(made, random):
     """Whatever its texts, and also of some of its rows only: a slice does not carry the dictionaries of the whole."""
@@ -60,7 +67,7 @@ def test_a_batch_comes_back_as_it_was(made, random):
         assert seen(unpack(pack(batch))) == seen(batch)
     for name in ("key", "bucket"):
         whole.text[name].hashes()
-    own = Parcel(pack(whole, ())).batch(chosen=rows)
+    own = kept(whole).batch(chosen=rows)
     assert seen(own) == seen(some)
     both = together([some, own, own])
     for name, column in some.text.items():
@@ -86,7 +93,7 @@ def test_what_a_program_keeps_for_itself_is_worked_out_by_nobody():
         prints=np.array([7, 8], np.uint64),
     )
     batch.text["key"].hashes()
-    parcel = Parcel(pack(batch, (len, reader)), (len, reader))
+    parcel = kept(batch, len, reader)
     came = parcel.batch(frozenset({"key"}), np.array([1, 3]))
     assert came.text["key"].values == ["k1", "k3"]
     assert came.text["key"].hashed.tolist() == batch.text["key"].hashes()[[1, 3]].tolist()
