@@ -84,7 +84,7 @@ class Groupings:
         """The groups at a level of the principals with these fingerprints. principal: of the n-th of them."""
         if (level, peers) not in self._of_level:
             key = key_at(level, peers)
-            self._of_level[level, peers] = Made(lambda who: fingerprint((key(who),)))
+            self._of_level[level, peers] = Made(lambda who: group_print((key(who),)))
         return self._of_level[level, peers].of(prints, principal)
 
     def together(self, groups: Sequence[U64], key: Callable[[int], GroupKey]) -> U64:
