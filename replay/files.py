@@ -1,6 +1,7 @@
 """The log files under the paths that a user names: about a hundred bytes each, so that there may be millions.
 
 They come in the order of their whole names. A folder is walked in that order: what lies in it goes on with a slash.
+Until somebody asks for one, a name is text: a path object for each of a million would take longer than all else.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from functools import lru_cache
 from heapq import merge
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,7 +26,7 @@ from detector.errors import EdgeError, InputError, UnreadablePathError
 from detector.local.tree import FolderTree
 from detector.source import shown_name
 from detector.walk import walk
-from replay.remote import SCHEME, AnyPath, S3Path
+from replay.remote import SCHEME, AnyPath, path_of
 
 STAMPS = 1 << 64
 """How many stamps are told apart."""
@@ -48,11 +50,20 @@ class LogPath:
         return shown_name(self.path.as_posix())
 
 
+class Found(NamedTuple):
+    """A file as it is found: its whole name, as `str` of its path, and the rest as in `LogPath`."""
+
+    name: str
+    size: int
+    outright: bool = False
+    stamp: int = 0
+
+
 class Files:
     """Files as columns: number of the folder, name within (all names are one text), size, stamp."""
 
     def __init__(self, files: Iterable[LogPath] = ()) -> None:
-        self._folders: dict[AnyPath, int] = {}
+        self._folders: dict[str, int] = {}
         self._paths: list[AnyPath] = []
         self._folder = array("L")
         self._names = bytearray()
@@ -75,14 +86,19 @@ class Files:
 
     def append(self, file: LogPath) -> None:
         """Put in one more."""
-        folder = file.path.parent
+        self.put(Found(str(file.path), file.size, file.outright, file.stamp))
+
+    def put(self, file: Found) -> None:
+        """As `append`."""
+        above, slash, name = file.name.rpartition("/")
+        folder = above or slash
         if folder not in self._folders:
             self._folders[folder] = len(self._paths)
-            self._paths.append(folder)
+            self._paths.append(path_of(folder))
         if file.outright:
             self._outright.add(len(self))
         self._folder.append(self._folders[folder])
-        self._names += os.fsencode(file.path.name)
+        self._names += os.fsencode(name)
         self._ends.append(len(self._names))
         self._sizes.append(file.size)
         self._stamps.append(file.stamp % STAMPS)  # some files say they are from before 1970
@@ -111,9 +127,9 @@ def find(paths: Iterable[str], period: Period = ALWAYS) -> Files:
     Raises UnreadablePathError or InputError.
     """
     files, prints = Files(), array("Q")
-    for file in merge(*(_expand(path, period) for path in paths), key=lambda file: str(file.path)):
-        files.append(file)
-        prints.append(_print(file.path))
+    for file in merge(*(_expand(path, period) for path in paths)):
+        files.put(file)
+        prints.append(_print(file.name))
     if not len(files):
         raise InputError("no files here", where=", ".join(paths), remedy="name a folder or file with logs in it")
     return _each_once(files, np.frombuffer(prints, np.uint64))
@@ -129,20 +145,23 @@ def _each_once(files: Files, prints: U64) -> Files:
     return files.only(np.sort(kept))
 
 
-def _print(path: AnyPath) -> int:
+def _print(name: str) -> int:
     """Whether two names are of one file: hash of where it really lies."""
-    if isinstance(path, S3Path):
-        return fingerprint((str(path),))
-    real = path.resolve() if path.is_symlink() else _resolved(path.parent) / path.name
+    if name.startswith(SCHEME):
+        return fingerprint((name,))
+    above, slash, last = name.rpartition("/")
+    linked = os.path.islink(name)  # noqa: PTH114  a path object would take longer than all else
+    real = os.path.realpath(name) if linked else _resolved(above or slash) + last
     return fingerprint((os.fsencode(real),))
 
 
 @lru_cache(maxsize=1024)
-def _resolved(folder: Path) -> Path:
-    return folder.resolve()
+def _resolved(folder: str) -> str:
+    """Where a folder really lies, up to and with a slash."""
+    return os.path.realpath(folder).rstrip("/") + "/"
 
 
-def _expand(text: str, period: Period) -> Iterator[LogPath]:
+def _expand(text: str, period: Period) -> Iterator[Found]:
     if text.startswith(SCHEME):
         yield from _in_bucket(text, period)
         return
@@ -159,7 +178,7 @@ def _expand(text: str, period: Period) -> Iterator[LogPath]:
         raise UnreadablePathError(f"cannot be read: {error.strerror}", where=where, remedy="check its mode") from error
 
 
-def _some(where: str, files: Iterator[LogPath], period: Period) -> Iterator[LogPath]:
+def _some(where: str, files: Iterator[Found], period: Period) -> Iterator[Found]:
     """These files, and a mistake of the user's if there are none."""
     first = next(files, None)
     if first is None:
@@ -170,7 +189,7 @@ def _some(where: str, files: Iterator[LogPath], period: Period) -> Iterator[LogP
     yield from files
 
 
-def _in_bucket(text: str, period: Period) -> Iterator[LogPath]:
+def _in_bucket(text: str, period: Period) -> Iterator[Found]:
     from detector.aws.tree import S3Tree
 
     bucket, _, prefix = text.removeprefix(SCHEME).partition("/")
@@ -178,7 +197,7 @@ def _in_bucket(text: str, period: Period) -> Iterator[LogPath]:
         raise InputError("no bucket named", where=text, remedy="name it as s3://bucket/prefix")
     leaves = walk(S3Tree(bucket), prefix, period)
     files = (
-        LogPath(S3Path(f"{SCHEME}{bucket}/{leaf.name}"), leaf.size, leaf.name == prefix, fingerprint((leaf.stamp,)))
+        Found(f"{SCHEME}{bucket}/{leaf.name}", leaf.size, leaf.name == prefix, fingerprint((leaf.stamp,)))
         for leaf in leaves
     )
     try:
@@ -189,12 +208,13 @@ def _in_bucket(text: str, period: Period) -> Iterator[LogPath]:
         raise UnreadablePathError(error.what, where=error.where or text, remedy=error.remedy) from error
 
 
-def _inside(path: Path, period: Period) -> Iterator[LogPath]:
+def _inside(path: Path, period: Period) -> Iterator[Found]:
+    above = str(path / "x")[:-1]
     for leaf in walk(FolderTree(path), "", period, above=f"{path.as_posix()}/"):
-        yield LogPath(path / leaf.name, leaf.size, stamp=int(leaf.stamp))
+        yield Found(above + leaf.name, leaf.size, stamp=int(leaf.stamp))
 
 
-def _matching(text: str) -> Iterator[LogPath]:
+def _matching(text: str) -> Iterator[Found]:
     matches = [Path(match) for match in glob.glob(text, recursive=True)]  # noqa: PTH207  an absolute glob if glob.has_magic(text) else []
     if not matches:
         raise UnreadablePathError("no such file or folder", where=text, remedy="check the path, or quote a glob")
@@ -203,6 +223,6 @@ def _matching(text: str) -> Iterator[LogPath]:
             yield _on_disk(match)
 
 
-def _on_disk(path: Path, *, outright: bool = False) -> LogPath:
+def _on_disk(path: Path, *, outright: bool = False) -> Found:
     told = path.stat()
-    return LogPath(path, told.st_size, outright, told.st_mtime_ns)
+    return Found(str(path), told.st_size, outright, told.st_mtime_ns)
