@@ -166,7 +166,12 @@ def _holds(metadata: Any, name: str) -> bool:
     """Whether a column is there and has a value, as far as its statistics say."""
     at = metadata.schema.names.index(name) if name in metadata.schema.names else -1
     groups = (metadata.row_group(number).column(at) for number in range(metadata.num_row_groups)) if at >= 0 else ()
-    return any(not one.is_stats_set or one.statistics.null_count != one.num_values for one in groups)
+    return any(map(filled, groups))
+
+
+def filled(chunk: Any) -> bool:
+    """Whether a value is in a row group's column, as far as its statistics say. chunk: its metadata."""
+    return not chunk.is_stats_set or chunk.statistics.null_count != chunk.num_values
 
 
 def _texts() -> Any:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from detector.core.access import Index
 from replay.cache.indexed import Indexed
-from replay.columns import Piece, in_threads, taken
+from replay.columns import Piece, filled, in_threads, taken
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,21 +29,29 @@ class Group(Piece):
 
     def __init__(self, file: parquet.ParquetFile, number: int, places: Mapping[str, int]) -> None:
         self._file, self._number, self._places = file, number, places
+        self._told = file.metadata.row_group(number)
         self._encoded, self._texts, self._seconds = {}, {}, {}
 
     def __len__(self) -> int:
-        return int(self._file.metadata.row_group(self._number).num_rows)
+        return int(self._told.num_rows)
 
     def rows(self, rows: Index, columns: Sequence[str] | None = None) -> pa.Table:
-        """These rows, with these columns or all."""
-        names = None if columns is None else list(columns)
-        return taken(self._file.read_row_group(self._number, names, use_threads=False), rows)
+        """These rows, with these columns or all. A column in which nothing is is not read."""
+        import pyarrow as pa
+
+        schema = self._file.schema_arrow
+        names = [name for name in columns or self._places if name in self._places]
+        some = taken(self._read([name for name in names if self._holds(name)]), rows)
+        return pa.table(
+            {name: some[name] if name in some.column_names else pa.nulls(len(rows), schema.field(name).type)
+             for name in names}
+        )  # fmt: skip
 
     def may_hold(self, name: str, texts: Collection[str]) -> bool:
         """Whether one of these texts may be in a column, as far as its statistics say."""
         if name not in self._places:
             return False
-        told = self._file.metadata.row_group(self._number).column(self._places[name]).statistics
+        told = self._told.column(self._places[name]).statistics
         if told is None:
             return True
         if not told.has_min_max:  # nothing is in it, or a text too long for statistics
@@ -52,9 +60,13 @@ class Group(Piece):
         return len(texts) > FEW or any(least <= text <= most for text in texts)
 
     def _column(self, name: str) -> Any:
-        if name not in self._places:
-            return None
-        return self._file.read_row_group(self._number, [name], use_threads=False)[name]
+        return self._read([name])[name] if name in self._places and self._holds(name) else None
+
+    def _read(self, names: list[str]) -> pa.Table:
+        return self._file.read_row_group(self._number, names, use_threads=False)
+
+    def _holds(self, name: str) -> bool:
+        return filled(self._told.column(self._places[name]))
 
 
 def over_groups(parts: Sequence[Indexed], look: Callable[[Group], T]) -> Iterator[list[T]]:

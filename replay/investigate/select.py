@@ -17,6 +17,7 @@ import numpy as np
 from detector.core.access import I8, I64, Column, Index
 from detector.core.times import iso
 from replay.cache.indexed import Indexed, Met, no_edges
+from replay.cache.parts import joined
 from replay.columns import Piece, bounds, in_threads, together
 from replay.investigate.follow import (
     USE,
@@ -110,9 +111,9 @@ def _used(part: Indexed, met: Met, reach: Reach) -> list[tuple[Use, Span]]:
     some = reach.why(met) > 0
     if not some.any():
         return []
-    cut = np.unique(met.group[some & (reach.why(met, whole=True) == 0)])
+    cut = np.unique(met.group[some & (reach.why(met, whole=True) == 0)]).tolist()
     found = _uses(met, np.flatnonzero(some & ~np.isin(met.group, cut)), met.requests)
-    for group in groups(part, cut.tolist()):
+    for group in groups(part, cut) if cut else ():
         found += _uses(group, np.flatnonzero(reach.why(group)), np.ones(len(group), np.int64))
     return found
 
@@ -142,16 +143,14 @@ def events(parts: Sequence[Indexed], reach: Reach, copies: dict[str, Copied]) ->
 
     copies: what becomes of them is put in here.
     """
-    import pyarrow as pa
-
     held: list[pa.Table] = []
     for table in _events(parts, reach, copies):
         held.append(table)
         if sum(map(len, held)) >= TOGETHER:
-            yield pa.concat_tables(held).unify_dictionaries()
+            yield joined(held)
             held = []
     if held:
-        yield pa.concat_tables(held).unify_dictionaries()
+        yield joined(held)
 
 
 def _events(parts: Sequence[Indexed], reach: Reach, copies: dict[str, Copied]) -> Iterator[pa.Table]:
