@@ -80,14 +80,10 @@ class Reads:
 
     def add(self, read: FileRead) -> None:
         """Take note of the next file."""
-        self._first.append(NEVER if read.first is None else read.first)
-        self._last.append(NEVER if read.last is None else read.last)
         if read.kind:
-            self.kept += 1
-            self.size += read.file.size
-            self.lacks.add(read.lacks)
-            self.coverage.deliver(read.file.name)
+            self.add_log(read.file.name, read.file.size, read.first, read.last, read.lacks)
         else:
+            self._span(read.first, read.last)
             self.ignored_count += 1
             _list(self.ignored, read)
         if read.damage:
@@ -95,6 +91,18 @@ class Reads:
             _list(self.damaged, read)
         if read.file.outright and not read.kind:
             self.unknown.append(read)
+
+    def add_log(self, name: str, size: int, first: int | None, last: int | None, lacks: tuple[str, ...]) -> None:
+        """As `add`, of a file that is a log without a fault."""
+        self._span(first, last)
+        self.kept += 1
+        self.size += size
+        self.lacks.add(lacks)
+        self.coverage.deliver(name)
+
+    def _span(self, first: int | None, last: int | None) -> None:
+        self._first.append(NEVER if first is None else first)
+        self._last.append(NEVER if last is None else last)
 
     def within(self, after: int, until: int) -> Mask:
         """Which files have records with `after < time <= until`."""

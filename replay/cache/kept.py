@@ -312,10 +312,7 @@ def _manifest(home: Path) -> tuple[Manifest | None, str]:
 def _opened(home: Path, parts: Sequence[Part], whole: Written) -> Kept:
     reads, books, left, logs = Reads(), Books(), Books(), set[Log]()
     for part in parts:
-        inputs, _, coverage = partfiles.read_inputs(home, part.inputs)
-        for one in inputs:
-            reads.add(one.read)
-        reads.coverage.merge(coverage)
+        partfiles.add_reads(home, part.inputs, reads)
         left.add(Books.of(part.left))
         books.add(Books.of(part.judged))
         logs.update(map(Log, part.logs))

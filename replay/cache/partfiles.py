@@ -20,12 +20,13 @@ from detector.core.builder import BatchBuilder
 from detector.core.coverage import Coverage
 from detector.core.parcel import unpack
 from detector.logs.parquet import add_rows, asked_of, to_table
+from detector.source import shown_name
 from replay.cache import indexed, summed, whole
 from replay.cache.parts import GROUP, ORDER, PIECE, Content, Gathered, Ids, Input, Part, Span, Written
 from replay.cache.summed import Summed
 from replay.columns import Piece, in_threads
 from replay.files import LogPath
-from replay.reader import FileRead
+from replay.reader import FileRead, Reads
 from replay.remote import path_of
 
 if TYPE_CHECKING:
@@ -72,11 +73,25 @@ def write_inputs(folder: Path, name: str, gathered: Gathered) -> Written:
 def read_inputs(folder: Path, written: Written) -> tuple[list[Input], list[Reject], Coverage]:
     """What `write_inputs` wrote."""
     files, rejects, coverage = _read(folder / written.name)
-    inputs = []
-    for path, size, outright, print_, kind, reason, damage, first, last, lacks, checksum in files:
-        file = LogPath(path_of(os.fsdecode(path)), size, outright)
-        inputs.append(Input(FileRead(file, kind, reason, damage, first, last, tuple(lacks), checksum), print_))
-    return inputs, [Reject(*one) for one in rejects], Coverage.from_json(coverage)
+    return [_input(*one) for one in files], [Reject(*one) for one in rejects], Coverage.from_json(coverage)
+
+
+def add_reads(folder: Path, written: Written, into: Reads) -> None:
+    """Add what came of the log files of a part: nearly all are logs without a fault, for which no objects are made."""
+    files, _, coverage = _read(folder / written.name)
+    into.coverage.merge(Coverage.from_json(coverage))
+    for one in files:
+        path, size, _, _, kind, _, damage, first, last, lacks, _ = one
+        if kind and not damage:
+            into.add_log(shown_name(os.fsdecode(path)), size, first, last, tuple(lacks))
+        else:
+            into.add(_input(*one).read)
+
+
+def _input(path: bytes, size: int, outright: bool, print_: int, *came: Any) -> Input:
+    kind, reason, damage, first, last, lacks, checksum = came
+    file = LogPath(path_of(os.fsdecode(path)), size, outright)
+    return Input(FileRead(file, kind, reason, damage, first, last, tuple(lacks), checksum), print_)
 
 
 def read_prints(folder: Path, written: Written) -> list[int]:

@@ -42,10 +42,8 @@ class Group(Piece):
         schema = self._file.schema_arrow
         names = [name for name in columns or self._places if name in self._places]
         some = taken(self._read([name for name in names if self._holds(name)]), rows)
-        return pa.table(
-            {name: some[name] if name in some.column_names else pa.nulls(len(rows), schema.field(name).type)
-             for name in names}
-        )  # fmt: skip
+        every: dict[str, Any] = {name: pa.nulls(len(rows), schema.field(name).type) for name in names}
+        return pa.table(every | dict(zip(some.column_names, some.columns, strict=True)))
 
     def may_hold(self, name: str, texts: Collection[str]) -> bool:
         """Whether one of these texts may be in a column, as far as its statistics say."""

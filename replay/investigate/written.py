@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from detector.logs.parquet import without_dictionaries
-from replay.columns import timed
+from replay.columns import THREADS, timed
 from replay.investigate.loss import Shelf
 from replay.output import writing
 from replay.spreadsheet import sheet, sheet_rows
@@ -46,8 +46,7 @@ class Folder:
     def __init__(self, folder: Path, tmp: Path | None = None) -> None:
         self._folder, self._tmp = folder, tmp
         self._done: list[Path] = []
-        self._written: Future[None] = Future()
-        self._written.set_result(None)
+        self._written: dict[str, Future[None]] = {}
 
     def __enter__(self) -> Self:
         with writing(self._folder), ExitStack() as stack:
@@ -58,7 +57,7 @@ class Folder:
             self._objects = stack.enter_context(_Parquet(self._part("objects.parquet")))
             self._sheet = stack.enter_context(self._part("objects.csv").open("wb"))
             self._sheet.write(sheet(OBJECT, ()).encode())
-            self._thread = stack.enter_context(ThreadPoolExecutor(1))
+            self._threads = stack.enter_context(ThreadPoolExecutor(THREADS))
             self._stack = stack.pop_all()
         return self
 
@@ -68,7 +67,8 @@ class Folder:
         try:
             with writing(self._folder):
                 with self._stack:
-                    self._written.result()
+                    for written in self._written.values():
+                        written.result()
                 for path in self._done if kind is None else ():
                     _beside(path).replace(path)
         finally:
@@ -77,20 +77,20 @@ class Folder:
 
     def events(self, table: pa.Table) -> None:
         """Write records."""
-        self._later(lambda: self._events.write(without_dictionaries(table)))
+        self._later("events", lambda: self._events.write(without_dictionaries(table)))
 
     def objects(self, table: pa.Table) -> None:
         """Write objects."""
         table = table.select(list(OBJECT))
-        self._later(lambda: self._objects.write(table))
-        with writing(self._folder):
-            self._sheet.write(sheet_rows(timed(table)))
+        self._later("objects", lambda: self._objects.write(table))
+        self._later("sheet", lambda: self._sheet.write(sheet_rows(timed(table))))
 
-    def _later(self, write: Callable[[], None]) -> None:
-        """Write on another thread, once what was handed over before is written."""
+    def _later(self, file: str, write: Callable[[], Any]) -> None:
+        """Write on another thread, once what was handed over before for the same file is written."""
         with writing(self._folder):
-            self._written.result()
-            self._written = self._thread.submit(write)
+            if file in self._written:
+                self._written[file].result()
+            self._written[file] = self._threads.submit(write)
 
     def people(self, rows: list[Json]) -> None:
         """Write who is in it."""
