@@ -30,7 +30,7 @@ from detector.core.access import (
 )
 from detector.core.addresses import AddressLists, Networks, network
 from detector.core.globs import expression, glob
-from detector.core.made import Made
+from detector.core.made import Made, one_by_one
 from detector.core.principal import Principal
 from detector.core.rule import OPERATIONS, Conditions, Retention
 from detector.core.watermark import FOREVER
@@ -177,13 +177,13 @@ def _mfa(wanted: bool) -> Keep:
 
 
 def _of_those(is_one: Callable[[Principal], bool]) -> Keep:
-    known = Made(is_one)
+    known = Made(one_by_one(is_one))
     return lambda batch, rows: told(known.by_code(batch, rows).astype(np.bool_), batch.who, rows)
 
 
 def _session_age_over(seconds: int) -> Keep:
     issued: Made[Principal] = Made(
-        lambda who: (FOREVER if who.issued_at is None else who.issued_at) % (1 << 64), nobody=FOREVER
+        one_by_one(lambda who: (FOREVER if who.issued_at is None else who.issued_at) % (1 << 64)), nobody=FOREVER
     )
 
     def keep(batch: AccessBatch, rows: Index) -> Mask:
@@ -211,7 +211,9 @@ def _account_against(column: str) -> Callable[[str], Keep]:
     """Whether who asked is of the account that owns the bucket. Nobody and services are of none."""
 
     def make(wanted: str) -> Keep:
-        accounts: Made[Principal] = Made(lambda who: text_hash(who.account) if who.account.isdecimal() else 0)
+        accounts: Made[Principal] = Made(
+            one_by_one(lambda who: text_hash(who.account) if who.account.isdecimal() else 0)
+        )
 
         def keep(batch: AccessBatch, rows: Index) -> Mask:
             asking, owning = accounts.by_code(batch, rows)[batch.who[rows]], batch.text[column].take(rows)

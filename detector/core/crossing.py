@@ -50,7 +50,7 @@ class CrossingWatch(EpisodeWatch[W]):
         self, rule: W, people: People, stored: Sequence[Stored], *, gather: bool, once: bool, cap: float
     ) -> None:
         self._keys = Texts(f"keys/{rule.id}", people.slack)
-        super().__init__(rule, people, [*stored, self._keys.rows])
+        super().__init__(rule, people, [*stored, self._keys])
         self.gather, self.once, self.cap = gather, once, cap
         self._candidates = Sightings(f"candidates/{rule.id}")
         self._crossings: dict[int, dict[int, Crossing]] = {}
@@ -170,7 +170,7 @@ class CrossingWatch(EpisodeWatch[W]):
 
     def spilling(self) -> list[Spilling]:
         """What of its state may leave memory."""
-        return [self._keys.rows, self._candidates]
+        return [self._keys, self._candidates]
 
     def state(self) -> dict[str, Any]:
         """Plain data for the checkpoint, beside digest, ledger and what is stored."""
@@ -188,7 +188,7 @@ class CrossingWatch(EpisodeWatch[W]):
 
     def resume(self, parts: Mapping[str, bytes], state: Mapping[str, Any]) -> None:
         """Go on where a checkpoint stopped; if exceptions have changed since, everything is looked at again."""
-        self._keys.rows.restore(parts)
+        self._keys.restore(parts)
         self._newest, self._kept = state["newest"], state.get("kept", NEVER)
         self._evidence = {group: Slices.restore(self._slice, e) for group, e in state["evidence"]}
         for group, bucket, at, values in state["crossings"]:

@@ -45,7 +45,7 @@ class FirstSeenWatch(CountingWatch[FirstSeen]):
         self._pairs = Firsts(f"firsts/{rule.id}", forget)
         self._groups = Firsts(f"since/{rule.id}", forget)
         self._names = Texts(f"values/{rule.id}")
-        stored = [self._pairs.rows, self._groups.rows, self._names.rows]
+        stored = [self._pairs.rows, self._groups.rows, self._names]
         super().__init__(rule, people, stored, gather=gather, once=once)
         self._first = self._last = 0
 
@@ -105,7 +105,7 @@ class FirstSeenWatch(CountingWatch[FirstSeen]):
 
     def spilling(self) -> list[Spilling]:
         """What of its state may leave memory."""
-        return [self._pairs.rows, self._groups.rows, self._names.rows, *super().spilling()]
+        return [self._pairs.rows, self._groups.rows, self._names, *super().spilling()]
 
     def forget_before(self, second: int) -> None:
         """Let go of everything that only records before this second could change."""
@@ -121,8 +121,8 @@ class FirstSeenWatch(CountingWatch[FirstSeen]):
 
     def resume(self, parts: Mapping[str, bytes], state: Mapping[str, Any]) -> None:
         """Go on where a checkpoint stopped."""
-        for one in (self._pairs, self._groups, self._names):
-            one.rows.restore(parts)
+        for one in (self._pairs.rows, self._groups.rows, self._names):
+            one.restore(parts)
         self._first, self._last = state["first"], state["last"]
         super().resume(parts, state)
 

@@ -6,22 +6,25 @@ are let go; of the others memory holds what it has room for.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 import numpy as np
 
-from detector.core.access import U64, text_hash, text_hashes
+from detector.core.access import I64, U64, intern, text_hash, text_hashes
 from detector.core.finding import shown
 from detector.core.part import Spilling
 from detector.core.principal import Principal
 from detector.core.sighting import Sightings, Texts
 from detector.core.view import IDENTITY, SHOWN, BatchView, group_print
-from detector.core.window import by_value
+from detector.core.window import by_value, steady_order
 
 HOUR = 3600
 NAMED = ("session", "role")
 """Levels at which an identity is shown by another name than its key."""
+OF_FEW = "session"
+"""The one of these at which an identity has few credentials."""
+_NOBODY = np.zeros(0, np.uint64)
 _ENCODE = msgspec.msgpack.Encoder().encode
 _DECODE = msgspec.msgpack.Decoder(Principal).decode
 
@@ -29,8 +32,9 @@ _DECODE = msgspec.msgpack.Decoder(Principal).decode
 class People:
     """Fingerprint → principal, and (level, key) → the smallest ARN it was seen under.
 
-    Names are held as credentials that have them: hash of the key, hash of the name, hour, fingerprint. `slack`: hours
-    for which it need not be noted that credentials were seen again.
+    Names are held as credentials that have them: hash of the key, hash of the name, hour, fingerprint. A level that has
+    few credentials in a group is named by those of its groups, where these are kept. `slack`: hours for which it need
+    not be noted that credentials were seen again.
     """
 
     def __init__(self, slack: int = 0) -> None:
@@ -40,8 +44,10 @@ class People:
         self._groups: dict[str, Sightings] = {}
 
     def keep_groups(self, level: str) -> None:
-        """From now on note which credentials a group at a level has."""
+        """From now on note which credentials a group at a level has. To be called before any is met."""
         self._groups.setdefault(level, Sightings(f"groups/{level}"))
+        if level == OF_FEW:
+            self._names.pop(level, None)
 
     def meet(self, view: BatchView) -> None:
         """Take note of the credentials in a batch and of the hour they were seen last."""
@@ -54,22 +60,19 @@ class People:
         met: list[Principal] = []
 
         def texts(new: list[int]) -> list[bytes]:
-            met.extend(batch.principals[one] for one in code[new].tolist())
+            met.extend(batch.principals.each(code[new].tolist()))
             return [*map(_ENCODE, met)]
 
         new = self._people.put(prints, last[code], texts)
+        code, prints = code[new], prints[new]
         for level, names in self._names.items() if met else ():
-            keys, shown_as = map(IDENTITY[level], met), map(SHOWN[level], met)
-            names.add(text_hashes(list(keys)), text_hashes(list(shown_as)), last[code[new]], prints[new])
+            names.add(*_named(level, met, last[code], prints))
         for level, of_groups in self._groups.items() if met else ():
-            groups = np.fromiter((group_print((IDENTITY[level](who),)) for who in met), np.uint64, len(met))
-            of_groups.add(groups, prints[new], last[code[new]])
+            of_groups.add(view.groups_of(code, level), prints, last[code])
 
     def of_group(self, level: str, group: int) -> U64:
         """Fingerprints of the credentials of a group at a level that is kept, in order."""
-        return np.unique(
-            np.concatenate([np.zeros(0, np.uint64), *(tie for _, tie, _ in self._groups[level].rows(group))])
-        )
+        return np.unique(np.concatenate([_NOBODY, *(tie for _, tie, _ in self._groups[level].rows(group))]))
 
     def of(self, prints: Iterable[int]) -> list[Principal]:
         """The principals behind these fingerprints."""
@@ -81,10 +84,11 @@ class People:
 
     def credentials(self, level: str, key: str) -> dict[int, Principal]:
         """The credentials of a group at a level (`session`, `role`), by fingerprint."""
-        prints = np.array(
-            [one for *_, many in self._names[level].rows(text_hash(key)) for one in many.tolist()], np.uint64
-        )
-        return {one: who for one, who in self.found(np.unique(prints).tolist()).items() if IDENTITY[level](who) == key}
+        if level in self._names:
+            prints = np.unique(np.concatenate([_NOBODY, *(run[-1] for run in self._names[level].rows(text_hash(key)))]))
+        else:
+            prints = self.of_group(level, group_print((key,)))
+        return {one: who for one, who in self.found(prints.tolist()).items() if IDENTITY[level](who) == key}
 
     def sessions(self) -> int:
         """Number of distinct sessions."""
@@ -92,7 +96,8 @@ class People:
 
     def session_prints(self) -> U64:
         """Fingerprints of the sessions met, each once: 8 bytes a session."""
-        return np.concatenate([np.zeros(0, np.uint64), *(np.unique(run[0]) for run in self._names["session"].merged())])
+        rows, _ = self._of_level("session")
+        return np.concatenate([_NOBODY, *(np.unique(run[0]) for run in rows.merged())])
 
     def name(self, level: str, key: str) -> str:
         """What a person is shown of a group's key at a level."""
@@ -103,8 +108,9 @@ class People:
     def names(self, level: str) -> dict[str, str]:
         """`name` of every key at a level; empty where keys are shown as they are."""
         names: dict[str, list[str]] = {}
-        for *_, prints in self._names[level].merged() if level in NAMED else ():
-            for who in self.of(np.unique(prints).tolist()):
+        rows, prints = self._of_level(level) if level in NAMED else (Sightings(""), 0)
+        for run in rows.merged():
+            for who in self.of(np.unique(run[prints]).tolist()):
                 names.setdefault(IDENTITY[level](who), []).append(SHOWN[level](who))
         return {key: shown(of) for key, of in names.items()}
 
@@ -116,13 +122,27 @@ class People:
 
     def spilling(self) -> list[Spilling]:
         """What of its state may leave memory."""
-        return [self._people.rows, *self._names.values(), *self._groups.values()]
+        return [self._people, *self._names.values(), *self._groups.values()]
 
     def changes(self) -> dict[str, bytes | None]:
         """Parts of a checkpoint that came or went since the last call."""
         return {name: part for one in self.spilling() for name, part in one.changes().items()}
 
+    def _of_level(self, level: str) -> tuple[Sightings, int]:
+        """Rows of the credentials of a level's identities, by identity, and the column of these."""
+        return (self._names[level], 3) if level in self._names else (self._groups[level], 1)
+
     def restore(self, parts: Mapping[str, bytes]) -> None:
         """Take in the parts of a checkpoint."""
-        for one in (self._people.rows, *self._names.values(), *self._groups.values()):
+        for one in (self._people, *self._names.values(), *self._groups.values()):
             one.restore(parts)
+
+
+def _named(level: str, met: Sequence[Principal], hour: I64, prints: U64) -> tuple[U64, U64, I64, U64]:
+    """The rows of these credentials, seen in these hours: of each key and name the credentials seen last."""
+    codes, names = intern([*zip(map(IDENTITY[level], met), map(SHOWN[level], met), strict=True)])
+    by_hour = steady_order(hour)
+    last = np.zeros(len(names), np.intp)
+    last[codes[by_hour]] = by_hour
+    keys, shown_as = zip(*names, strict=True)
+    return text_hashes(keys), text_hashes(shown_as), hour[last], prints[last]

@@ -39,6 +39,10 @@ class Principals(Sequence[Principal]):
         """All, or those of these codes, as the log has them where they came so."""
         return self._held[:] if codes is None else [self._held[code] for code in codes]
 
+    def each(self, codes: Iterable[int]) -> list[Principal]:
+        """The principals of these codes."""
+        return [one if isinstance(one := self._held[code], Principal) else self[code] for code in codes]
+
     def naming(self, texts: Sequence[bytes]) -> list[int]:
         """Codes of those in which one of these texts may occur: what a log says of one is only searched."""
         return [

@@ -5,7 +5,8 @@ Rules of this file
   one row until the next merge, and nobody has to know what is in already.
 - A text lies in rows of `WIDTH` bytes: so it can leave memory as all columns do. The place of its n-th row is a hash of
   its key and n, and its tie the key, so that the rows of many texts are found at once.
-- `Texts` keeps in a table of bounded size what was put in lately: that spares nearly all repeated rows.
+- `Texts` keeps in a table of bounded size what was put in lately: that spares nearly all repeated rows. What waits is
+  in it, too, with its hour.
 """
 
 from __future__ import annotations
@@ -31,6 +32,10 @@ LENGTH = 4
 """Bytes before a text that say how long it is."""
 LATELY = 1 << 19
 """Keys that are known to be in; more are forgotten, and put in once more when they are met."""
+AT_ONCE = 1 << 14
+"""Texts that are made rows together: that takes three times their memory."""
+OVERHEAD = 140
+"""Bytes of a text that waits beside its own, about."""
 
 
 def latest(runs: Sequence[Run]) -> Run:
@@ -93,13 +98,18 @@ class Sightings(Segments):
             self.rewrite(partition, kept)
 
 
-class Texts:
-    """Key → bytes. `slack`: hours for which it need not be noted that a key was seen again."""
+class Texts(Sightings):
+    """Key → bytes. `slack`: hours for which it need not be noted that a key was seen again.
+
+    A text waits, as it came, until it has to be written or leave memory: a replay asks for few, and ends before that.
+    """
 
     def __init__(self, name: str, slack: int = 0) -> None:
-        self.rows = Sightings(name)
+        super().__init__(name)
         self._slack = slack
         self._lately = Table()
+        self._waiting: dict[int, bytes] = {}
+        self._size = 0
 
     def put(self, keys: U64, hour: I64, texts: Callable[[list[int]], list[bytes]]) -> Index:
         """Note that these distinct keys were seen. `texts`: of the keys at these indices, which are put in.
@@ -110,11 +120,37 @@ class Texts:
         new = np.flatnonzero((noted == 0) | (noted + self._slack <= hour))
         if len(new):
             self._note(keys[new], hour[new])
-            self._write(keys[new], hour[new], texts(new.tolist()))
+            some = dict(zip(keys[new].tolist(), texts(new.tolist()), strict=True))
+            self._size += sum(map(len, some.values())) + OVERHEAD * len(some)
+            self._waiting |= some
         return new
 
     def of(self, keys: U64) -> dict[int, bytes]:
         """The text of each of these keys that has one."""
+        here = {key: self._waiting[key] for key in keys.tolist() if key in self._waiting}
+        return here | self._written(np.array([key for key in keys.tolist() if key not in here], np.uint64))
+
+    def changes(self) -> dict[str, bytes | None]:
+        """As of all segments; nothing waits afterwards."""
+        self._write_all()
+        return super().changes()
+
+    def held(self) -> int:
+        """Bytes in memory."""
+        return super().held() + self._size
+
+    def tidy(self, most: int) -> None:
+        """As of all segments; nothing waits afterwards."""
+        self._write_all()
+        super().tidy(most)
+
+    def forget_before(self, hour: int) -> None:
+        """Let go of what was not seen since."""
+        self._write_all()
+        super().forget_before(hour - self._slack)
+        self._lately = Table()
+
+    def _written(self, keys: U64) -> dict[int, bytes]:
         texts = self._pieces(keys, 0)
         short, number = texts, 0
         while short := {key: texts[key] for key in short if _rows(texts[key]) * WIDTH > len(texts[key])}:
@@ -124,15 +160,22 @@ class Texts:
             short = {key: texts[key] for key in more}
         return {key: text[LENGTH : LENGTH + _length(text)] for key, text in texts.items()}
 
-    def forget_before(self, hour: int) -> None:
-        """Let go of what was not seen since."""
-        self.rows.forget_before(hour - self._slack)
-        self._lately = Table()
-
     def _note(self, keys: U64, hour: I64) -> None:
         if len(self._lately) + len(keys) > LATELY:
+            self._write_all()
             self._lately = Table()
         self._lately.put(keys, (hour + 1).astype(np.uint64))  # never 0, which is the value of whoever is not there
+
+    def _write_all(self) -> None:
+        """Make rows of what waits; each was seen in the hour that is noted."""
+        if not self._waiting:
+            return
+        keys, texts = np.fromiter(self._waiting, np.uint64, len(self._waiting)), [*self._waiting.values()]
+        hour = self._lately.values_of(keys).astype(np.int64) - 1
+        for first in range(0, len(texts), AT_ONCE):
+            some = slice(first, first + AT_ONCE)
+            self._write(keys[some], hour[some], texts[some])
+        self._waiting, self._size = {}, 0
 
     def _write(self, keys: U64, hour: I64, texts: list[bytes]) -> None:
         lengths = np.fromiter(map(len, texts), np.int64, len(texts))
@@ -147,12 +190,12 @@ class Texts:
             piece[starts[some, None] + np.arange(count)] = sized.view(piece.dtype).reshape(len(some), count)
         owner = np.repeat(keys, counts)
         number = np.arange(len(owner)) - np.repeat(starts, counts)
-        self.rows.add(_place(owner, number), owner, np.repeat(hour, counts), piece)
+        self.add(_place(owner, number), owner, np.repeat(hour, counts), piece)
 
     def _pieces(self, keys: U64, number: int) -> dict[int, bytes]:
         """The row of this number of each of these keys that has one."""
         found: dict[int, bytes] = {}
-        for at, (owner, _, piece) in self.rows.find(_place(keys, number)):
+        for at, (owner, _, piece) in self.find(_place(keys, number)):
             mine = owner == keys[at]
             found.update(zip(owner[mine].tolist(), piece[mine].tolist(), strict=True))
         return found

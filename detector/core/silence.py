@@ -44,7 +44,7 @@ class SilenceWatch(EpisodeWatch[Silence]):
         del gather, once
         self._spans = Spans(f"spans/{rule.id}", rule.every)
         self._keys = Texts(f"keys/{rule.id}", people.slack)
-        super().__init__(rule, people, [self._spans, self._keys.rows])
+        super().__init__(rule, people, [self._spans, self._keys])
         self._expected: dict[int, GroupKey] = {fingerprint((name,)): (name,) for name in rule.expect}
         self._first = self._last = 0
         self._due = self._forgotten = NEVER
@@ -88,7 +88,7 @@ class SilenceWatch(EpisodeWatch[Silence]):
 
     def spilling(self) -> list[Spilling]:
         """What of its state may leave memory."""
-        return [self._spans, self._keys.rows]
+        return [self._spans, self._keys]
 
     def state(self) -> dict[str, Any]:
         """Plain data for the checkpoint."""
@@ -98,7 +98,7 @@ class SilenceWatch(EpisodeWatch[Silence]):
     def resume(self, parts: Mapping[str, bytes], state: Mapping[str, Any]) -> None:
         """Go on where a checkpoint stopped."""
         self._spans.restore(parts)
-        self._keys.rows.restore(parts)
+        self._keys.restore(parts)
         self._first, self._last = state["first"], state["last"]
         self._due, self._forgotten, self._late = state["due"], state["forgotten"], set(state["late"])
 

@@ -69,7 +69,9 @@ class Sought:
         known = len(told) - 1
         if len(new := people.prints(known)):
             prints, first, number = grouped(new)
-            groups = self._groupings.groups(level, prints, lambda at: people.principal(known + int(first[at])))[number]
+            first += known
+            groups = self._groupings.groups(level, prints, lambda at: [*map(people.principal, first[at].tolist())])
+            groups = groups[number]
             wanted = self._groups[level]
             mine = wanted[np.minimum(np.searchsorted(wanted, groups), len(wanted) - 1)] == groups
             told = people.told[level] = np.concatenate([told[:-1], mine, told[-1:]])

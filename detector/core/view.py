@@ -16,14 +16,26 @@ from typing import TypeVar
 
 import numpy as np
 
-from detector.core.access import I64, U64, AccessBatch, Column, Index, Mask, Rows, intern, present, text_hash
+from detector.core.access import (
+    I64,
+    U64,
+    AccessBatch,
+    Column,
+    Index,
+    Mask,
+    Rows,
+    intern,
+    present,
+    text_hash,
+    text_hashes,
+)
 from detector.core.counts import Codes, Counts
 from detector.core.finding import prefix_of
-from detector.core.made import Made
+from detector.core.made import Made, one_by_one
 from detector.core.net import nets, public
 from detector.core.part import Run
 from detector.core.peers import acting, peer_group
-from detector.core.principal import Principal, fingerprint, person
+from detector.core.principal import Principal, fingerprint, fingerprints, person
 from detector.core.rule import Levels, Peers
 from detector.core.screen import Touched
 from detector.core.select import Selector
@@ -64,6 +76,20 @@ SHOWN: dict[str, Callable[[Principal], str]] = IDENTITY | {
 group_print = lru_cache(maxsize=1 << 15)(fingerprint)
 """Fingerprint of a group's key; the same few come again and again."""
 
+People = Callable[[Index], Sequence[Principal]]
+"""Principals at these indices."""
+
+
+def group_prints(keys: Sequence[GroupKey]) -> U64:
+    """`group_print` of each of these, which hardly come again."""
+    return np.frombuffer(fingerprints(keys), np.uint64)
+
+
+def _groups_of(keys: Sequence[str]) -> U64:
+    """Groups of one level by their keys."""
+    codes, each = intern(keys)
+    return group_prints([(key,) for key in each])[codes]
+
 
 class Groupings:
     """Groups and members that were met before: worked out once, not once a batch."""
@@ -72,20 +98,20 @@ class Groupings:
         self._of_level: dict[tuple[str, Peers], Made[Principal]] = {}
         self._acting: dict[tuple[str, ...], Made[Principal]] = {}
         self._members: dict[str, Made[Principal]] = {}
-        self._together: Made[GroupKey] = Made(fingerprint)
+        self._together: Made[GroupKey] = Made(group_prints)
 
     def acting(self, shared: tuple[str, ...], batch: AccessBatch) -> U64:
         """Whose habits every row of a batch is of: the fingerprint of `peers.acting`."""
         if shared not in self._acting:
-            self._acting[shared] = Made(lambda who: group_print(acting(who, shared)))
+            self._acting[shared] = Made(one_by_one(lambda who: group_print(acting(who, shared))))
         return self._acting[shared].by_code(batch, np.arange(len(batch)))[batch.who]
 
-    def groups(self, level: str, prints: U64, principal: Callable[[int], Principal], peers: Peers = ()) -> U64:
-        """The groups at a level of the principals with these fingerprints. principal: of the n-th of them."""
+    def groups(self, level: str, prints: U64, some: People, peers: Peers = ()) -> U64:
+        """The groups at a level of the principals with these fingerprints. some: those at these indices."""
         if (level, peers) not in self._of_level:
             key = key_at(level, peers)
-            self._of_level[level, peers] = Made(lambda who: group_print((key(who),)))
-        return self._of_level[level, peers].of(prints, principal)
+            self._of_level[level, peers] = Made(lambda people: _groups_of([*map(key, people)]))
+        return self._of_level[level, peers].of(prints, some)
 
     def together(self, groups: Sequence[U64], key: Callable[[int], GroupKey]) -> U64:
         """The groups at several levels of what has these groups at each. key: of the n-th."""
@@ -93,14 +119,14 @@ class Groupings:
         for more in groups[1:]:  # a product, since sums of two hashes that can be chosen can be aimed
             mixed = (mixed * SPREAD ^ more) * ((more * SPREAD ^ mixed) | np.uint64(1))
         each, first, number = grouped(mixed)
-        return self._together.of(each, lambda at: key(int(first[at])))[number]
+        return self._together.of(each, lambda at: [*map(key, first[at].tolist())])[number]
 
-    def members(self, level: str, prints: U64, principal: Callable[[int], Principal]) -> U64:
+    def members(self, level: str, prints: U64, some: People) -> U64:
         """What a measure counts of these principals: hashes of their keys at a level."""
         if level not in self._members:
             key = IDENTITY[level]
-            self._members[level] = Made(lambda who: text_hash(key(who)))
-        return self._members[level].of(prints, principal)
+            self._members[level] = Made(lambda people: text_hashes([*map(key, people)]))
+        return self._members[level].of(prints, some)
 
 
 class Keys(Mapping[int, GroupKey]):
@@ -208,6 +234,11 @@ class BatchView:
         _, groups, places = self._coded[levels]
         return counts.touched(groups, places, width, grain)
 
+    def groups_of(self, codes: Index, level: str) -> U64:
+        """The groups at a level of identities of the principals of these codes."""
+        batch = self.batch
+        return self._groupings.groups(level, batch.prints[codes], lambda at: batch.principals.each(codes[at].tolist()))
+
     def who(self) -> U64:
         """Fingerprint of the credentials of every row."""
         return self.groups(CREDENTIALS)[0]
@@ -224,8 +255,8 @@ class BatchView:
 
     def of_principal(self, level: str) -> U64:
         """Hash of the key of the row's principal at a level."""
-        codes, one = self._people()
-        return self._of_codes(codes, self._groupings.members(level, self.batch.prints[codes], one))[self.batch.who]
+        codes, some = self._people()
+        return self._of_codes(codes, self._groupings.members(level, self.batch.prints[codes], some))[self.batch.who]
 
     def of_prefixes(self) -> U64:
         """Hash of (bucket, prefix of the key), 0 where there is no key."""
@@ -275,10 +306,10 @@ class BatchView:
             self._timely[asked] = rows, members, (order[by_second], second[by_second])
         return self._timely[asked][2]
 
-    def _people(self) -> tuple[Index, Callable[[int], Principal]]:
-        """Codes of the principals that the rows have, and the n-th of them."""
+    def _people(self) -> tuple[Index, People]:
+        """Codes of the principals that the rows have, and those at some indices."""
         codes = present(self.batch.who, len(self.batch.principals))
-        return codes, lambda at: self.batch.principals[int(codes[at])]
+        return codes, lambda at: self.batch.principals.each(codes[at].tolist())
 
     def _of_codes(self, codes: Index, numbers: U64) -> U64:
         """By code of principals, the number of each; the last is nobody's, whose code is -1."""
@@ -292,8 +323,8 @@ class BatchView:
         if (level,) == CREDENTIALS:
             return batch.who, np.append(batch.prints, NO_GROUP), str
         if level in IDENTITY:
-            codes, one = self._people()
-            key, groups = key_at(level, peers), self._groupings.groups(level, batch.prints[codes], one, peers)
+            codes, some = self._people()
+            key, groups = key_at(level, peers), self._groupings.groups(level, batch.prints[codes], some, peers)
             return batch.who, self._of_codes(codes, groups), lambda code: key(batch.principals[code])
         column = DERIVED[level](self) if level in DERIVED else batch.text[level]
         groups, values = np.full(len(column.values) + 1, NO_GROUP), column.values

@@ -75,7 +75,7 @@ class Chains:
 
     def spilling(self) -> list[Spilling]:
         """What may leave memory."""
-        return [self._above, self._below, self._names.rows]
+        return [self._above, self._below, self._names]
 
     def forget_before(self, second: int) -> None:
         """Let go of sessions begun before."""
@@ -88,7 +88,7 @@ class Chains:
 
     def restore(self, parts: Mapping[str, bytes]) -> None:
         """Go on from a checkpoint."""
-        for one in (self._above, self._below, self._names.rows):
+        for one in (self._above, self._below, self._names):
             one.restore(parts)
 
 

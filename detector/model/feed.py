@@ -131,16 +131,16 @@ class Feed:
 
     def names(self) -> set[str]:
         """Names of its parts in the checkpoint."""
-        return self.rows.names() | self.texts.rows.names() | self._who.names()
+        return self.rows.names() | self.texts.names() | self._who.names()
 
     def changes(self) -> dict[str, bytes | None]:
         """Parts of a checkpoint that came or went since the last call."""
-        return self.rows.changes() | self.texts.rows.changes() | self._who.changes()
+        return self.rows.changes() | self.texts.changes() | self._who.changes()
 
     def restore(self, parts: Mapping[str, bytes]) -> None:
         """Take in the parts of a checkpoint."""
         self.rows.restore(parts)
-        self.texts.rows.restore(parts)
+        self.texts.restore(parts)
         self._who.restore(parts)
 
     def _rows(self, run: Run, pane: I64) -> tuple[Rows, U64, dict[int, Identity], U64]:

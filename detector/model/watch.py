@@ -146,7 +146,7 @@ class BaselineWatch(EpisodeWatch[BaselineRule]):
 
     def spilling(self) -> list[Spilling]:
         """What of its state may leave memory."""
-        return [self._feed.rows, self._feed.texts.rows, *self.model.spilling()]
+        return [self._feed.rows, self._feed.texts, *self.model.spilling()]
 
     def state(self) -> dict[str, Any]:
         """Plain data for the checkpoint, beside digest, ledger, rows and model."""

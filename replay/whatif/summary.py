@@ -119,7 +119,7 @@ class HistoryWatch(ThresholdWatch):
 
     def spilling(self) -> list[Spilling]:
         """What of its state may leave memory."""
-        return [self._counted.tallies, self._keys.rows]
+        return [self._counted.tallies, self._keys]
 
     def runs(self, first: int, last: int) -> Iterator[Run]:
         """All rows, by group and second, many groups at a time."""

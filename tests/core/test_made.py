@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from detector.core import made
-from detector.core.made import Made
+from detector.core.made import Made, one_by_one
 from tests.kinds import T0, Fact, batch
 
 NAMES = [f"p{n}" for n in range(9)]
@@ -38,7 +38,7 @@ def room(request, monkeypatch):
 @given(st.lists(st.tuples(some_, st.integers(1, 12)), min_size=1, max_size=5))
 def test_every_principal_of_the_rows_has_its_number_made_once_while_it_is_remembered(room, batches):
     asked = []
-    numbers = Made(lambda who: asked.append(who.session_name) or number(who), NOBODY)
+    numbers = Made(one_by_one(lambda who: asked.append(who.session_name) or number(who)), NOBODY)
     remembered = set()
     for names, many in batches:
         rows, chosen = rows_of(names), np.arange(min(many, len(names)))
@@ -54,4 +54,4 @@ def test_every_principal_of_the_rows_has_its_number_made_once_while_it_is_rememb
 
 
 def test_nobody_is_0_if_nothing_is_said():
-    assert Made(number).by_code(rows_of([None]), np.arange(1)).tolist() == [0]
+    assert Made(one_by_one(number)).by_code(rows_of([None]), np.arange(1)).tolist() == [0]

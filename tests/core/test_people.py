@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 
 from detector.core.people import People
 from detector.core.principal import print_of
+from detector.core.principals import Principals
 from detector.core.view import BatchView
 from tests.streams import Event, batch, principal
 
@@ -37,10 +39,14 @@ def test_an_identity_is_shown_by_its_smallest_arn_in_any_order():
     """A session seen without an ARN in one trail and with it in another is shown by the ARN."""
     bare = principal("thief")._replace(session_shown="111122223333:AROAROLE:thief")
     full = principal("thief")
-    for order in ((bare, full), (full, bare)):
+    for order, kept in product(((bare, full), (full, bare)), ((), ("session", "role"))):
         people = People()
+        for level in kept:
+            people.keep_groups(level)
         for one in order:
-            alike = replace(batch([Event(T0, "thief")]), principals=[one], prints=np.array([print_of(one)], np.uint64))
+            alike = replace(
+                batch([Event(T0, "thief")]), principals=Principals([one]), prints=np.array([print_of(one)], np.uint64)
+            )
             people.meet(BatchView(alike))
         assert people.name("session", "AROAROLE:thief") == full.session_shown
     assert people.name("session", "never-seen") == "never-seen"

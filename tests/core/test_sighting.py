@@ -53,7 +53,7 @@ def keyed(found):
 def test_texts_are_those_that_were_put_in(batches, slack, spill, forget):
     """Whatever their length and however often they come; also from the shelf and after a restart."""
     texts, shelf, expected, last = Texts("t", slack), Shelf(), {}, {}
-    texts.rows.lean_on(shelf, 0)
+    texts.lean_on(shelf, 0)
     for hour, more in batches:
         put = {number: expected.get(number, text) for number, text in more.items()}  # a key has one text
         keys, every = hashes(put), list(put.values())
@@ -61,14 +61,15 @@ def test_texts_are_those_that_were_put_in(batches, slack, spill, forget):
         expected |= put
         last |= {number: max(hour, last.get(number, 0)) for number in put}
         if spill:
-            shelf.take(texts.rows)
-            texts.rows.let_go(0)
+            shelf.take(texts)
+            texts.let_go(0)
+        assert (texts.held() == 0) <= (not expected)
     asked = hashes(range(1, 42))
     every = dict(zip(hashes(expected).tolist(), expected.values(), strict=True))
     assert keyed(texts.of(asked)) == every
-    shelf.take(texts.rows)
+    shelf.take(texts)
     again = Texts("t", slack)
-    again.rows.restore(shelf)
+    again.restore(shelf)
     assert keyed(again.of(asked)) == every
     again.forget_before(forget)
     lasting = {int(key) for key in hashes(number for number in expected if last[number] >= forget)}
