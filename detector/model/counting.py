@@ -40,7 +40,7 @@ from detector.model.rows import (
 MANY = RARE + 2
 """Readers of a prefix are counted up to here."""
 _SECONDS = 34
-"""Bits of a second of the day and more, below the number of a group's prefix."""
+"""Bits of a second and more, below the number of a group's prefix."""
 
 
 class Known(NamedTuple):
@@ -65,16 +65,15 @@ class _Places(NamedTuple):
 
 
 class _Peers(NamedTuple):
-    """Each (group, prefix): its key, how many roles had read there before the pane, and how many began to in it.
+    """Each (group, prefix): its key, how many roles had read there before the panes, and how many began to in them.
 
-    of_place: which of them a place is of. begun: when roles began, as (which, second), sorted.
+    of_place: which of them a place is of.
     """
 
     key: U64
     before: I64
     more: I64
     of_place: Index
-    begun: I64
 
 
 class _Nets(NamedTuple):
@@ -112,11 +111,11 @@ def counted(rows: Rows, who: Who, start: int, known: Known, *, apart: bool) -> C
     keyed = reads[rows.object[reads] != 0]
     places = _places(rows, who, keyed, known, pane)
     at = _new_keys(rows, who, keyed, places, known, pane)
-    peers = _peers(rows, who, places, known, midnight)
+    peers = _peers(rows, who, places, known)
     new, near = keyed[at], places.of_row[at]
     young = rows.second[new] - places.touched[near] < YOUNG_PREFIX
     there = near[young]
-    rare = _rare(peers, there, rows.second[new[young]] - midnight)
+    rare = _rare(rows, places, peers, there, new[young])
     foreign = _foreign(rows, places, there, known, midnight)
     nets, copies = _nets(rows, who, known, pane), _copies(rows, who, known, pane)
     begun = places.row[places.new]
@@ -194,12 +193,10 @@ def _new_keys(rows: Rows, who: Who, keyed: Index, places: _Places, known: Known,
     return at[new]
 
 
-def _peers(rows: Rows, who: Who, places: _Places, known: Known, midnight: int) -> _Peers:
+def _peers(rows: Rows, who: Who, places: _Places, known: Known) -> _Peers:
     key, _, of_place = grouped(mix(READERS, who.group[rows.role[places.row]], rows.prefix[places.row]))
-    began = of_place[places.new]
-    more = np.bincount(began, minlength=len(key))
-    begun = np.sort(began << _SECONDS | rows.second[places.row[places.new]] - midnight)
-    return _Peers(key, np.maximum(known.readers.get(key), 0), more, of_place, begun)
+    more = np.bincount(of_place[places.new], minlength=len(key))
+    return _Peers(key, np.maximum(known.readers.get(key), 0), more, of_place)
 
 
 def _readers(peers: _Peers) -> tuple[U64, I64]:
@@ -208,15 +205,17 @@ def _readers(peers: _Peers) -> tuple[U64, I64]:
     return peers.key[some], np.minimum(peers.before[some] + peers.more[some], MANY)
 
 
-def _rare(peers: _Peers, places: Index, second: I64) -> Mask:
-    """At which of these places hardly a peer reads, at these seconds of the day."""
-    which = peers.of_place[places]
+def _rare(rows: Rows, places: _Places, peers: _Peers, asked: Index, row: Index) -> Mask:
+    """At which of these places hardly a peer reads by the time of these rows."""
+    which = peers.of_place[asked]
     rare: Mask = (peers.before + peers.more)[which] <= RARE
     unsure = np.flatnonzero(~rare & (peers.before[which] <= RARE))  # it depends on who came first
     which = which[unsure]
-    starts = np.cumsum(peers.more) - peers.more
-    by_then = np.searchsorted(peers.begun, which << _SECONDS | second[unsure], "right") - starts[which]
-    rare[unsure] = peers.before[which] + by_then <= RARE
+    doubted = np.bincount(which, minlength=len(peers.key)) > 0
+    begun = places.new & doubted[peers.of_place]
+    when = np.sort(peers.of_place[begun] << _SECONDS | rows.second[places.row[begun]])
+    until = np.searchsorted(when, which << _SECONDS | rows.second[row[unsure]], "right")
+    rare[unsure] = peers.before[which] + until - np.searchsorted(when, which << _SECONDS) <= RARE
     return rare
 
 

@@ -37,9 +37,9 @@ def _identity(text: str) -> Identity:
 
 
 def by_role(runs: Sequence[Run]) -> Run:
-    """Runs as one, by role and second."""
+    """Runs as one, by role."""
     run = concat(runs)
-    order = np.lexsort((run[1], run[0]))
+    order = hash_order(run[0])
     return tuple(column[order] for column in run)
 
 
@@ -81,11 +81,8 @@ class Feed:
         """The panes from `first` to `end` that hold something, by hour: rows, roles by key, who is who, credentials."""
         for hour in self.rows.segments():
             if (hour + 1) * HOUR > first and hour * HOUR < end:
-                run = concat([part.whole() for part in self.rows.parts(hour, hour)])
-                kept = (run[1] >= first) & (run[1] < end)
-                run = tuple(column[kept] for column in run)
-                if len(order := _in_order(run)):
-                    run = tuple(column[order] for column in run)
+                run = _by_time(concat([part.whole() for part in self.rows.parts(hour, hour)]), first, end)
+                if len(run[0]):
                     yield self._rows(run, run[1].astype(np.int64) // PANE)
 
     def open(self, first: int, last: int, roles: U64) -> tuple[Rows, U64, dict[int, Identity], U64] | None:
@@ -98,13 +95,8 @@ class Feed:
                 runs.append(tuple(column[hit] for column in part.whole()))
         if not runs:
             return None
-        run = concat(runs)
-        inside = (run[1] >= first) & (run[1] <= last)
-        run = tuple(column[inside] for column in run)
-        if not len(run[0]):
-            return None
-        order = _in_order(run)
-        return self._rows(tuple(column[order] for column in run), np.zeros(len(order), np.int64))
+        run = _by_time(concat(runs), first, last + 1)
+        return self._rows(run, np.zeros(len(run[0]), np.int64)) if len(run[0]) else None
 
     def credentials(self, role: int, first: int, last: int) -> list[int]:
         """Fingerprints of the credentials with which a role was active from second `first` to `last`."""
@@ -235,8 +227,15 @@ def as_kept(texts: Sequence[str]) -> list[bytes]:
     return [text[:TEXT_LIMIT] for text in encoded] if long else encoded
 
 
-def _in_order(run: Run) -> Index:
-    """Order by second; within one by a hash of the rest, so that it does not depend on how the rows came."""
+def _by_time(run: Run, first: int, end: int) -> Run:
+    """The rows from second `first` to `end` (not included), by second.
+
+    Within one they are in the order of a hash of the rest, so that it does not depend on how they came.
+    """
+    inside = (run[1] >= first) & (run[1] < end)
+    if not inside.all():
+        run = tuple(column[inside] for column in run)
     tie = (run[0] ^ run[3]) * np.uint64(0x9E37_79B9_7F4A_7C15) + run[5] + run[6]
     order = hash_order(tie)
-    return order[steady_order(run[1][order])]
+    order = order[steady_order(run[1][order])]
+    return tuple(column[order] for column in run)
