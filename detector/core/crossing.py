@@ -141,11 +141,10 @@ class CrossingWatch(EpisodeWatch[W]):
         for group in list(self._crossings):
             self._forget_crossings(group, oldest)
         self._keys.forget_before(oldest // HOUR)
-        self._evidence = {
-            group: slices
-            for group, slices in self._evidence.items()
-            if self.ledger.is_open(group) or self.is_warm(group, second)
-        }
+        warm = [group for group in self._evidence if self.ledger.is_open(group) or self.is_warm(group, second)]
+        self._evidence = {group: self._evidence[group] for group in warm}
+        for group, slices in self._evidence.items():
+            slices.forget_before(self._kept_from(group, oldest) - self.rule.window)
 
     def oldest(self, second: int) -> int:
         """From when on it keeps what records from a second on may change: a full hour, as tallies go by hours."""
@@ -158,15 +157,17 @@ class CrossingWatch(EpisodeWatch[W]):
 
     def _forget_crossings(self, group: int, oldest: int) -> None:
         """What the ledger has let go must not be found again: seconds before `oldest` and before what it still has."""
-        kept = self.ledger.groups.get(group, ())
-        first = min([oldest, *(tracked.episode.opened_at for tracked in kept)])
-        lasting = {}
+        first, lasting = self._kept_from(group, oldest), {}
         for bucket, (at, values) in self._crossings.pop(group).items():
             late = at >= first
             if late.any():
                 lasting[bucket] = at[late], values[late]
-        if lasting and kept:
+        if lasting and group in self.ledger.groups:
             self._crossings[group] = lasting
+
+    def _kept_from(self, group: int, oldest: int) -> int:
+        """The first second that is kept of a group: `oldest`, or where what the ledger still has of it opened."""
+        return min([oldest, *(tracked.episode.opened_at for tracked in self.ledger.groups.get(group, ()))])
 
     def spilling(self) -> list[Spilling]:
         """What of its state may leave memory."""

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
+from detector.core.access import Log
 from detector.core.engine import OF_WATCHES, Engine
 from detector.core.projection import columns
 from detector.core.rule import KINDS
+from detector.core.watermark import Watermark
 from detector.watches import watches
 from replay.scratch import Scratch
-from tests.kinds import KIND, NOW, Daemon, batch, hostile, replayed, shown
+from tests.kinds import DAY, KIND, NOW, T0, Daemon, batch, hostile, replayed, shown
 
 SEEDS = range(3)
 TINY = 4000
@@ -151,6 +154,30 @@ def test_hostile_values_and_empty_fields(case, seed):
         daemon.poll([*facts, *hostile()])
         daemon.restart()
     daemon.end()
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KIND if not KIND[kind].pooled], indirect=True)
+def test_horizon(kind):
+    """What no record can change any more is let go, also of a group of which something is open at every poll.
+
+    After six rounds of its example a daemon holds no more, in memory and in its checkpoint, than after two.
+    """
+    example, rounds = KIND[kind], []
+    rule, last = example.rule(kind), max(fact.time for fact in example.facts)
+    engine = Engine([rule], watches(gather=True), watermark=Watermark(dict.fromkeys(Log, 0)), horizon=3600)
+    parts = {}
+    for number in range(6):
+        shift = number * ((last - T0) // DAY + 8) * DAY
+        facts = sorted(replace(fact, time=fact.time + shift) for fact in example.facts)
+        for some in (facts[::2], facts[1::2]):
+            engine.process(batch(some), last + shift)
+            engine.judge()
+            engine.advance(last + shift, backlog=False)
+            parts |= engine.changes()
+        written = sum(len(part) for part in parts.values() if part)
+        rounds.append((written, sum(one.held() for one in engine._spilling)))
+    assert engine.failures == {}
+    assert all(after < 1.05 * before for before, after in zip(rounds[1], rounds[5], strict=True))
 
 
 def test_columns(case):
