@@ -22,6 +22,10 @@ def test_what_was_put_in_may_be_there(batches, words):
         bloom.add(ids)
     assert all(bloom.may_hold(ids).all() for ids in batches)
     assert bloom.added == sum(map(len, batches))
+    again = Bloom.restore(bloom.snapshot())
+    assert (len(again), again.snapshot()) == (words, bloom.snapshot())
+    again.add(np.array([1 << 63], np.uint64))
+    assert again.may_hold(np.concatenate([*batches, [np.uint64(1 << 63)]])).all()
 
 
 def test_an_empty_filter_knows_nobody():

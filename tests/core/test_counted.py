@@ -100,3 +100,18 @@ def test_who_counts_alike_shares_one_tally(asked, held):
     assert (tallies(asked[0], grain=60) is shared[0]) == (asked[0] == ("session",))
     assert tallies(asked[0], what="some") not in shared
     assert tallies(("session",), what="few", few=True) is not tallies(("role",), what="few", few=True)
+
+
+def test_with_what_was_counted_its_bounds_are_forgotten():
+    """By the hour; whether there was anything to forget is told."""
+    one = Counted(Tallies("t", distinct=False), Screen(300, distinct=False))
+    rows = columns([(1, T0, 1, 1), (1, T0 + 7200, 1, 1)])
+    one.tallies.add(by_hour(rows))
+    one.bounds.add(rows)
+    held = one.bounds.held()
+    assert not one.forget_before(T0)
+    assert one.bounds.held() == held
+    assert one.forget_before(T0 + 7200)
+    assert (one.bounds.held(), one.tallies.groups()) == (held // 2, {1})
+    assert not one.forget_before(T0 + 7200)
+    assert one.bounds.bound(1, T0 // 300) == 0

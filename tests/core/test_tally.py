@@ -76,6 +76,13 @@ def test_a_checkpoint_holds_tallies_by_hour():
     assert list(held.changes()) == [f"t/{T0 // 3600 - 1}/0", f"t/{T0 // 3600}/1", f"t/{T0 // 3600 + 1}/2"]
 
 
+def test_where_nothing_was_counted_there_is_no_whole_and_what_is_put_in_is_told():
+    held = Tallies("t", distinct=True)
+    assert (held.whole(), held.taken_in) == ((), 0)
+    add(held, *columns([(1, T0, 1, 1)]))
+    assert (rows_of(held.whole()), held.taken_in) == ([(1, T0, 1, 1)], 1)
+
+
 def test_where_nothing_was_counted_there_are_no_rows():
     """Of no such hour, no such second, no such group; each column has its type."""
     held = Tallies("t", distinct=True)
@@ -184,6 +191,11 @@ def test_tallies_hold_what_was_put_in(cuts, distinct):
         parts |= first.changes()
     again.restore({name: part for name, part in parts.items() if part is not None})
     everything = [row for rows in cuts * 3 for row in rows]
+    by_hand = Counter()
+    for *row, item in everything:
+        by_hand[*row, item if distinct else 0] += item
+    whole = [(*row, item if distinct else 0) for *row, item in rows_of(first.whole())]
+    assert (sorted(whole), first.taken_in >= 3) == (sorted(by_hand), True)
     for held in (first, again):
         for group in {row[0] for row in everything}:
             second, who, item = held.rows(group, T0 + 2, T0 + 3700)
