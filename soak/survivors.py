@@ -95,6 +95,12 @@ HEART = {
     "episode": ("tests/core/test_episode.py", *WINDOWS, *IN_TIME),
     "tally": ("tests/core/test_tally.py", "tests/core/test_counted.py", *WINDOWS),
     "screen": ("tests/core/test_screen.py", *WINDOWS),
+    "crossing": (
+        "tests/core/test_crossing.py", *IN_TIME, *_tests("tests/laws/test_conformance.py", "horizon[scope]"),
+        *_of_kinds("first_seen", "first_seen", "a_late_record_takes_back_what_was_closed"),
+        *_of_kinds("sequence", "sequence", "evidence_is_of_all_steps_though_they_came_poll_by_poll"), *WINDOWS,
+    ),
+    "threshold": ("tests/core/test_crossing.py", *IN_TIME, *_of_kinds("threshold"), *_of_kinds("received"), *WINDOWS),
     "counts": ("tests/core/test_counts.py", *SHARED),
     "counted": ("tests/core/test_counted.py", *SHARED, *WINDOWS, *IN_TIME, *_of_kinds("sequence", "sequence")),
     "met": ("tests/core/test_met.py", "tests/core/test_principals.py"),
@@ -111,7 +117,7 @@ HEART = {
     "sequence": SEQUENCES,
     "first_seen": ("tests/core/test_first_seen.py", *FIRSTS),
     "firsts": ("tests/core/test_firsts.py", *FIRSTS, "tests/core/test_first_seen.py"),
-}
+}  # fmt: skip
 """Module of detector.core → the tests that hold it, quick ones first."""
 
 EXAMPLES = (8, 40)

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from detector.core.access import Log
 from detector.core.engine import Engine
 from detector.core.rule import Match
+from detector.core.watermark import Watermark
 from detector.watches import watches
 from tests.streams import NOW, Event, batch, rule
 
@@ -134,6 +136,12 @@ def test_evidence_is_kept_for_as_long_as_something_is_open():
         engine.judge()
     (watch,) = engine._watches
     assert len(watch.state()["evidence"]) == 2
+    (group,) = watch.ledger.groups
+    watch.forget_before(T0 + 3600 + 59)
+    assert watch.counted(group, T0, T0)[0].tolist() == [T0]
+    watch.forget_before(T0 + 9000)
+    assert not len(watch.counted(group, T0, T0)[0])
+    assert len(watch.state()["evidence"]) == 2
     (closed,) = watch.close(T0 + 1)
     assert (closed.evidence["requests"], closed.evidence["since"]) == (2, "2026-05-01T09:00:00Z")
     engine.judge()
@@ -149,3 +157,45 @@ def test_a_match_says_how_often_and_when():
     said = [engine.finish()[-1].explanation for engine in (once, more)]
     assert said[0].endswith(": 1 such record at 2026-05-01T09:00:00Z.")
     assert said[1].endswith(": 1 such record from 2026-05-01T09:00:00Z to 2026-05-01T09:01:00Z, at most 1m apart.")
+
+
+def test_what_was_late_says_so_and_nothing_after_it():
+    engine = Engine([rule("requests", 60, 2)], watches(), watermark=Watermark(dict.fromkeys(Log, 0)))
+    late = []
+    for hour in (1, 0, 2):
+        engine.process(batch([Event(T0 + 3600 * hour, id=f"{hour}/{n}") for n in range(2)]), NOW)
+        late += [one.late for one in engine.judge()]
+        engine.advance(T0 + 3600 * hour, backlog=False)
+    assert late == [False, True, False]
+
+
+def test_what_exceptions_change_is_in_the_checkpoint_without_new_records():
+    """Both ways they come: to a daemon that goes on, and with its restart. The rule is worded anew."""
+    allowed = {"role": "*", "allow_up_to": 9, "until": date(2026, 6, 1), "owner": "o", "reason": "r"}
+    before, after = rule("requests", 60, 2), rule("requests", 60, 2, title="new", exceptions=(allowed,))
+    engine, again = Engine([before], watches()), Engine([after], watches())
+    engine.process(batch([Event(T0, id="1"), Event(T0, id="2")]), NOW)
+    assert [one.title for one in engine.judge()] == ["t"]
+    again.restore(engine.changes())
+    again.changes()
+    assert "watch/r" not in engine.changes()
+    engine.adopt([after])
+    assert engine._watches[0].rule.title == "new"
+    for one in (engine, again):
+        assert ("watch/r" in one.changes()) == (one is engine)
+        one.judge()
+        assert "watch/r" in one.changes()
+
+
+def test_in_replay_nothing_is_kept_of_a_group_that_has_been_judged():
+    engine = Engine([rule("requests", 60, 2)], watches(once=True))
+    engine.process(batch([Event(T0, id="1"), Event(T0, id="2")]), NOW)
+    assert len(engine.finish()) == 1
+    assert engine._watches[0].state()["crossings"] == []
+
+
+@pytest.mark.parametrize(("window", "width"), [(10, 1), (300, 30)])
+def test_evidence_of_a_daemon_is_exact_to_a_tenth_of_the_window(window, width):
+    watch = counting(rule("requests", window, 2), [Event(T0), Event(T0 + width - 1), Event(T0 + width)], gather=True)
+    ((_, slices),) = watch.state()["evidence"]
+    assert [number for number, _ in slices] == [T0 // width, T0 // width + 1]
