@@ -6,18 +6,18 @@ are let go; of the others memory holds what it has room for.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import msgspec
 import numpy as np
 
-from detector.core.access import I64, U64, intern, text_hash, text_hashes
+from detector.core.access import I64, U64, text_hash, text_hashes
 from detector.core.finding import shown
 from detector.core.part import Spilling
 from detector.core.principal import Principal
 from detector.core.sighting import Sightings, Texts
 from detector.core.view import IDENTITY, SHOWN, BatchView, group_print
-from detector.core.window import by_value, steady_order
+from detector.core.window import by_value
 
 HOUR = 3600
 NAMED = ("session", "role")
@@ -39,7 +39,8 @@ class People:
 
     def __init__(self, slack: int = 0) -> None:
         self.slack = slack
-        self._people = Texts("people", slack)
+        self._people = Texts("people", slack, self._name)
+        self._unnamed: list[tuple[U64, I64]] = []
         self._names = {level: Sightings(f"names/{level}") for level in NAMED}
         self._groups: dict[str, Sightings] = {}
 
@@ -53,22 +54,19 @@ class People:
         """Take note of the credentials in a batch and of the hour they were seen last."""
         batch = view.batch
         last = np.full(len(batch.principals) + 1, -1, np.int64)  # the last is nobody's, whose code is -1
-        for hour, rows in by_value(batch.time // HOUR):
-            last[batch.who[rows]] = hour
+        for number, rows in by_value(batch.time // HOUR):
+            last[batch.who[rows]] = number
         code = np.flatnonzero(last[:-1] >= 0)
-        prints = batch.prints[code]
-        met: list[Principal] = []
 
         def texts(new: list[int]) -> list[bytes]:
-            met.extend(batch.principals.each(code[new].tolist()))
-            return [*map(_ENCODE, met)]
+            return [*map(_ENCODE, batch.principals.each(code[new].tolist()))]
 
-        new = self._people.put(prints, last[code], texts)
-        code, prints = code[new], prints[new]
-        for level, names in self._names.items() if met else ():
-            names.add(*_named(level, met, last[code], prints))
-        for level, of_groups in self._groups.items() if met else ():
-            of_groups.add(view.groups_of(code, level), prints, last[code])
+        code = code[self._people.put(batch.prints[code], last[code], texts)]
+        if len(code):
+            prints, hour = batch.prints[code], last[code]
+            self._unnamed.append((prints, hour))
+            for level, of_groups in self._groups.items():
+                of_groups.add(view.groups_of(code, level), prints, hour)
 
     def of_group(self, level: str, group: int) -> U64:
         """Fingerprints of the credentials of a group at a level that is kept, in order."""
@@ -85,7 +83,8 @@ class People:
     def credentials(self, level: str, key: str) -> dict[int, Principal]:
         """The credentials of a group at a level (`session`, `role`), by fingerprint."""
         if level in self._names:
-            prints = np.unique(np.concatenate([_NOBODY, *(run[-1] for run in self._names[level].rows(text_hash(key)))]))
+            rows, _ = self._of_level(level)
+            prints = np.unique(np.concatenate([_NOBODY, *(run[-1] for run in rows.rows(text_hash(key)))]))
         else:
             prints = self.of_group(level, group_print((key,)))
         return {one: who for one, who in self.found(prints.tolist()).items() if IDENTITY[level](who) == key}
@@ -130,19 +129,19 @@ class People:
 
     def _of_level(self, level: str) -> tuple[Sightings, int]:
         """Rows of the credentials of a level's identities, by identity, and the column of these."""
+        self._name()
         return (self._names[level], 3) if level in self._names else (self._groups[level], 1)
+
+    def _name(self) -> None:
+        """Note the names of those who have none yet: when one is asked for, and before their texts stop waiting."""
+        unnamed, self._unnamed = self._unnamed, []
+        for prints, hour in unnamed:
+            met = self.of(prints.tolist())
+            for level, names in self._names.items():
+                keys, shown_as = map(IDENTITY[level], met), map(SHOWN[level], met)
+                names.add(text_hashes([*keys]), text_hashes([*shown_as]), hour, prints)
 
     def restore(self, parts: Mapping[str, bytes]) -> None:
         """Take in the parts of a checkpoint."""
         for one in (self._people, *self._names.values(), *self._groups.values()):
             one.restore(parts)
-
-
-def _named(level: str, met: Sequence[Principal], hour: I64, prints: U64) -> tuple[U64, U64, I64, U64]:
-    """The rows of these credentials, seen in these hours: of each key and name the credentials seen last."""
-    codes, names = intern([*zip(map(IDENTITY[level], met), map(SHOWN[level], met), strict=True)])
-    by_hour = steady_order(hour)
-    last = np.zeros(len(names), np.intp)
-    last[codes[by_hour]] = by_hour
-    keys, shown_as = zip(*names, strict=True)
-    return text_hashes(keys), text_hashes(shown_as), hour[last], prints[last]

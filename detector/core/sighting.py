@@ -102,10 +102,12 @@ class Texts(Sightings):
     """Key → bytes. `slack`: hours for which it need not be noted that a key was seen again.
 
     A text waits, as it came, until it has to be written or leave memory: a replay asks for few, and ends before that.
+    before: what is to be done while all that waited are still at hand.
     """
 
-    def __init__(self, name: str, slack: int = 0) -> None:
+    def __init__(self, name: str, slack: int = 0, before: Callable[[], None] = lambda: None) -> None:
         super().__init__(name)
+        self._before = before
         self._slack = slack
         self._lately = Table()
         self._waiting: dict[int, bytes] = {}
@@ -170,6 +172,7 @@ class Texts(Sightings):
         """Make rows of what waits; each was seen in the hour that is noted."""
         if not self._waiting:
             return
+        self._before()
         keys, texts = np.fromiter(self._waiting, np.uint64, len(self._waiting)), [*self._waiting.values()]
         hour = self._lately.values_of(keys).astype(np.int64) - 1
         for first in range(0, len(texts), AT_ONCE):

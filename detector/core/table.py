@@ -1,7 +1,7 @@
 """A hash table of 64-bit keys and values that takes a whole batch at once. Pure.
 
-Two arrays, open addressing, at most half full. Every step looks at all keys still without a place, so that the
-work in Python is that of the longest probe, not of the number of keys. No key is 0, which marks a free slot.
+Two arrays, open addressing, at most a quarter full. Every step looks at all keys still without a place, so that the
+work in Python is that of the longest probe, not of the number of keys: so probes are worth room. No key is 0, which marks a free slot.
 """
 
 from __future__ import annotations
@@ -93,10 +93,10 @@ class Table:
         return (slot + 1) & (len(self._keys) - 1)
 
     def _reserve(self, more: int) -> None:
-        """Make room, so that the table stays at most half full."""
+        """Make room, so that the table stays at most a quarter full."""
         size = len(self._keys)
-        if (self._count + more) * 2 > size:
-            self._resize(1 << ((self._count + more) * 2 - 1).bit_length())
+        if (self._count + more) * 4 > size:
+            self._resize(1 << ((self._count + more) * 4 - 1).bit_length())
 
     def _resize(self, size: int) -> None:
         """Move to larger arrays. Keys in the order of their homes find their places in one step, without probing."""

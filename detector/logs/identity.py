@@ -42,9 +42,9 @@ def people(who: Identities, into: BatchBuilder) -> I32:
         return prints, np.array([has_arn for _, has_arn in found], np.bool_)
 
     def principals(chosen: Index) -> list[Principal | Unread]:
-        known = [at for at in chosen.tolist() if at not in read]
-        texts = dict(zip(known, who.texts(np.array(known, np.intp)), strict=True))
-        return [Unread(principal, texts[at]) if at in texts else read[at] for at in chosen.tolist()]
+        found = [read.get(at) for at in chosen.tolist()]
+        texts = iter(who.texts(chosen[[one is None for one in found]]))
+        return [one or Unread(principal, next(texts)) for one in found]
 
     return into.known(who.hashes | MARK, named_now, principals)
 
