@@ -129,8 +129,10 @@ class People:
 
     def _of_level(self, level: str) -> tuple[Sightings, int]:
         """Rows of the credentials of a level's identities, by identity, and the column of these."""
+        if level not in self._names:
+            return self._groups[level], 1
         self._name()
-        return (self._names[level], 3) if level in self._names else (self._groups[level], 1)
+        return self._names[level], 3
 
     def _name(self) -> None:
         """Note the names of those who have none yet: when one is asked for, and before their texts stop waiting."""

@@ -1,7 +1,8 @@
 """A hash table of 64-bit keys and values that takes a whole batch at once. Pure.
 
 Two arrays, open addressing, at most a quarter full. Every step looks at all keys still without a place, so that the
-work in Python is that of the longest probe, not of the number of keys: so probes are worth room. No key is 0, which marks a free slot.
+work in Python is that of the longest probe, not of the number of keys: so probes are worth room. No
+key is 0, which marks a free slot.
 """
 
 from __future__ import annotations

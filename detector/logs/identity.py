@@ -31,15 +31,16 @@ def people(who: Identities, into: BatchBuilder) -> I32:
     """Of each of these identities twice the code, plus one where the ARN is named; -1 if it is nobody, and only the
     address tells it from others. Only what is new to this process is read.
     """
-    read: dict[int, Principal] = {}
+    read: dict[int, Principal | None] = {}
 
     def named_now(new: Index) -> tuple[U64, Mask]:
-        found = [named(text) for text in who.texts(new)]
-        read.update((at, one) for at, (one, _) in zip(new.tolist(), found, strict=True) if one is not None)
+        identities = [*map(decoded, who.texts(new))]
+        found = [*map(_somebody, identities)]
+        read.update(zip(new.tolist(), found, strict=True))
         prints = np.zeros(len(new), np.uint64)
-        somebody = np.array([one is not None for one, _ in found], np.bool_)
-        prints[somebody] = np.frombuffer(prints_of([one for one, _ in found if one is not None]), np.uint64)
-        return prints, np.array([has_arn for _, has_arn in found], np.bool_)
+        somebody = np.array([one is not None for one in found], np.bool_)
+        prints[somebody] = np.frombuffer(prints_of([one for one in found if one is not None]), np.uint64)
+        return prints, np.array([bool(identity.arn) for identity in identities], np.bool_)
 
     def principals(chosen: Index) -> list[Principal | Unread]:
         found = [read.get(at) for at in chosen.tolist()]
@@ -68,8 +69,11 @@ def nobody(texts: Sequence[bytes], addresses: Sequence[str | None], into: BatchB
 def named(text: bytes) -> tuple[Principal | None, bool]:
     """The principal, None if it is nobody and only the address tells it from others, and whether its ARN is named."""
     identity = decoded(text)
-    nobody = identity.accountId in ANONYMOUS_ACCOUNTS
-    return None if nobody else _principal(identity), bool(identity.arn)
+    return _somebody(identity), bool(identity.arn)
+
+
+def _somebody(identity: Identity) -> Principal | None:
+    return None if identity.accountId in ANONYMOUS_ACCOUNTS else _principal(identity)
 
 
 @lru_cache(maxsize=1024)
