@@ -89,7 +89,7 @@ clean:
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # What an installation is made of. The kernel is compiled if there is a compiler.
-PROJECT := pyproject.toml uv.lock hatch_build.py $(addprefix detector/logs/,_kernel.h _json.h _alike.h _members.c _lines.c)
+PROJECT := pyproject.toml uv.lock hatch_build.py $(addprefix detector/logs/,_kernel.h _json.h _alike.h _slices.h _members.c _lines.c)
 
 # The demo leaves the test tools alone if they are there; the tests want exactly what the lock says.
 .venv/.demo: $(PROJECT) $(UV)

@@ -120,6 +120,14 @@ class Column:
         """The column with this text in place of null."""
         return Column(np.where(self.codes < 0, np.int32(len(self.values)), self.codes), [*self.values, text])
 
+    def but(self, rows: Index | Sequence[int], texts: Sequence[str | None]) -> Column:
+        """The column with these texts in these rows."""
+        coded, new = intern(texts)
+        codes = self.codes.copy()
+        codes[rows] = np.where(coded < 0, coded, coded + np.int32(len(self.values)))
+        hashed = [np.insert(one, -1, text_hashes(new)) for one in self._hashed]
+        return Column(codes, [*self.values, *new], hashed)
+
     def are(self, text: str) -> Mask:
         """The rows that hold this text."""
         return self.fit(text.__eq__)

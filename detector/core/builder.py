@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from detector.core.access import (
     ALL_DIFFERENT,
     COLUMNS,
     I32,
+    I64,
     NUMBER_COLUMNS,
     TEXT_COLUMNS,
     U64,
@@ -40,11 +41,20 @@ ARRAYS = (
 _NO_PRINTS = np.zeros(0, np.uint64)
 
 
+class Waiting(Protocol):
+    """Rows that a parser has found, and makes columns of with those of further files."""
+
+    def __len__(self) -> int: ...
+    def settle(self) -> None:
+        """Add them now; none is left."""
+
+
 class BatchBuilder:
     """Collects rows, pieces of columns and rejects of many files into one batch.
 
     columns: what is asked of the parsers (COLUMNS: all). sought: which rows are; a parser may leave out others.
     first, last: epoch seconds of what was added since `begin`, None if nothing was. told: as in `sought.People`.
+    waiting: what is yet to be added, before anything else is; its parser has said its `span` already.
     """
 
     def __init__(self, columns: frozenset[str] = COLUMNS, sought: Sought | None = None) -> None:
@@ -53,6 +63,7 @@ class BatchBuilder:
         self.sought = sought
         self.first: int | None = None
         self.last: int | None = None
+        self.waiting: Waiting | None = None
         self._clear()
 
     def __len__(self) -> int:
@@ -61,7 +72,7 @@ class BatchBuilder:
     @property
     def rows(self) -> int:
         """Records that could be read."""
-        return self._length + len(self._rows)
+        return self._length + len(self._rows) + (len(self.waiting) if self.waiting is not None else 0)
 
     def begin(self) -> None:
         """A new file begins: `first` and `last` are its own."""
@@ -69,18 +80,30 @@ class BatchBuilder:
 
     def add(self, row: Row) -> None:
         """Take in a record that could be read."""
+        self.settle()
         self._rows.append(row)
         if row.time:
-            self._span(row.time, row.time)
+            self._spans(row.time, row.time)
 
     def extend(self, piece: AccessBatch) -> None:
         """Take in rows as columns, at least `columns`; their `who` are codes that this builder gave."""
         self._turn_rows()
         self._pieces.append(piece)
         self._length += len(piece)
-        times = piece.time[piece.time > 0]
+        self.span(piece.time)
+
+    def span(self, times: I64) -> None:
+        """The file that was begun has records of these times; 0 is none."""
+        times = times[times > 0]
         if len(times):
-            self._span(int(times.min()), int(times.max()))
+            self._spans(int(times.min()), int(times.max()))
+
+    def settle(self) -> None:
+        """Have what waits added: it is of files before."""
+        if self.waiting is not None and len(self.waiting):
+            own = self.first, self.last
+            self.waiting.settle()
+            self.first, self.last = own
 
     def reject(self, file: str, position: int, reason: str, detail: str = "") -> None:
         """Take note of a record that could not be read; `detail` is cut to 200 characters."""
@@ -93,6 +116,7 @@ class BatchBuilder:
 
     def undo(self, mark: tuple[int, int, int]) -> None:
         """Take out everything that came after a mark."""
+        self.waiting = None
         pieces, self._length, rejects = mark
         del self._rows[:], self._pieces[pieces:], self.rejects[rejects:]
 
@@ -166,11 +190,12 @@ class BatchBuilder:
         self._principals: list[Principal | Unread] = []
         self._length = 0
 
-    def _span(self, first: int, last: int) -> None:
+    def _spans(self, first: int, last: int) -> None:
         self.first = first if self.first is None else min(first, self.first)
         self.last = last if self.last is None else max(last, self.last)
 
     def _turn_rows(self) -> None:
+        self.settle()
         if self._rows:
             rows, self._rows = self._rows, []
             self._length += len(rows)

@@ -1,4 +1,5 @@
 /* What the kernels share: where texts lie, which are alike, their hashes; seconds. */
+#pragma once
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030b0000
 #include <Python.h>
@@ -63,56 +64,66 @@ static uint64_t xxh64(const uint8_t *at, int64_t length, uint64_t seed) {
     return hash ^ (hash >> 32);
 }
 
-static inline int64_t length_of(Slice slice) { return llabs((long long)slice.stop) - slice.start; }
+/* What lies at a slice; at: NULL where there is nothing. */
+typedef struct {
+    Place at;
+    int64_t length;
+} Piece;
 
-/* A hash table of codes. codes: of `mask` + 1 places, code + 1, 0 for none. seed: nobody outside this process knows it. */
+/* base: where, by the slice, the data begin. */
+static inline Piece piece_of(Place data, int32_t base, Slice slice) {
+    int64_t length = llabs((long long)slice.stop) - slice.start;
+    return slice.start < 0 ? (Piece){NULL, 0} : (Piece){data + (slice.start - base), length};
+}
+
+static inline int alike_to(Piece one, Piece other) {
+    return one.length == other.length && !memcmp(one.at, other.at, (size_t)one.length);
+}
+
+/* A hash table of codes, and the pieces that get them. codes: of `mask` + 1 places, code + 1, 0 for none. seed: nobody
+   outside this process knows it. */
 typedef struct {
     uint32_t *codes;
+    Piece *pieces;
     uint64_t mask, seed;
 } Table;
 
-/* A table for so many rows, at most half full; without codes if there is no memory. They are to be freed. */
-static Table table_for(int64_t rows, uint64_t seed) {
+/* A table for so many rows, at most half full; 0 if there is no memory. It is to be released. */
+static int prepare_table(Table *table, int64_t rows, uint64_t seed) {
     uint64_t places = 16;
     while (places < 2 * (uint64_t)rows) places *= 2;
-    Table table = {malloc(places * sizeof *table.codes), places - 1, seed};
-    return table;
+    *table = (Table){malloc(places * sizeof *table->codes), malloc((size_t)(rows + 1) * sizeof *table->pieces), places - 1, seed};
+    return table->codes && table->pieces;
+}
+
+static void release_table(Table *table) {
+    free(table->codes);
+    free(table->pieces);
 }
 
 /* Every row's code, in order of first appearance, and the row where each value came first; how many values there are. */
-static int32_t encode(const uint8_t *data, const Slice *slices, int64_t rows, const Table *table, int32_t *codes,
-                      int32_t *firsts) {
+static int32_t encode(const Table *table, int64_t rows, int32_t *codes, int32_t *firsts) {
+    const Piece *pieces = table->pieces;
     int32_t count = 0;
     memset(table->codes, 0, (table->mask + 1) * sizeof *table->codes);
     for (int64_t row = 0; row < rows; row++) {
-        Slice one = slices[row];
-        if (one.start < 0) {
+        Piece one = pieces[row];
+        if (!one.at) {
             codes[row] = -1;
             continue;
         }
-        int64_t length = length_of(one);
-        const uint8_t *bytes = data + one.start;
-        if (row && codes[row - 1] >= 0) { /* as in the row before */
-            Slice last = slices[row - 1];
-            if (length_of(last) == length && !memcmp(data + last.start, bytes, (size_t)length)) {
-                codes[row] = codes[row - 1];
-                continue;
-            }
+        if (row && codes[row - 1] >= 0 && alike_to(one, pieces[row - 1])) {
+            codes[row] = codes[row - 1];
+            continue;
         }
-        uint64_t place = xxh64(bytes, length, table->seed) & table->mask;
-        for (;; place = (place + 1) & table->mask) {
-            if (!table->codes[place]) {
-                table->codes[place] = (uint32_t)count + 1;
-                firsts[count] = (int32_t)row;
-                codes[row] = count++;
-                break;
-            }
-            Slice known = slices[firsts[table->codes[place] - 1]];
-            if (length_of(known) == length && !memcmp(data + known.start, bytes, (size_t)length)) {
-                codes[row] = (int32_t)table->codes[place] - 1;
-                break;
-            }
+        uint64_t place = xxh64(one.at, one.length, table->seed) & table->mask;
+        while (table->codes[place] && !alike_to(one, pieces[firsts[table->codes[place] - 1]]))
+            place = (place + 1) & table->mask;
+        if (!table->codes[place]) {
+            firsts[count] = (int32_t)row;
+            table->codes[place] = (uint32_t)++count;
         }
+        codes[row] = (int32_t)table->codes[place] - 1;
     }
     return count;
 }

@@ -243,13 +243,15 @@ static Place lines(Walk *w, Place at) {
 /* ---- Python ---- */
 
 static int columns(const Walk *w, uint64_t seed, int32_t *codes, int32_t *firsts, int32_t *counts) {
-    Table table = table_for(w->row, seed);
-    if (!table.codes) return 0;
-    for (int c = 0; c < COLUMNS; c++)
-        if (w->asked[c] & ENCODE)
-            counts[c] = encode(w->data, w->slices + c * w->room, w->row, &table, codes + c * w->room, firsts + c * w->room);
-    free(table.codes);
-    return 1;
+    Table table;
+    int done = prepare_table(&table, w->row, seed);
+    for (int c = 0; done && c < COLUMNS; c++) {
+        if (!(w->asked[c] & ENCODE)) continue;
+        for (int64_t row = 0; row < w->row; row++) table.pieces[row] = piece_of(w->data, 0, w->slices[c * w->room + row]);
+        counts[c] = encode(&table, w->row, codes + c * w->room, firsts + c * w->room);
+    }
+    release_table(&table);
+    return done;
 }
 
 PyDoc_STRVAR(read_doc,

@@ -8,10 +8,12 @@
      name, a record too long or too deep) makes it return ODD, and the whole document is read in Python.
    - It accepts no text that is no JSON. Texts are checked for control characters and escapes here, for UTF-8 by the
      caller.
-   - It reads within [0, size) and writes within the buffers it was given; it keeps nothing. All loops are bounded by
-     `size`, recursion by `nesting`.
+   - It reads within the document and writes within the buffers it was given; it keeps nothing. All loops are bounded by
+     the document's size, recursion by `nesting`.
+   - Several documents are told apart by nothing but where they lie: as if they were one, one after the other.
 */
 #include "_alike.h"
+#include "_slices.h"
 
 enum { ODD = -1, FULL = -2 };                                  /* FULL: more records than there is room for */
 enum { OBJECT, TEXT, RAW, NUMBER, ARRAY };                     /* kinds of a member */
@@ -26,7 +28,7 @@ typedef struct {
 } Member;
 
 /* patterns: the ways in which records were written lately, the last first: what is read in full is noted there. hope: that
-   the next record is alike to one of them; where hardly any is, few are tried. */
+   the next record is alike to one of them; where hardly any is, few are tried. base: bytes of the documents before. */
 typedef struct {
     Json json;
     int32_t hope;
@@ -37,7 +39,7 @@ typedef struct {
     const uint8_t *keys;
     Slice *slices; /* of column c, row r: slices[c * room + r] */
     int64_t room, row;
-    int32_t nesting;
+    int32_t nesting, base;
     int64_t longest;
 } Walk;
 
@@ -48,8 +50,16 @@ static inline Span span(const Json *j, Place start, Place stop, int32_t before) 
     return (Span){(int32_t)(start - j->data), (int32_t)(stop - j->data), before, j->count};
 }
 
+/* The span of a column in this record, so much further on than in its pattern, as it lies among all documents. */
+static inline Slice placed(const Walk *w, Span span, int32_t before, int32_t after) {
+    if (span.from < 0) return (Slice){span.start, span.stop}; /* no place: a length, or nothing */
+    before += w->base;
+    after += w->base;
+    return (Slice){span.start + before, span.stop < 0 ? span.stop - after : span.stop + after};
+}
+
 static inline void put(Walk *w, const Member *member, Span span) {
-    w->slices[member->column * w->room + w->row] = (Slice){span.start, span.stop};
+    w->slices[member->column * w->room + w->row] = placed(w, span, 0, 0);
     w->patterns[0]->spans[member->column] = span;
 }
 
@@ -185,8 +195,8 @@ static Place recognized(Walk *w, Place at) {
     w->patterns[0] = p;
     for (int32_t c = 0; stop && c < w->columns; c++) {
         Span span = p->spans[c];
-        int32_t before = span.from < 0 ? 0 : w->shifts[span.from], after = span.from < 0 ? 0 : w->shifts[span.until];
-        w->slices[c * w->room + w->row] = (Slice){span.start + before, span.stop + after};
+        int32_t from = span.from < 0 ? 0 : span.from, until = span.from < 0 ? 0 : span.until;
+        w->slices[c * w->room + w->row] = placed(w, span, w->shifts[from], w->shifts[until]);
     }
     return stop;
 }
@@ -211,7 +221,7 @@ static Pattern *prepare(Walk *w) {
     return patterns;
 }
 
-/* The whole document: how many records it has, ODD or FULL. */
+/* The whole document: how many records there are with its own, ODD or FULL. */
 static int64_t records(Walk *w, int form) {
     Place end = w->json.end, at = space(w->json.data, end);
     int more = 1, escaped;
@@ -262,31 +272,37 @@ static int64_t epoch(Place at, int64_t length) {
     return seconds == NO_TIME ? -1 : seconds;
 }
 
-static int columns(const Walk *w, const uint8_t *asked, uint64_t seed, int32_t *codes, int32_t *firsts,
+/* Of the rows from this one on what is asked of each column: hashes, times, and codes. These go on after the codes of the
+   documents before, of whose texts some may be alike; see `joined`. */
+static int columns(const Walk *w, const uint8_t *asked, uint64_t seed, int64_t row, int32_t *codes, int32_t *firsts,
                    int32_t *counts, uint64_t *hashes, int64_t *times) {
-    Place data = w->json.data;
-    Table table = table_for(w->row, seed);
-    if (!table.codes) return 0;
-    for (int32_t c = 0; c < w->columns; c++) {
-        const Slice *slices = w->slices + c * w->room;
+    Table table;
+    int64_t rows = w->row - row;
+    int done = prepare_table(&table, rows, seed);
+    for (int32_t c = 0; done && c < w->columns; c++) {
+        if (!asked[c]) continue;
+        for (int64_t r = 0; r < rows; r++) table.pieces[r] = piece_of(w->json.data, w->base, w->slices[c * w->room + row + r]);
         if (asked[c] & ENCODE) {
-            counts[c] = encode(data, slices, w->row, &table, codes + c * w->room, firsts + c * w->room);
+            int32_t known = counts[c], *code = codes + c * w->room + row, *first = firsts + c * w->room + known;
+            counts[c] += encode(&table, rows, code, first);
+            for (int64_t r = 0; known && r < rows; r++) code[r] += code[r] < 0 ? 0 : known;
+            for (int32_t i = 0; i < counts[c] - known; i++) first[i] += (int32_t)row;
         }
-        if (asked[c] & HASH)
-            for (int64_t row = 0; row < w->row; row++)
-                hashes[row] = slices[row].start < 0 ? 0 : xxh64(data + slices[row].start, length_of(slices[row]), 0);
-        if (asked[c] & TIME)
-            for (int64_t row = 0; row < w->row; row++)
-                times[row] = slices[row].start < 0 ? -1 : epoch(data + slices[row].start, length_of(slices[row]));
+        for (int64_t r = 0; r < rows; r++) {
+            Piece one = table.pieces[r];
+            if (asked[c] & HASH) hashes[row + r] = one.at ? xxh64(one.at, one.length, 0) : 0;
+            if (asked[c] & TIME) times[row + r] = one.at ? epoch(one.at, one.length) : -1;
+        }
     }
-    free(table.codes);
-    return 1;
+    release_table(&table);
+    return done;
 }
 
 /* ---- Python ---- */
 
 static int fits(const Walk *w, const Py_buffer *members, const Py_buffer *keys, const Py_buffer *asked) {
-    if (w->json.end - w->json.data > INT32_MAX || w->nesting > DEEPEST || w->member_count < 1 || w->room > INT32_MAX) return 0;
+    if (w->base < 0 || w->json.end - w->json.data > INT32_MAX - w->base || w->row < 0 || w->row > w->room) return 0;
+    if (w->room > INT32_MAX || w->nesting > DEEPEST || w->member_count < 1) return 0;
     if (members->len % (Py_ssize_t)sizeof(Member) || w->members[0].column < 0) return 0;
     for (int32_t i = 0; i < w->member_count; i++) {
         const Member *m = &w->members[i];
@@ -299,18 +315,20 @@ static int fits(const Walk *w, const Py_buffer *members, const Py_buffer *keys, 
 }
 
 PyDoc_STRVAR(read_doc,
-"read(data, form, members, keys, asked, nesting, longest, seed, room, slices, codes, firsts, counts, hashes, times) -> int\n\n"
-"How many records there are; -1: the document is odd, -2: there is no room for all. See members.py.");
+"read(data, form, members, keys, asked, nesting, longest, seed, base, row, room, slices, codes, firsts, counts, hashes,\n"
+"times) -> int\n\n"
+"How many rows there are with those of this document, which begins at `base` and with this row; -1: it is odd, -2: there\n"
+"is no room for all. See kernel.py.");
 
 static PyObject *py_read(PyObject *self, PyObject *arguments) {
     (void)self;
     Py_buffer data, members, keys, asked, slices, codes, firsts, counts, hashes, times;
     int form;
     Walk w = {0};
-    long long longest, room;
+    long long longest, row, room;
     unsigned long long seed;
-    if (!PyArg_ParseTuple(arguments, "y*iy*y*y*iLKLw*w*w*w*w*w*", &data, &form, &members, &keys, &asked, &w.nesting,
-                          &longest, &seed, &room, &slices, &codes, &firsts, &counts, &hashes, &times))
+    if (!PyArg_ParseTuple(arguments, "y*iy*y*y*iLKiLLw*w*w*w*w*w*", &data, &form, &members, &keys, &asked, &w.nesting,
+                          &longest, &seed, &w.base, &row, &room, &slices, &codes, &firsts, &counts, &hashes, &times))
         return NULL;
     int64_t found = ODD;
     int done = 1;
@@ -321,11 +339,13 @@ static PyObject *py_read(PyObject *self, PyObject *arguments) {
     w.columns = (int32_t)asked.len;
     w.keys = keys.buf;
     w.slices = slices.buf;
+    w.row = row;
     w.room = room;
     w.longest = longest;
     int64_t cells = room * asked.len;
-    if (room < 0 || !fits(&w, &members, &keys, &asked) || slices.len < cells * (Py_ssize_t)sizeof(Slice) ||
-        codes.len < cells * 4 || firsts.len < cells * 4 || counts.len < asked.len * 4 || hashes.len < room * 8 || times.len < room * 8) {
+    if (!fits(&w, &members, &keys, &asked) || slices.len < cells * (Py_ssize_t)sizeof(Slice) || codes.len < cells * 4 ||
+        firsts.len < cells * 4 || counts.len < asked.len * 4 || hashes.len < room * 8 || times.len < room * 8 ||
+        !counted(counts.buf, asked.len, row)) {
         PyErr_SetString(PyExc_ValueError, "the buffers do not fit together");
         done = 0;
     } else {
@@ -333,7 +353,8 @@ static PyObject *py_read(PyObject *self, PyObject *arguments) {
         Pattern *patterns = prepare(&w);
         done = patterns != NULL;
         if (done) found = records(&w, form);
-        if (found > 0) done = columns(&w, asked.buf, seed, codes.buf, firsts.buf, counts.buf, hashes.buf, times.buf);
+        if (found > row)
+            done = columns(&w, asked.buf, seed, row, codes.buf, firsts.buf, counts.buf, hashes.buf, times.buf);
         free(patterns);
         Py_END_ALLOW_THREADS
         if (!done) PyErr_NoMemory();
@@ -351,101 +372,13 @@ static PyObject *py_read(PyObject *self, PyObject *arguments) {
     return done ? PyLong_FromLongLong(found) : NULL;
 }
 
-PyDoc_STRVAR(texts_doc,
-"texts(data, slices, as_bytes) -> list\n\n"
-"The texts (str, or bytes) that lie at these slices; None where there is none, or where a text has escapes in it.");
-
-static PyObject *py_texts(PyObject *self, PyObject *arguments) {
-    (void)self;
-    Py_buffer data, buffer;
-    int as_bytes;
-    if (!PyArg_ParseTuple(arguments, "y*y*p", &data, &buffer, &as_bytes)) return NULL;
-    const Slice *slices = buffer.buf;
-    Py_ssize_t count = buffer.len / (Py_ssize_t)sizeof(Slice);
-    PyObject *list = PyList_New(count);
-    for (Py_ssize_t i = 0; list && i < count; i++) {
-        Slice one = slices[i];
-        PyObject *item;
-        if (one.start < 0 || one.stop < one.start) {
-            item = Py_NewRef(Py_None);
-        } else if (one.stop > data.len) {
-            PyErr_SetString(PyExc_ValueError, "a slice ends behind the document");
-            item = NULL;
-        } else {
-            const char *at = (const char *)data.buf + one.start;
-            item = as_bytes ? PyBytes_FromStringAndSize(at, one.stop - one.start)
-                            : PyUnicode_DecodeUTF8(at, one.stop - one.start, "strict");
-        }
-        if (!item || PyList_SetItem(list, i, item)) Py_CLEAR(list);
-    }
-    PyBuffer_Release(&data);
-    PyBuffer_Release(&buffer);
-    return list;
-}
-
-/* SipHash-1-3 (Aumasson and Bernstein, "SipHash: a fast short-input PRF"): whoever does not know the key can make no two
-   texts that hash alike. */
-#define SIP_ROUND                                                              \
-    do {                                                                       \
-        a += b, b = rotated(b, 13) ^ a, a = rotated(a, 32);                    \
-        c += d, d = rotated(d, 16) ^ c;                                        \
-        a += d, d = rotated(d, 21) ^ a;                                        \
-        c += b, b = rotated(b, 17) ^ c, c = rotated(c, 32);                    \
-    } while (0)
-
-static uint64_t siphash(const uint8_t *at, int64_t length, const uint64_t key[2]) {
-    uint64_t a = key[0] ^ 0x736f6d6570736575ULL, b = key[1] ^ 0x646f72616e646f6dULL;
-    uint64_t c = key[0] ^ 0x6c7967656e657261ULL, d = key[1] ^ 0x7465646279746573ULL;
-    uint64_t last = (uint64_t)length << 56;
-    const uint8_t *end = at + length;
-    for (; end - at >= 8; at += 8) {
-        uint64_t word = word64(at);
-        d ^= word;
-        SIP_ROUND;
-        a ^= word;
-    }
-    for (int i = 0; i < end - at; i++) last |= (uint64_t)at[i] << 8 * i;
-    d ^= last;
-    SIP_ROUND;
-    a ^= last;
-    c ^= 0xff;
-    SIP_ROUND;
-    SIP_ROUND;
-    SIP_ROUND;
-    return a ^ b ^ c ^ d;
-}
-
-PyDoc_STRVAR(hashes_doc,
-"hashes(data, slices, key, hashes)\n\n"
-"Fill in the keyed hash (SipHash-1-3) of what lies at each of these slices, which are there and without escapes. key:\n"
-"16 bytes.");
-
-static PyObject *py_hashes(PyObject *self, PyObject *arguments) {
-    (void)self;
-    Py_buffer data, slices, key, hashes;
-    if (!PyArg_ParseTuple(arguments, "y*y*y*w*", &data, &slices, &key, &hashes)) return NULL;
-    const Slice *at = slices.buf;
-    Py_ssize_t count = slices.len / (Py_ssize_t)sizeof(Slice), i = 0;
-    uint64_t secret[2];
-    if (key.len == sizeof secret && hashes.len >= count * 8) {
-        memcpy(secret, key.buf, sizeof secret);
-        for (; i < count && at[i].start >= 0 && at[i].start <= at[i].stop && at[i].stop <= data.len; i++)
-            ((uint64_t *)hashes.buf)[i] = siphash((const uint8_t *)data.buf + at[i].start, length_of(at[i]), secret);
-    } else {
-        i = -1;
-    }
-    if (i < count) PyErr_SetString(PyExc_ValueError, "the buffers do not fit together");
-    PyBuffer_Release(&data);
-    PyBuffer_Release(&slices);
-    PyBuffer_Release(&key);
-    PyBuffer_Release(&hashes);
-    return i < count ? NULL : Py_NewRef(Py_None);
-}
-
 static PyMethodDef methods[] = {
     {"read", py_read, METH_VARARGS, read_doc},
+    {"join", py_join, METH_VARARGS, join_doc},
     {"texts", py_texts, METH_VARARGS, texts_doc},
     {"hashes", py_hashes, METH_VARARGS, hashes_doc},
+    {"rest", py_rest, METH_VARARGS, rest_doc},
+    {"numbers", py_numbers, METH_VARARGS, numbers_doc},
     {NULL, NULL, 0, NULL},
 };
 static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_members", NULL, 0, methods, NULL, NULL, NULL, NULL};

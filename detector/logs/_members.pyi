@@ -5,6 +5,9 @@ import numpy.typing as npt
 
 _Ints: TypeAlias = npt.NDArray[np.int32]
 
+_Documents: TypeAlias = tuple[bytes, ...]
+_Hashes: TypeAlias = npt.NDArray[np.uint64]
+
 def read(
     data: bytes,
     form: int,
@@ -14,17 +17,34 @@ def read(
     nesting: int,
     longest: int,
     seed: int,
+    base: int,
+    row: int,
     room: int,
     slices: _Ints,
     codes: _Ints,
     firsts: _Ints,
     counts: _Ints,
-    hashes: npt.NDArray[np.uint64],
+    hashes: _Hashes,
     times: npt.NDArray[np.int64],
     /,
 ) -> int: ...
+def join(
+    documents: _Documents,
+    slices: _Ints,
+    rows: int,
+    room: int,
+    seed: int,
+    codes: _Ints,
+    firsts: _Ints,
+    counts: _Ints,
+    /,
+) -> None: ...
 @overload
-def texts(data: bytes, slices: _Ints, as_bytes: Literal[False], /) -> list[str | None]: ...
+def texts(documents: _Documents, slices: _Ints, as_bytes: Literal[False], /) -> list[str | None]: ...
 @overload
-def texts(data: bytes, slices: _Ints, as_bytes: Literal[True], /) -> list[bytes]: ...
-def hashes(data: bytes, slices: _Ints, key: bytes, hashes: npt.NDArray[np.uint64], /) -> None: ...
+def texts(documents: _Documents, slices: _Ints, as_bytes: Literal[True], /) -> list[bytes]: ...
+def hashes(documents: _Documents, slices: _Ints, key: bytes, hashes: _Hashes, /) -> None: ...
+def rest(
+    documents: _Documents, slices: _Ints, codes: _Ints, prefixes: bytes, ends: _Ints, rest: _Ints, hashes: _Hashes, /
+) -> None: ...
+def numbers(documents: _Documents, slices: _Ints, numbers: npt.NDArray[np.float64], /) -> bool: ...

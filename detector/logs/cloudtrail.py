@@ -13,6 +13,7 @@ How a document falls into records is in `documents.py`, what a record looks like
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -43,12 +44,13 @@ from detector.core.access import (
 from detector.core.builder import BatchBuilder
 from detector.core.operation import classify
 from detector.core.principals import Principals
-from detector.logs import documents
+from detector.logs import documents, kernel
 from detector.logs.changes import change
 from detector.logs.documents import BROKEN, UNCLOSED, UNDECODABLE, Trouble
 from detector.logs.identity import account, decoded, nobody, people
+from detector.logs.kernel import Found, plan, room_for
 from detector.logs.limits import LIMITS, Limits
-from detector.logs.members import Decoded, Members, seconds
+from detector.logs.members import Decoded, Members, Sliced, seconds
 from detector.logs.place import PLACE_COLUMNS, accounts, bucket_name, context_arn, copy_source, destination_keys, places
 from detector.logs.record import LINK, SETTINGS, WHOLE, Shape, shape
 
@@ -66,6 +68,8 @@ INTERNAL = "AWS Internal"
 
 
 OWNERS = ("bucket_account", "destination_account")
+GATHERED = 1 << 23
+"""Bytes of documents that are made columns together: most of it is in the processor's caches still."""
 
 
 def parse(data: bytes, name: str, into: BatchBuilder, limits: Limits = LIMITS) -> bool:
@@ -74,6 +78,59 @@ def parse(data: bytes, name: str, into: BatchBuilder, limits: Limits = LIMITS) -
     Every record becomes a row or a reject of `into`; positions count records from 1.
     Returns whether the document was whole (False: its JSON is broken somewhere; what could be read around it was).
     """
+    waiting = into.waiting
+    if not (isinstance(waiting, _Gathered) and waiting.has_room(data)):
+        into.settle()
+        waiting = into.waiting = _Gathered(into, limits)
+    return waiting.take(data, name) or _alone(data, name, into, limits)
+
+
+class _Gathered:
+    """Documents that are in order, of which columns are made together: that costs for few rows as much as for many."""
+
+    def __init__(self, into: BatchBuilder, limits: Limits) -> None:
+        self._into, self._limits = into, limits
+        self._asked = shape(into.columns)
+        self._found: Found | None = None
+        self._names: list[str] = []
+
+    def __len__(self) -> int:
+        return self._found.rows if self._found else 0
+
+    def has_room(self, data: bytes) -> bool:
+        """Whether one more document may be taken."""
+        return self._found is None or self._found.has_room(data, GATHERED)
+
+    def take(self, data: bytes, name: str) -> bool:
+        """Take in a document; whether it is in order."""
+        if not kernel.BUILT:
+            return False
+        if self._found is None:
+            self._found = Found(plan(self._asked.struct), room_for(data, GATHERED))
+        first = self._found.rows
+        if not documents.add(data, self._found, self._limits):
+            return False
+        self._names.append(name)
+        self._into.span(self._found.times[first : self._found.rows])
+        return True
+
+    def settle(self) -> None:
+        """Add their records."""
+        found, names, self._found, self._names = self._found, self._names, None, []
+        assert found is not None  # noqa: S101  else it has no rows
+        if not _add(Sliced(self._asked, found), self._asked, partial(self._again, found), self._into):
+            for data, name in zip(found.documents, names, strict=True):
+                _alone(data, name, self._into, self._limits)
+
+    def _again(self, given: Found, asked: Shape) -> Members | None:
+        """The same documents in another shape, in which the next ones are read as well."""
+        self._asked = asked
+        found = Found(plan(asked.struct), given.rows)
+        return Sliced(asked, found) if all(documents.add(one, found, self._limits) for one in given.documents) else None
+
+
+def _alone(data: bytes, name: str, into: BatchBuilder, limits: Limits) -> bool:
+    """`parse` of what others than the kernel have to look at."""
     if _at_once(data, into, limits):
         return True
     # Something is out of the ordinary. A record without an id is named by its whole content: all of it is needed.
@@ -84,13 +141,24 @@ def parse(data: bytes, name: str, into: BatchBuilder, limits: Limits = LIMITS) -
 
 
 def _at_once(data: bytes, into: BatchBuilder, limits: Limits) -> bool:
-    """Add all records together, if every one is in order: has a time, an id, and texts where texts belong."""
+    """Add all records of a document together, if every one is in order."""
+
+    def read(asked: Shape) -> Members | None:
+        return documents.members(data, asked, limits)
+
     asked = shape(into.columns)
+    return _add(read(asked), asked, read, into)
+
+
+def _add(members: Members | None, asked: Shape, again: Callable[[Shape], Members | None], into: BatchBuilder) -> bool:
+    """Add these records, if every one is in order: has a time, an id, and texts where texts belong.
+
+    again: reads them in another shape.
+    """
     try:
-        members = documents.members(data, asked, limits)
         if members is not None and (more := _missing(members, asked)):
             asked = shape(into.columns | more)
-            members = documents.members(data, asked, limits)
+            members = again(asked)
         if members is None or not members.identified():
             return False
         time = members.times()
@@ -262,12 +330,7 @@ def _id_hashes(members: Members, renamed: dict[int, str]) -> U64:
 
 def _event_ids(members: Members, renamed: dict[int, str]) -> Column:
     column = members.column("eventID")
-    if not renamed:
-        return column
-    texts = column.texts()
-    for row, name in renamed.items():
-        texts[row] = name
-    return Column.of(texts, distinct=True)
+    return column.but(list(renamed), list(renamed.values())) if renamed else column
 
 
 def _people(members: Members, into: BatchBuilder) -> I32:
@@ -395,17 +458,13 @@ def _kms_keys(members: Members, operation: I8) -> Column:
 
 def _changes(members: Members, operation: I8) -> Column:
     """What changes of settings do, and writes that set an access control list."""
-    rows = set(members.given(*SETTINGS))
-    rows.update(np.flatnonzero(operation == Operation.control).tolist())
-    if not rows:
-        return Column.null(len(members))
-    texts: list[str | None] = [None] * len(members)
-    for row in sorted(rows):
-        record = members.record(row)
+    rows = sorted({*members.given(*SETTINGS), *np.flatnonzero(operation == Operation.control).tolist()})
+    texts = []
+    for record in map(members.record, rows):
         given = msgspec.to_builtins(record.requestParameters) if record.requestParameters else {}
         owner = next((one.accountId for one in record.resources or () if one.accountId), record.recipientAccountId)
-        texts[row] = change(record.eventName, {name: one for name, one in given.items() if one is not None}, owner)
-    return Column.of(texts)
+        texts.append(change(record.eventName, {name: one for name, one in given.items() if one is not None}, owner))
+    return Column.null(len(members)).but(rows, texts)
 
 
 def _of_assume(name: str) -> Callable[[Members, I8], Column]:

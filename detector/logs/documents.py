@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, TypeVar, get_args, get_origin
 
 import msgspec
 
-from detector.logs.kernel import ARRAY, DEEPEST, FILE, LINES
+from detector.logs.kernel import ARRAY, DEEPEST, FILE, LINES, Found
 from detector.logs.limits import LIMITS, Limits
 from detector.logs.members import Decoded, Members, sliced
 from detector.logs.nesting import READ, levels, openings, shallow
@@ -74,8 +74,27 @@ def records(data: bytes, shape: Shape, limits: Limits = LIMITS) -> Iterator[Any]
     return _found(mended(data), shape, limits)
 
 
+def add(data: bytes, to: Found, limits: Limits = LIMITS) -> bool:
+    """Look for the members of one more document; whether it is in order, and every record has a name, an id and a time.
+
+    If it is not, nothing of it is there.
+    """
+    first = to.rows
+    if to.add(data, _form(data), min(limits.nesting, DEEPEST), limits.record) < 0:
+        return False
+    timed = to.times[first : to.rows].min(initial=0) >= 0
+    if timed and to.told("eventName", first) and to.told("eventID", first):
+        return True
+    to.drop()
+    return False
+
+
+def _form(data: bytes) -> int:
+    return FILE if _IS_FILE.match(data) else ARRAY if _IS_ARRAY.match(data) else LINES
+
+
 def _members(data: bytes, shape: Shape, limits: Limits) -> Members | None:
-    form = FILE if _IS_FILE.match(data) else ARRAY if _IS_ARRAY.match(data) else LINES
+    form = _form(data)
     try:
         found: Members | None = sliced(data, shape, form, min(limits.nesting, DEEPEST), limits.record)
         if found is None:

@@ -7,15 +7,16 @@ it is there, and so is its other half, for access logs (`usual_lines.py`). It re
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, get_args, get_origin
+from functools import cached_property, lru_cache
+from typing import Any, TypeAlias, get_args, get_origin
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from detector.core.access import I32, I64, U64
+from detector.core.access import I32, U64
 
 try:
     from detector.logs import _lines, _members
@@ -25,6 +26,8 @@ else:
     BUILT = True
     texts, usual_lines = _members.texts, _lines.read
 
+_Slices: TypeAlias = npt.NDArray[np.int32]
+
 FILE, ARRAY, LINES = range(3)
 """Forms of a document that is in order: `{"Records": […]}`, `[…]`, one record a line."""
 
@@ -33,7 +36,7 @@ DEEPEST = 512
 
 _OBJECT, _TEXT, _RAW, _NUMBER, _ARRAY = range(5)
 _ENCODE, _HASH, _TIME = 1, 2, 4
-_FULL = -2
+ODD, FULL = -1, -2
 SEED = hash(b"members") & (1 << 64) - 1
 """Of the hash tables; nobody outside this process knows it, so nobody can make texts that collide."""
 
@@ -44,6 +47,8 @@ _SAMPLE, _MARK = 1 << 16, b'"eventName"'
 _SHORTEST = 64
 """Bytes a record has at least: what is shorter is read without the kernel, so that its tables stay small."""
 
+DOCUMENTS = 64
+"""Documents at most whose records are looked at together: what asks for one place looks for its document among them."""
 ELEMENTS = 2
 """Elements of a list whose members are looked at."""
 
@@ -133,38 +138,112 @@ def _kind(types: list[Any]) -> int:
     return _OBJECT if len(types) == 1 and issubclass(types[0], msgspec.Struct) else _RAW
 
 
-@dataclass(frozen=True, slots=True)
 class Found:
-    """What the kernel filled in: by column and row where the value lies, its code, where a code came first; how many
-    codes a column has; the hash of every record's id; its time in epoch seconds, -1 if it is spelled in an unusual way.
+    """What the kernel found in some documents, whose places are told as if they were one, one after the other.
+
+    slices: by column and row where the value lies. hashes: of every record's id. times: in epoch seconds, -1 if one is
+    spelled in an unusual way. room: rows there is room for.
     """
 
-    rows: int
-    slices: npt.NDArray[np.int32]
-    codes: I32
-    firsts: npt.NDArray[np.int32]
-    counts: npt.NDArray[np.int32]
-    hashes: U64
-    times: I64
+    def __init__(self, how: Plan, room: int) -> None:
+        self._how, self._room = how, room
+        self.documents: tuple[bytes, ...] = ()
+        self.rows = self.size = 0
+        self.slices = np.empty((len(how.asked), room, 2), np.int32)
+        self._codes, self._firsts = np.empty((2, len(how.asked), room), np.int32)
+        self._counts = np.zeros(len(how.asked), np.int32)
+        self.hashes, self.times = np.empty(room, np.uint64), np.empty(room, np.int64)
+        self._before = self.rows, self._counts
+
+    def has_room(self, data: bytes, most: int) -> bool:
+        """Whether there is room for one more document, and all are no more than so many bytes with it."""
+        more = len(self.documents) < DOCUMENTS and self.size + len(data) <= most
+        return more and self.rows + room_for(data) <= self._room
+
+    def add(self, data: bytes, form: int, nesting: int, longest: int) -> int:
+        """Look for the members in one more document: ODD and FULL if it is not in order, or there is no room for it.
+
+        nesting: levels a record may have; longest: bytes.
+        """
+        how, before = self._how, (self.rows, self._counts.copy())
+        filled = (self.slices, self._codes, self._firsts, self._counts, self.hashes, self.times)
+        rows = _members.read(
+            data, form, how.members, how.keys, how.asked, nesting, longest, SEED, self.size, self.rows, self._room,
+            *filled,
+        )  # fmt: skip
+        if rows >= 0:
+            self.documents, self.size = (*self.documents, data), self.size + len(data)
+            self.rows, self._before = rows, before
+        return rows
+
+    def drop(self) -> None:
+        """Let go of the last document, once."""
+        self.rows, self._counts = self._before
+        self.size -= len(self.documents[-1])
+        self.documents = self.documents[:-1]
+
+    def told(self, member: str, first: int) -> bool:
+        """Whether every record from this row on has a text here that is not empty."""
+        starts, stops = self.slices[self._how.columns[member], first : self.rows].T
+        return bool(((starts >= 0) & (starts != stops)).all())
+
+    @cached_property
+    def coded(self) -> tuple[I32, npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+        """By column and row the code; by column and code the row where it came first; how many codes a column has."""
+        coded = self._codes, self._firsts, self._counts
+        if len(self.documents) > 1:
+            _members.join(self.documents, self.slices, self.rows, self._room, SEED, *coded)
+        return coded
+
+    def texts(self, slices: _Slices) -> list[str | None]:
+        """The texts that lie there; None where there is none, or one with escapes in it."""
+        return _members.texts(self.documents, slices, False)
+
+    def pieces(self, slices: _Slices) -> list[bytes]:
+        """What lies there, as it is spelled."""
+        return _members.texts(self.documents, slices, True)
+
+    def numbers(self, slices: _Slices) -> npt.NDArray[np.float64]:
+        """The numbers that lie there; NaN where there is none."""
+        numbers = np.empty(len(slices), np.float64)
+        if not _members.numbers(self.documents, np.ascontiguousarray(slices), numbers):
+            numbers[:] = [float(one or "nan") for one in self.texts(slices)]
+        return numbers
+
+    def rest(self, slices: _Slices, codes: I32, prefixes: Sequence[bytes]) -> tuple[_Slices, U64]:
+        """Where that lies of each text which follows the prefix of its code, and its hash.
+
+        No place and 0 where a text does not begin so, or ends there, or has escapes in it; or the prefix is empty.
+        """
+        rest, hashes = np.empty((len(slices), 2), np.int32), np.empty(len(slices), np.uint64)
+        ends = np.cumsum([len(one) for one in prefixes], dtype=np.int32)
+        _members.rest(
+            self.documents, np.ascontiguousarray(slices), np.ascontiguousarray(codes), b"".join(prefixes), ends, rest,
+            hashes,
+        )  # fmt: skip
+        return rest, hashes
 
 
 def found(data: bytes, how: Plan, form: int, nesting: int, longest: int) -> Found | None:
-    """Where the members lie, if the document is in order. nesting: levels a record may have; longest: bytes."""
-    columns, rows = len(how.asked), _FULL
-    density = max(1, data.count(_MARK, 0, _SAMPLE)) / max(1, min(_SAMPLE, len(data)))
-    room, most = 64 + int(1.25 * density * len(data)), 64 + len(data) // _SHORTEST
-    while rows == _FULL and room // 4 < most:
-        slices, codes = np.empty((columns, room, 2), np.int32), np.empty((columns, room), np.int32)
-        firsts, counts = np.empty_like(codes), np.zeros(columns, np.int32)
-        hashes, times = np.empty(room, np.uint64), np.empty(room, np.int64)
-        filled = (slices, codes, firsts, counts, hashes, times)
-        rows = _members.read(data, form, how.members, how.keys, how.asked, nesting, longest, SEED, room, *filled)
+    """Where the members lie, if the document is in order."""
+    room, most = room_for(data), 64 + len(data) // _SHORTEST
+    while room // 4 < most:
+        one = Found(how, room)
+        rows = one.add(data, form, nesting, longest)
+        if rows != FULL:
+            return one if rows >= 0 else None
         room *= 4
-    return Found(rows, *filled) if rows >= 0 else None
+    return None
 
 
-def keyed_hashes(data: bytes, slices: npt.NDArray[np.int32]) -> U64:
+def room_for(data: bytes, size: int = 0) -> int:
+    """How many records a document may have, by how many its beginning has; at least as many as `size` bytes like it."""
+    density = max(1, data.count(_MARK, 0, _SAMPLE)) / max(1, min(_SAMPLE, len(data)))
+    return 64 + int(max(len(data), size) * min(1.25 * density, 1 / _SHORTEST))
+
+
+def keyed_hashes(documents: tuple[bytes, ...], slices: _Slices) -> U64:
     """Hashes, with this process's secret, of the bytes that lie at these slices, which are all there."""
     hashes = np.empty(len(slices), np.uint64)
-    _members.hashes(data, np.ascontiguousarray(slices), _KEY, hashes)
+    _members.hashes(documents, np.ascontiguousarray(slices), _KEY, hashes)
     return hashes

@@ -22,11 +22,6 @@ from detector.logs import kernel
 from detector.logs.kernel import ALL_DIFFERENT, HASHED, TIMED, Found, plan
 from detector.logs.record import NO_IDENTITY, Shape
 
-EXACT = 15
-"""So many digits at most a number has that is exact as it is."""
-MOST_PREFIXES = 64
-"""Texts that begin otherwise are as good as null: whoever asks has to look at those one by one."""
-
 
 class Identities(NamedTuple):
     """Who made requests, as JSON text. codes: of each row. hashes: of each text, keyed with a secret of this process so
@@ -129,8 +124,7 @@ class Sliced:
     `documents.UNDECODABLE` when it is asked for.
     """
 
-    def __init__(self, data: bytes, shape: Shape, found: Found, rows: Index | None = None) -> None:
-        self._data = data
+    def __init__(self, shape: Shape, found: Found, rows: Index | None = None) -> None:
         self._shape = shape
         self._plan = plan(shape.struct)
         self._found = found
@@ -144,12 +138,12 @@ class Sliced:
 
     def take(self, rows: Index) -> Sliced:
         """These rows only; of all."""
-        return Sliced(self._data, self._shape, self._found, rows)
+        return Sliced(self._shape, self._found, rows)
 
     def record(self, row: int) -> Any:
         """A record as it is decoded."""
-        start, stop = self._records[row]
-        return self._shape.record.decode(self._data[start:stop])
+        (text,) = self._found.pieces(self._records[row : row + 1])
+        return self._shape.record.decode(text)
 
     def column(self, member: str) -> Column:
         """A member that is a text."""
@@ -167,60 +161,46 @@ class Sliced:
     def rest(self, member: str, prefixes: Column) -> Column:
         """What follows in a text after the prefix of its row; null if it does not begin so, or ends there.
 
-        Also null where that cannot be told at a glance: a text with escapes, the 65th prefix.
+        Also null where that cannot be told at a glance: in a text with escapes.
         """
-        slices = self._slices(member)
-        rest, length = np.full_like(slices, -1), slices[:, 1] - slices[:, 0]
-        document = np.frombuffer(self._data, np.uint8)
-        for code, text in enumerate(prefixes.values[:MOST_PREFIXES]):
-            prefix = np.frombuffer(text.encode(), np.uint8)
-            rows = np.flatnonzero((prefixes.codes == code) & (length > len(prefix)) & bool(text))
-            begins = document[slices[rows, :1] + np.arange(len(prefix), dtype=np.int32)]
-            rows = rows[begins.view(f"S{len(prefix)}")[:, 0] == text.encode()] if len(rows) else rows
-            rest[rows] = slices[rows] + np.array([len(prefix), 0], np.int32)
-        return Column.of(self._texts(rest), distinct=True)
+        slices, hashes = self._found.rest(
+            self._slices(member), prefixes.codes, [prefix.encode() for prefix in prefixes.values]
+        )
+        there = slices[:, 0] >= 0
+        codes = np.where(there, np.cumsum(there, dtype=np.int32) - 1, np.int32(-1))
+        return Column(codes, self._texts(slices[there]), [np.append(hashes[there], np.uint64(0))])  # type: ignore[arg-type]  # none is null
 
     def begins(self, member: str, text: str) -> Mask:
         """The rows in which a text begins so."""
-        at = self._plan.columns[member]
-        codes, firsts = self._coded(at)
-        starts, stops = self._found.slices[at, firsts].T
-        usual = (np.frombuffer(self._data, np.uint8)[starts] != ord(text[0])) & (stops >= 0)
-        if usual.all():
-            return np.zeros(len(self), np.bool_)
-        return np.array([*(value.startswith(text) for value in self.column(member).values), False], np.bool_)[codes]
+        return self.column(member).fit(lambda value: value.startswith(text))
 
     def numbers(self, member: str) -> npt.NDArray[np.float64]:
         """A member that is a number; NaN for null."""
-        slices = self._slices(member)
-        whole = _whole_numbers(self._data, slices)
-        if whole is not None:
-            return whole
-        texts = kernel.texts(self._data, slices, False)
-        return np.fromiter(map(float, [one or "nan" for one in texts]), np.float64, len(texts))
+        return self._found.numbers(self._slices(member))
 
     def values(self, member: str) -> list[Any]:
         """A member of another type, row by row."""
         at, type_ = self._plan.columns[member], self._plan.types[member]
         codes, firsts = self._coded(at)
         decode = msgspec.json.Decoder(type_).decode
-        values = [*map(decode, kernel.texts(self._data, self._found.slices[at, firsts], True)), None]
+        values = [*map(decode, self._found.pieces(self._found.slices[at, firsts])), None]
         return [values[code] for code in codes.tolist()]
 
     def given(self, *members: str) -> list[int]:
         """The rows in which one of these members is not null."""
         at = np.array([self._plan.columns[member] for member in members])
-        there = [self._found.codes[column, self._rows] >= 0 for column in at[self._found.counts[at] > 0].tolist()]
+        codes, _, counts = self._found.coded
+        there = [codes[column, self._rows] >= 0 for column in at[counts[at] > 0].tolist()]
         return np.flatnonzero(np.logical_or.reduce(there)).tolist() if there else []
 
     def identities(self) -> Identities:
         """Who made the requests."""
         codes, firsts = self._coded(self._plan.columns["userIdentity"])
         slices = self._found.slices[self._plan.columns["userIdentity"], firsts]
-        hashes = kernel.keyed_hashes(self._data, slices)
+        hashes = kernel.keyed_hashes(self._found.documents, slices)
         if codes.min(initial=0) >= 0:
-            return Identities(codes, hashes, lambda chosen: kernel.texts(self._data, slices[chosen], True))
-        texts = [*kernel.texts(self._data, slices, True), bytes(NO_IDENTITY)]
+            return Identities(codes, hashes, lambda chosen: self._found.pieces(slices[chosen]))
+        texts = [*self._found.pieces(slices), bytes(NO_IDENTITY)]
         hashes = np.append(hashes, np.int64(hash(texts[-1])).astype(np.uint64))
         codes = np.where(codes < 0, np.int32(len(slices)), codes)
         return Identities(codes, hashes, lambda chosen: [texts[code] for code in chosen.tolist()])
@@ -254,33 +234,21 @@ class Sliced:
 
     def _coded(self, at: int) -> tuple[I32, npt.NDArray[np.int32]]:
         """A column's codes, and the rows in which its values come first."""
-        return self._found.codes[at, self._rows], self._found.firsts[at, : self._found.counts[at]]
+        codes, firsts, counts = self._found.coded
+        return codes[at, self._rows], firsts[at, : counts[at]]
 
     def _texts(self, slices: npt.NDArray[np.int32]) -> list[str | None]:
         """The texts that lie there."""
-        found: list[str | None] = kernel.texts(self._data, slices, False)
+        found = self._found.texts(slices)
         for row in np.flatnonzero(slices[:, 1] < -1):
             found[row] = self._unescaped(*slices[row].tolist())
         return found
 
     def _unescaped(self, start: int, stop: int) -> str:
         """A text with escapes in it, whose end is negative."""
-        found: str = msgspec.json.decode(self._data[start - 1 : 1 - stop], type=str)
+        (spelled,) = self._found.pieces(np.array([[start - 1, 1 - stop]], np.int32))
+        found: str = msgspec.json.decode(spelled, type=str)
         return found
-
-
-def _whole_numbers(data: bytes, slices: npt.NDArray[np.int32]) -> npt.NDArray[np.float64] | None:
-    """The numbers that lie there, NaN for null; None unless all are a few digits and nothing else."""
-    start, stop = slices.T
-    width = int((stop - start).max(initial=0))
-    if width > EXACT:
-        return None
-    place = stop[:, None] + np.arange(-width, 0, dtype=np.int32)
-    digit = np.frombuffer(data, np.uint8)[np.maximum(place, 0)] - np.uint8(ord("0"))
-    digit[place < start[:, None]] = 0
-    if digit.max(initial=0) > 9:
-        return None
-    return np.where(stop > start, digit @ 10.0 ** np.arange(width - 1, -1, -1), np.nan)
 
 
 Members = Sliced | Decoded
@@ -289,4 +257,4 @@ Members = Sliced | Decoded
 def sliced(data: bytes, shape: Shape, form: int, nesting: int, longest: int) -> Sliced | None:
     """The members of a document, if there is a kernel and the document is in order."""
     found = kernel.found(data, plan(shape.struct), form, nesting, longest) if kernel.BUILT else None
-    return Sliced(data, shape, found) if found else None
+    return Sliced(shape, found) if found else None

@@ -9,7 +9,7 @@ from urllib.parse import unquote_plus
 
 import numpy as np
 
-from detector.core.access import ALL_DIFFERENT, I8, Column, Mask, Operation
+from detector.core.access import I8, Column, Mask, Operation
 from detector.logs.changes import replicated_to
 from detector.logs.members import Members
 from detector.logs.record import Parameters, Resource
@@ -45,12 +45,10 @@ def places(members: Members, operation: I8) -> dict[str, Column]:
     usual[members.given("s3_arn")] = False
     nothing = Column.null(len(members))
     columns = dict(zip(PLACE_COLUMNS, (bucket, key, nothing, nothing), strict=True))
-    if not usual.all():
-        found: list[Place] = list(zip(*(column.texts() for column in columns.values()), strict=True))
-        for row in np.flatnonzero(~usual).tolist():
-            found[row] = place(members.record(row), operation[row])
-        turned = dict(zip(PLACE_COLUMNS, zip(*found, strict=True), strict=True))
-        columns = {name: Column.of(texts, distinct=name in ALL_DIFFERENT) for name, texts in turned.items()}
+    odd = np.flatnonzero(~usual).tolist()
+    if odd:
+        found = zip(*(place(members.record(row), operation[row]) for row in odd), strict=True)
+        columns = {name: columns[name].but(odd, texts) for name, texts in zip(PLACE_COLUMNS, found, strict=True)}
     return columns
 
 
@@ -71,11 +69,10 @@ def place(record: Any, operation: int) -> Place:
 
 def destination_keys(members: Members, operation: I8) -> Column:
     """The key that each copy was written under. members: of a shape with resources and key."""
-    texts: list[str | None] = [None] * len(members)
-    for row in np.flatnonzero(operation == Operation.copy).tolist():
-        record = members.record(row)
-        texts[row] = _addressed(record.resources or [], record.requestParameters or _NO_PARAMETERS)[1]
-    return Column.of(texts, distinct=True)
+    rows = np.flatnonzero(operation == Operation.copy).tolist()
+    records = map(members.record, rows)
+    keys = [_addressed(one.resources or [], one.requestParameters or _NO_PARAMETERS)[1] for one in records]
+    return Column.null(len(members)).but(rows, keys)
 
 
 def accounts(members: Members, operation: I8) -> dict[str, Column]:

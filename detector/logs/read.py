@@ -70,6 +70,7 @@ def fallible(data: bytes, name: str, into: BatchBuilder, limits: Limits) -> dict
     mark = into.mark()
     try:
         reading = read(data, name, into, limits)
+        into.settle()
     except Exception as error:  # noqa: BLE001  whatever it is, people are told
         into.undo(mark)
         return {"quarantine": f"{type(error).__name__}: {error}"}

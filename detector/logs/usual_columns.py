@@ -139,14 +139,14 @@ def _who(lines: UsualLines, into: BatchBuilder) -> I32:
     """Twice the code of every requester, plus one where it is an ARN. Names are read of those that are new to us."""
     slices = lines.slices[WHO, lines.firsts(WHO)]
     # No identity of another log begins with a space, as these texts do. The mark keeps a hash from being 0.
-    hashes = kernel.keyed_hashes(lines.data, slices) | MARK
+    hashes = kernel.keyed_hashes((lines.data,), slices) | MARK
 
     def read(new: Index) -> tuple[U64, Mask]:
-        prints = prints_of(map(requester_of, kernel.texts(lines.data, slices[new], True)))
+        prints = prints_of(map(requester_of, kernel.texts((lines.data,), slices[new], True)))
         return np.frombuffer(prints, np.uint64), _are_arns(lines.data, slices[new])
 
     def principals(chosen: Index) -> list[Unread]:
-        return [Unread(requester_of, text) for text in kernel.texts(lines.data, slices[chosen], True)]
+        return [Unread(requester_of, text) for text in kernel.texts((lines.data,), slices[chosen], True)]
 
     return into.known(hashes, read, principals)[lines.codes(WHO)]
 

@@ -67,12 +67,12 @@ class UsualLines:
     def column(self, column: int) -> Column:
         """A column of those whose texts are told apart."""
         slices = self.slices[column, self.firsts(column)]
-        texts: list[str] = kernel.texts(self.data, slices, False)  # type: ignore[assignment]  # they are there
+        texts: list[str] = kernel.texts((self.data,), slices, False)  # type: ignore[assignment]  # they are there
         return Column(self.codes(column).copy(), texts)
 
     def texts(self, column: int) -> list[str | None]:
         """A column's text of every line; None also for one with a percent sign."""
-        return kernel.texts(self.data, self.slices[column], False)
+        return kernel.texts((self.data,), self.slices[column], False)
 
     def codes(self, column: int) -> I32:
         """Which lines have the same text, of columns whose texts are told apart; -1 for null."""

@@ -14,12 +14,14 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.core.access import COLUMNS, Column
-from detector.core.builder import BatchBuilder
+from detector.core.access import COLUMNS, Column, text_hash
+from detector.core.builder import ARRAYS, BatchBuilder
 from detector.core.times import epoch, iso
-from detector.logs import documents, kernel
+from detector.logs import cloudtrail, documents, kernel
 from detector.logs.documents import UNDECODABLE, members
+from detector.logs.limits import LIMITS
 from detector.logs.members import Decoded, Sliced, sliced
+from detector.logs.read import fallible
 from detector.logs.record import SETTINGS, WHOLE, shape
 from tests.real_logs import REAL_LOGS, needs_real_logs
 from tests.records import assumed_role, copy_object, file_of, iam_user, kms_decrypt, numbered, record, taken
@@ -82,8 +84,10 @@ def both(data, asked=WHOLE, form=kernel.FILE):
     assert isinstance(other, Decoded)
     assert answers(found, asked) == answers(other, asked)
     if "resources" in kernel.plan(asked.struct).types:
-        rest, expected = (one.rest("resources.0.ARN", prefixes(one)).texts() for one in (found, other))
+        column = found.rest("resources.0.ARN", prefixes(found))
+        rest, expected = column.texts(), other.rest("resources.0.ARN", prefixes(other)).texts()
         assert rest == expected or (b"\\" in data and all(a in {b, None} for a, b in zip(rest, expected, strict=True)))
+        assert column.hashes().tolist() == [0 if text is None else text_hash(text) for text in rest]
     return answers(found, asked)
 
 
@@ -348,6 +352,39 @@ def test_ten_thousand_different_texts_are_told_apart():
     assert by_kernel(file_of([record(eventName=name) for name in names])).column("eventName").texts() == names
 
 
+def gathered(documents, asked):
+    found = kernel.Found(kernel.plan(asked.struct), 200)
+    for data in documents:
+        assert found.add(data, kernel.FILE, DEEP, LONG) >= 0
+    return found
+
+
+@given(st.lists(st.lists(RECORD, max_size=4), min_size=2, max_size=5), SPACED, st.booleans(), st.data())
+def test_of_several_documents_it_says_what_of_one_with_all_records(files, separators, escaped, draw):
+    """Also of those rows that somebody takes, and after one that was odd or let go of."""
+
+    def written(records):
+        return json.dumps({"Records": records}, separators=separators, ensure_ascii=escaped).encode()
+
+    cut, whole = [*map(written, files)], decoded(written([one for file in files for one in file]))
+    found = gathered(cut[:-1], WHOLE)
+    assert found.add(cut[-1][:-1], kernel.FILE, DEEP, LONG) == kernel.ODD
+    if draw.draw(st.booleans()):
+        assert found.add(draw.draw(st.sampled_from(cut)), kernel.FILE, DEEP, LONG) >= 0
+        found.drop()
+    found.add(cut[-1], kernel.FILE, DEEP, LONG)
+    all_rows = Sliced(WHOLE, found)
+    assert answers(all_rows) == answers(whole)
+    rows = np.array(draw.draw(st.lists(st.sampled_from(range(len(whole))), max_size=6)) if len(whole) else [], np.intp)
+    some, expected = all_rows.take(rows), whole.take(rows)
+    assert {name: some.column(name).texts() for name in COLUMN} == {
+        name: expected.column(name).texts() for name in COLUMN
+    }
+    assert repr(some.numbers("bytesTransferredOut")) == repr(expected.numbers("bytesTransferredOut"))
+    rest, other = (one.rest("resources.0.ARN", prefixes(one)).texts() for one in (some, expected))
+    assert rest == other or (escaped and all(a in {b, None} for a, b in zip(rest, other, strict=True)))
+
+
 def test_buffers_that_do_not_fit_are_refused():
     from detector.logs import _members
 
@@ -359,10 +396,17 @@ def test_buffers_that_do_not_fit_are_refused():
     ]  # fmt: skip
     data = file_of([record()])
 
-    def read(members=how.members, asked=how.asked, room=4, buffers=fitting):
-        return _members.read(data, kernel.FILE, members, how.keys, asked, 64, LONG, 0, room, *buffers)
+    def read(members=how.members, asked=how.asked, room=4, buffers=fitting, base=0, row=0):
+        return _members.read(
+            data, kernel.FILE, members, how.keys, asked, 64, LONG, 0, base, row, room, *map(np.copy, buffers)
+        )
 
     assert read() == 1
+    for base, row in ((-1, 0), ((1 << 31) - 9, 0), (0, -1), (0, 5)):
+        with pytest.raises(ValueError, match="do not fit"):
+            read(base=base, row=row)
+    with pytest.raises(ValueError, match="do not fit"):
+        read(buffers=[*fitting[:3], np.full(columns, 2, np.int32), *fitting[4:]], row=1)
     for at in range(len(fitting)):
         short = [*fitting[:at], fitting[at].reshape(-1)[:-1].copy(), *fitting[at + 1 :]]
         with pytest.raises(ValueError, match="do not fit"):
@@ -380,8 +424,67 @@ def test_buffers_that_do_not_fit_are_refused():
     cycle[0, 4] = 0
     with pytest.raises(ValueError, match="do not fit"):
         read(members=cycle)
-    with pytest.raises(ValueError, match="behind the document"):
-        _members.texts(b"abc", np.array([[0, 4]], np.int32), False)
+
+
+def ints(*values):
+    return np.array(values, np.int32)
+
+
+@pytest.mark.parametrize("slices", [[[0, 4]], [[2, 4]], [[3, 7]], [[2, -4]], [[5, -2]], [[1, 0]]])
+def test_nothing_is_read_that_is_not_inside_of_one_document(slices):
+    from detector.logs import _members
+
+    given, at, codes = (b"abc", b"", b"def"), ints(*slices), ints(0)
+    calls = (
+        lambda: _members.texts(given, at, False),
+        lambda: _members.numbers(given, at, np.zeros(1)),
+        lambda: _members.hashes(given, at, bytes(16), np.zeros(1, np.uint64)),
+        lambda: _members.rest(given, at, codes, b"a", ints(1), ints([0, 0]), np.zeros(1, np.uint64)),
+        lambda: _members.join(given, at, 1, 1, 0, codes, ints(0), ints(1)),
+    )
+    for call in calls:
+        with pytest.raises(ValueError, match="ends behind its document"):
+            call()
+
+
+def test_what_is_asked_of_places_has_to_fit():
+    from detector.logs import _members
+
+    given, at, hashes = (b"abc", b"def"), ints([0, 3], [3, 6]), np.zeros(2, np.uint64)
+    calls = (
+        lambda: _members.numbers(given, at, np.zeros(1)),
+        lambda: _members.hashes(given, at, bytes(15), hashes),
+        lambda: _members.hashes(given, at, bytes(16), hashes[:1]),
+        lambda: _members.rest(given, at, ints(0), b"a", ints(1), at.copy(), hashes),
+        lambda: _members.rest(given, at, ints(0, 0), b"a", ints(1), at[:1].copy(), hashes),
+        lambda: _members.rest(given, at, ints(0, 0), b"a", ints(1), at.copy(), hashes[:1]),
+        lambda: _members.rest(given, at, ints(0, 0), b"a", ints(2), at.copy(), hashes),
+        lambda: _members.rest(given, at, ints(0, 1), b"a", ints(1, 0), at.copy(), hashes),
+        lambda: _members.rest(given, at, ints(0, 1), b"a", ints(1), at.copy(), hashes),
+        lambda: _members.join(given, at, 3, 2, 0, ints(0, 1), ints(0, 1), ints(2)),
+        lambda: _members.join(given, at, 2, 2, 0, ints(0, 1), ints(0, 1), ints(3)),
+        lambda: _members.join(given, at, 2, 2, 0, ints(0), ints(0, 1), ints(2)),
+        lambda: _members.join(given, at, 2, 2, 0, ints(0, 1), ints(0), ints(2)),
+        lambda: _members.join(given, at[:1], 2, 2, 0, ints(0, 1), ints(0, 1), ints(2)),
+        lambda: _members.join(given, at, 2, 2, 0, ints(0, 1), ints(0, 2), ints(2)),
+    )
+    for number, call in enumerate(calls):
+        with pytest.raises(ValueError, match=r"fit|behind"):
+            pytest.fail(f"call {number} was answered: {call()}")
+    with pytest.raises(TypeError):
+        _members.texts(("abc",), at, False)
+    with pytest.raises(TypeError):
+        _members.texts([b"abc"], at, False)
+
+
+@given(st.lists(st.one_of(st.none(), st.integers(0, 10**17).map(str), st.sampled_from(["-1", "1e3", "0.5"]))))
+def test_numbers_are_those_of_python(texts):
+    ends = np.cumsum([len(text or "") for text in texts])
+    slices = [(-1, -1) if text is None else (end - len(text), end) for text, end in zip(texts, ends, strict=True)]
+    found = kernel.Found(kernel.plan(NARROW.struct), 1)
+    found.documents = ("".join(text or "" for text in texts).encode(),)
+    numbers = found.numbers(np.array(slices, np.int32).reshape(-1, 2))
+    assert repr(numbers.tolist()) == repr([float(text or "nan") for text in texts])
 
 
 def parsed(data, columns=COLUMNS):
@@ -429,10 +532,65 @@ def test_hashes_of_identities_are_siphash():
         env={"PYTHONHASHSEED": "0"}, capture_output=True, text=True, check=True,
     )  # fmt: skip
     with patch.object(kernel, "_KEY", bytes(16)):
-        found = kernel.keyed_hashes(data, slices)
+        found = kernel.keyed_hashes((data,), slices)
     assert found.astype(np.int64).tolist() == list(map(int, told.stdout.split()))
 
 
 def test_hashes_stay_within_the_document():
-    with pytest.raises(ValueError, match="do not fit"):
-        kernel.keyed_hashes(b"0123456789", np.array([[0, 4], [8, 11]], np.int32))
+    with pytest.raises(ValueError, match="ends behind its document"):
+        kernel.keyed_hashes((b"0123456789",), np.array([[0, 4], [8, 11]], np.int32))
+
+
+IN_ORDER = [
+    file_of(numbered(3)),
+    file_of([record(eventID="other", requestParameters={"bucketName": "alias-s3alias", "key": "k"})]),
+    file_of([copy_object("ml-voice/a.wav", eventID="copy"), record(eventID="read", sourceIPAddress="AWS Internal")]),
+    file_of([record(eventName="ListBuckets", eventID="list", requestParameters=None, resources=None)]),
+    file_of([]),
+]
+ODD = [
+    file_of([record(eventID="no text", userAgent="cut")]).replace(b"cut", b"\xff"),
+    file_of([record(eventID="half", userAgent="cut")]).replace(b"cut", b"\\ud800"),
+    file_of([record(eventID="late", eventTime="2026-05-01T09:00:00+01:00")]),
+    file_of([record(eventID="timeless", eventTime="never"), record(eventID="timely")]),
+    file_of([record(eventID=None)]),
+    file_of([record(eventID="cut off"), record()])[:-9],
+]
+
+
+def read_all(files, columns, most, *, settle=()):
+    """What comes of files that are read into one batch; of each, whether it was whole, its first and last time."""
+    into, told = BatchBuilder(columns), []
+    with patch.object(cloudtrail, "GATHERED", most):
+        for number, data in enumerate(files):
+            into.begin()
+            whole = cloudtrail.parse(data, f"file {number}", into)
+            told.append((whole, into.first, into.last))
+            if number in settle:
+                into.settle()
+        count = into.rows
+        batch = into.build()
+    assert count == len(batch)
+    told.append(sorted(batch.rejects, key=lambda one: (one.file, one.position)))
+    who = [batch.principals[code] if code >= 0 else None for code in batch.who.tolist()]
+    arrays = {name: getattr(batch, name).tolist() for name in ARRAYS if name != "who"}
+    return told, who, arrays, batch.partition.texts(), {name: one.texts() for name, one in batch.text.items()}
+
+
+@given(st.data(), st.sampled_from([COLUMNS, frozenset(), frozenset({"bytes", "partition"})]), st.integers(0, 12_000))
+def test_files_whose_columns_are_made_together_are_read_as_one_by_one(draw, columns, most):
+    """In their order, whatever lies between them; and each is told of at once."""
+    files = draw.draw(st.lists(st.sampled_from(IN_ORDER + ODD), min_size=1, max_size=8))
+    settle = draw.draw(st.sets(st.integers(0, len(files) - 1), max_size=2))
+    with patch.object(kernel, "BUILT", new=False):
+        expected = read_all(files, columns, most)
+    assert read_all(files, columns, most, settle=settle) == expected
+
+
+def test_of_a_file_that_is_more_than_a_parser_can_bear_nothing_stays_and_others_are_whole():
+    into = BatchBuilder(COLUMNS)
+    assert not fallible(IN_ORDER[0], "before", into, LIMITS)
+    with patch.object(cloudtrail, "_columns", side_effect=MemoryError("too much")):
+        assert fallible(IN_ORDER[1], "bad", into, LIMITS) == {"quarantine": "MemoryError: too much"}
+    assert not fallible(IN_ORDER[2], "after", into, LIMITS)
+    assert into.rows == len(into.build()) == 5
