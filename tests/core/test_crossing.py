@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from datetime import date
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from detector.core.access import Log
 from detector.core.engine import Engine
-from detector.core.rule import Match
+from detector.core.rule import Match, Threshold
 from detector.core.watermark import Watermark
 from detector.watches import watches
+from tests.kinds import KIND, replayed, shown
+from tests.kinds import batch as facts_of
 from tests.streams import NOW, Event, batch, rule
 
 T0 = 1_777_626_000
@@ -41,6 +44,9 @@ events_ = st.lists(
 )
 
 
+@example([Event(T0 + 1), Event(T0 + 10)], "requests")
+@example([Event(T0), Event(T0 + 10)], "requests")
+@example([Event(T0 + 10, address=one) for one in (None, "11.0.0.1", "11.0.0.2")], "source_ips")
 @given(events=events_, measure=st.sampled_from(["requests", "bytes", "source_ips"]))
 def test_crossings_of_a_bucket_are_those_counted_by_hand(events, measure):
     """Second by second: every record in (t - window, t], each member once, no address being no member."""
@@ -81,8 +87,8 @@ def test_what_is_looked_at_again_are_the_buckets_counted_in(events, span, one):
 
 def test_a_group_is_warm_where_a_quarter_of_the_threshold_may_be_in_a_window():
     """From a second on: in its bucket or in the next, each with the one before it."""
-    for many, warm in ((1, []), (2, [4, 5, 6])):
-        watch = counting(rule("requests", 60, 8), [Event(T0 + 300, id=f"{n}") for n in range(many)])
+    for many, threshold, warm in ((1, 8, []), (2, 8, [4, 5, 6]), (2, 9, [])):
+        watch = counting(rule("requests", 60, threshold), [Event(T0 + 300, id=f"{n}") for n in range(many)])
         (group,) = watch._counted.tallies.groups()
         assert [n for n in range(9) if watch.is_warm(group, T0 + 60 * n)] == warm
         assert watch.is_named(group) == bool(warm)
@@ -199,3 +205,25 @@ def test_evidence_of_a_daemon_is_exact_to_a_tenth_of_the_window(window, width):
     watch = counting(rule("requests", window, 2), [Event(T0), Event(T0 + width - 1), Event(T0 + width)], gather=True)
     ((_, slices),) = watch.state()["evidence"]
     assert [number for number, _ in slices] == [T0 // width, T0 // width + 1]
+
+
+def test_only_members_have_a_cap():
+    """They are hashes, of which a window holds each; amounts are added up."""
+    caps = [counting(rule(measure), [Event(T0)]).cap for measure in ("objects", "source_ips", "bytes", "requests")]
+    assert caps == [100_000, 100_000, math.inf, math.inf]
+
+
+@pytest.mark.parametrize("kind", ["scope", "decoy", "unaudited", "received"])
+def test_who_counts_only_some_of_what_his_where_says_shares_with_nobody(kind):
+    """In replay, beside a rule that counts all of it by the same groups."""
+    example = KIND[kind]
+    some = example.rule(kind)
+    fields = {"id": "all", "title": "t", "severity": "low", "kind": "threshold", "threshold": 1, "window": "60s"}
+    everything = Threshold.model_validate(
+        fields | {"where": some.where, "measure": some.measure, "group_by": some.group_by}
+    )
+    _, alone = replayed(some, [example.facts])
+    engine = Engine([everything, some], watches(once=True), best_copies=True)
+    engine.process(facts_of(example.facts), NOW)
+    together = [one for one in engine.finish() if one.rule_id == some.id and one.state == "closed"]
+    assert sorted(map(repr, shown(together))) == sorted(map(repr, shown(alone)))
