@@ -100,7 +100,9 @@ HEART = {
         *_of_kinds("first_seen", "first_seen", "a_late_record_takes_back_what_was_closed"),
         *_of_kinds("sequence", "sequence", "evidence_is_of_all_steps_though_they_came_poll_by_poll"), *WINDOWS,
     ),
-    "threshold": ("tests/core/test_crossing.py", *IN_TIME, *_of_kinds("threshold"), *_of_kinds("received"), *WINDOWS),
+    "threshold": (
+        "tests/core/test_crossing.py", *SHARED[:1], *IN_TIME, *_of_kinds("threshold"), *_of_kinds("received"), *WINDOWS,
+    ),
     "counts": ("tests/core/test_counts.py", *SHARED),
     "counted": ("tests/core/test_counted.py", *SHARED, *WINDOWS, *IN_TIME, *_of_kinds("sequence", "sequence")),
     "met": ("tests/core/test_met.py", "tests/core/test_principals.py"),

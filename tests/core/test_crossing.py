@@ -69,6 +69,7 @@ def test_crossings_of_a_bucket_are_those_counted_by_hand(events, measure):
             assert dict(zip(at.tolist(), found.tolist(), strict=True)) == {t: v for t, v in values.items() if v >= MANY}
 
 
+@example([Event(T0, "a"), Event(T0, "b")], (T0, T0), one=True)
 @given(events=events_, span=st.tuples(st.integers(T0 - 1, T0 + 26), st.integers(T0 - 1, T0 + 26)), one=st.booleans())
 def test_what_is_looked_at_again_are_the_buckets_counted_in(events, span, one):
     """From the first second to the last, of all groups or of some; and those after them, whose values they are in."""
@@ -159,10 +160,10 @@ def test_a_match_says_how_often_and_when():
     chosen = Match.model_validate(fields | {"window": "60s"})
     once, more = (Engine([chosen], watches()) for _ in range(2))
     once.process(batch([Event(T0)]), NOW)
-    more.process(batch([Event(T0), Event(T0 + 60)]), NOW)
+    more.process(batch([Event(T0), Event(T0 + 60, id="1"), Event(T0 + 60, id="2")]), NOW)
     said = [engine.finish()[-1].explanation for engine in (once, more)]
     assert said[0].endswith(": 1 such record at 2026-05-01T09:00:00Z.")
-    assert said[1].endswith(": 1 such record from 2026-05-01T09:00:00Z to 2026-05-01T09:01:00Z, at most 1m apart.")
+    assert said[1].endswith(": 2 such records from 2026-05-01T09:00:00Z to 2026-05-01T09:01:00Z, at most 1m apart.")
 
 
 def test_what_was_late_says_so_and_nothing_after_it():
