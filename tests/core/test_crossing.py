@@ -44,7 +44,7 @@ events_ = st.lists(
 )
 
 
-@example([Event(T0 + 1), Event(T0 + 10)], "requests")
+@example(events=[Event(T0 + 1), Event(T0 + 10)], measure="requests")
 @example([Event(T0), Event(T0 + 10)], "requests")
 @example([Event(T0 + 10, address=one) for one in (None, "11.0.0.1", "11.0.0.2")], "source_ips")
 @given(events=events_, measure=st.sampled_from(["requests", "bytes", "source_ips"]))
@@ -69,7 +69,7 @@ def test_crossings_of_a_bucket_are_those_counted_by_hand(events, measure):
             assert dict(zip(at.tolist(), found.tolist(), strict=True)) == {t: v for t, v in values.items() if v >= MANY}
 
 
-@example([Event(T0, "a"), Event(T0, "b")], (T0, T0), one=True)
+@example(events=[Event(T0, "a"), Event(T0, "b")], span=(T0, T0), one=True)
 @given(events=events_, span=st.tuples(st.integers(T0 - 1, T0 + 26), st.integers(T0 - 1, T0 + 26)), one=st.booleans())
 def test_what_is_looked_at_again_are_the_buckets_counted_in(events, span, one):
     """From the first second to the last, of all groups or of some; and those after them, whose values they are in."""
