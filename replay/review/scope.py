@@ -89,7 +89,7 @@ class Scopes:
 def _by_folder(rule: Scope) -> bool:
     from detector.core.entitled import Entitlements
 
-    return Entitlements(rule).by_folder
+    return Entitlements(rule).by_folder and "key" not in _asked(rule)
 
 
 def coded(column: Column, kind: type[Operation | Outcome | Log]) -> I8:

@@ -163,3 +163,15 @@ def test_who_leaves_his_scope_is_as_sql_says(tmp_path, pieces, whole_keys):
     for depth, kept in ((1, "parts"), (2, "whole")):
         by_sums = usage(pieces, tmp_path, depth, Scopes(owners=scopes.owners), kept=kept)
         assert sql(query, every) == [(len(several_owners(got)),)] == [(len(several_owners(by_sums)),)]
+
+
+@pytest.mark.parametrize("kept", ["records", "whole"])
+def test_a_scope_about_some_keys_looks_at_whole_keys(tmp_path, kept):
+    """`where` may ask for what no folder tells: how a key ends."""
+    where = {"session_name": ("contractor-*",), "key": ("**.wav",), "outcome": ("any",)}
+    option = scope_of("session_name=contractor-{id} key={id}/**")
+    rule = option.model_validate(option.model_dump(exclude_unset=True) | {"where": where})
+    keys = ["42/a.wav", "43/a.wav", "43/a.txt"]
+    piece = [Fact(**(PEOPLE[0] | {"id": f"i{at}", "key": key, "time": 1_777_636_800})) for at, key in enumerate(keys)]
+    rows = access(usage([piece], tmp_path, 1, Scopes((rule,)), kept=kept)).to_pylist()
+    assert [(row["prefix"], row["requests"]) for row in rows if row["out_of_scope"]] == [("43/", 1)]
