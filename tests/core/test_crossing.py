@@ -46,7 +46,7 @@ events_ = st.lists(
 
 @example(events=[Event(T0 + 1), Event(T0 + 10)], measure="requests")
 @example([Event(T0), Event(T0 + 10)], "requests")
-@example([Event(T0 + 10, address=one) for one in (None, "11.0.0.1", "11.0.0.2")], "source_ips")
+@example([Event(T0 + 10, id=f"{one}", address=one) for one in (None, "11.0.0.1", "11.0.0.2")], "source_ips")
 @given(events=events_, measure=st.sampled_from(["requests", "bytes", "source_ips"]))
 def test_crossings_of_a_bucket_are_those_counted_by_hand(events, measure):
     """Second by second: every record in (t - window, t], each member once, no address being no member."""
