@@ -23,7 +23,7 @@ from detector.core.access import COLUMNS, I32, I64, U64, AccessBatch, Column, Lo
 from detector.core.operation import classify
 from detector.core.principal import Principal, print_of
 from detector.core.principals import Principals
-from detector.logs.cloudtrail import outcome
+from detector.logs.event_columns import outcome
 from detector.logs.identity import named
 from replay.drill.calls import (
     APIS,

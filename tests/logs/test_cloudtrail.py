@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from detector.core.access import Log, Operation, Outcome, Skip, text_hash
 from detector.core.builder import BatchBuilder
 from detector.core.times import epoch
-from detector.logs.cloudtrail import outcome, parse
+from detector.logs.cloudtrail import parse
+from detector.logs.event_columns import outcome
 from detector.logs.limits import Limits
 from detector.logs.place import copy_source, split_arn
 from detector.logs.read import read as read_file

@@ -590,7 +590,7 @@ def test_files_whose_columns_are_made_together_are_read_as_one_by_one(draw, colu
 def test_of_a_file_that_is_more_than_a_parser_can_bear_nothing_stays_and_others_are_whole():
     into = BatchBuilder(COLUMNS)
     assert not fallible(IN_ORDER[0], "before", into, LIMITS)
-    with patch.object(cloudtrail, "_columns", side_effect=MemoryError("too much")):
+    with patch.object(cloudtrail, "columns", side_effect=MemoryError("too much")):
         assert fallible(IN_ORDER[1], "bad", into, LIMITS) == {"quarantine": "MemoryError: too much"}
     assert not fallible(IN_ORDER[2], "after", into, LIMITS)
     assert into.rows == len(into.build()) == 5

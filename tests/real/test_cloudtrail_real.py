@@ -11,8 +11,8 @@ from msgspec import convert
 from detector.core.access import Outcome, Skip
 from detector.core.builder import BatchBuilder
 from detector.core.times import epoch
-from detector.logs.cloudtrail import outcome
 from detector.logs.documents import Trouble, records
+from detector.logs.event_columns import outcome
 from detector.logs.inflate import inflate
 from detector.logs.read import CLOUDTRAIL, read
 from detector.logs.record import WHOLE, Identity
