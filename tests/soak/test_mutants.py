@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import pytest
 
@@ -62,8 +64,15 @@ def test_each_mutant_is_another_module_that_can_be_compiled():
     assert all("values: list[int], seen: set[int]" in one.source for one in found)
 
 
-def test_the_fate_of_a_mutant_is_its_tests_verdict(tmp_path, monkeypatch):
-    """A fault that tests notice is killed, one that they do not is named; explained, it is not; and fates are kept."""
+def apart(function, *arguments):
+    """Its result in a fresh process, as `make soak` has one: mutants are tried in forks of it."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as process:
+        return process.submit(function, *arguments).result()
+
+
+def fates_are_verdicts(tmp_path):
+    """See the test below."""
+    monkeypatch = pytest.MonkeyPatch()
     killed, survivor = (
         next(one for one in mutants(survivors._path("window").read_text()) if one.now == now)
         for now in ("DAY = 86401", "return np.ones(0, np.intp)")
@@ -80,10 +89,15 @@ def test_the_fate_of_a_mutant_is_its_tests_verdict(tmp_path, monkeypatch):
     assert soak.main(["--only", "mutants", "--cache", str(tmp_path), "--minutes", "0"]) == 0
 
 
+def test_the_fate_of_a_mutant_is_its_tests_verdict(tmp_path):
+    """A fault that tests notice is killed, one that they do not is named; explained, it is not; and fates are kept."""
+    apart(fates_are_verdicts, tmp_path)
+
+
 def test_a_mutant_that_never_ends_is_killed():
     """By its CPU time, whatever else the machine does."""
     source = survivors._path("window").read_text().replace("        start = end\n", "        pass\n")
-    status, used = survivors._forked("window", source, 3, 8)
+    status, used = apart(survivors._forked, "window", source, 3, 8)
     assert status < 0 or status == 1
     assert used < 10
 
