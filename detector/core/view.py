@@ -372,19 +372,20 @@ def key_at(level: str, peers: Peers = ()) -> Callable[[Principal], str]:
 
 
 def folders_of(batch: AccessBatch, rows: Index) -> Column:
-    """Bucket and prefix of these rows' keys, as one text; null where there is no key. A text may be there twice."""
+    """Bucket and prefix of these rows' keys, as one text; null where there is no key."""
     bucket, key = batch.text["bucket"].take(rows), batch.text["key"].take(rows)
     heads = [*(f"{name}/" for name in bucket.values), "/"]  # the last is of rows without a bucket, whose code is -1
     keyed = np.flatnonzero(key.codes >= 0)
-    first, number = np.arange(len(keyed)), np.arange(len(keyed))
-    if len(key.values) * len(heads) < len(keyed):
-        each = key.codes[keyed].astype(np.int64) * len(heads) + bucket.codes[keyed] + 1
-        first, number = distinct(each, len(key.values) * len(heads))
-    own = map(heads.__getitem__, bucket.codes[keyed[first]].tolist())
-    keys = map(key.values.__getitem__, key.codes[keyed[first]].tolist())
+    keys, at = key.values, key.codes[keyed]
+    if len(keys) > len(keyed):
+        keys, at = [keys[code] for code in at.tolist()], np.arange(len(keyed), dtype=np.int32)
+    folder, folders = intern([text[: text.rfind("/") + 1] for text in keys])
+    pairs = folder[at].astype(np.int64) * len(heads) + bucket.codes[keyed] + 1
+    first, number = distinct(pairs, len(folders) * len(heads))
     codes = np.full(len(rows), -1, np.int32)
     codes[keyed] = number
-    return Column(codes, [head + text[: text.rfind("/") + 1] for head, text in zip(own, keys, strict=True)])
+    each = zip(*(one.tolist() for one in np.divmod(pairs[first], len(heads))), strict=True)
+    return Column(codes, [heads[bucket - 1] + folders[folder] for folder, bucket in each])
 
 
 def one_identity(levels: Sequence[str]) -> bool:
