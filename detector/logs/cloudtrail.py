@@ -123,7 +123,7 @@ def _add(members: Members | None, asked: Shape, again: Callable[[Shape], Members
     """
     try:
         if members is not None and (more := _missing(members, asked)):
-            asked = shape(into.columns | more)
+            asked = shape(asked.columns | more)
             members = again(asked)
         if members is None or not members.identified():
             return False
