@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, TypeVar, get_args, get_origin
 
 import msgspec
 
-from detector.logs.kernel import ARRAY, DEEPEST, FILE, LINES, Found
+from detector.logs.kernel import ARRAY, DEEPEST, FILE, HASHED, LINES, Found
 from detector.logs.limits import LIMITS, Limits
 from detector.logs.members import Decoded, Members, sliced
 from detector.logs.nesting import READ, levels, openings, shallow
@@ -82,8 +82,8 @@ def add(data: bytes, to: Found, limits: Limits = LIMITS) -> bool:
     first = to.rows
     if to.add(data, _form(data), min(limits.nesting, DEEPEST), limits.record) < 0:
         return False
-    timed = to.times[first : to.rows].min(initial=0) >= 0
-    if timed and to.told("eventName", first) and to.told("eventID", first):
+    rows = slice(first, to.rows)
+    if to.times[rows].min(initial=0) >= 0 and to.told("eventName", rows) and to.told(HASHED, rows):
         return True
     to.drop()
     return False

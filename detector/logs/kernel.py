@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from detector.core.access import I32, U64
+from detector.core.access import I32, U64, Index
 
 try:
     from detector.logs import _lines, _members
@@ -182,9 +182,9 @@ class Found:
         self.size -= len(self.documents[-1])
         self.documents = self.documents[:-1]
 
-    def told(self, member: str, first: int) -> bool:
-        """Whether every record from this row on has a text here that is not empty."""
-        starts, stops = self.slices[self._how.columns[member], first : self.rows].T
+    def told(self, member: str, rows: Index | slice) -> bool:
+        """Whether each of these records has a text here that is not empty."""
+        starts, stops = self.slices[self._how.columns[member], rows].T
         return bool(((starts >= 0) & (starts != stops)).all())
 
     @cached_property

@@ -216,8 +216,7 @@ class Sliced:
 
     def identified(self) -> bool:
         """Whether every record has an id."""
-        slices = self._slices(HASHED)
-        return bool(((slices[:, 0] >= 0) & (slices[:, 0] != slices[:, 1])).all())
+        return self._found.told(HASHED, self._rows)
 
     def hashes(self) -> U64:
         """xxh64 of every record's id."""
