@@ -23,10 +23,11 @@ from detector.core.access import I64, U64, AccessBatch, Skip
 from detector.core.engine import Engine
 from detector.core.episode import CLOSED
 from detector.core.fields import Levels
+from detector.core.groupings import NO_GROUP
 from detector.core.kinds.baseline import BaselineRule
 from detector.core.parcel import pack, unpack
 from detector.core.people import People
-from detector.core.view import NO_GROUP, BatchView
+from detector.core.view import BatchView
 from detector.core.watermark import FOREVER
 from detector.core.window import by_value
 from detector.model.shards import Meet, ShardError, through

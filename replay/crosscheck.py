@@ -16,11 +16,11 @@ import numpy as np
 from detector.core.access import U64
 from detector.core.engine import MakeWatch, Watch
 from detector.core.finding import LIST_LIMIT, Finding
+from detector.core.groupings import GroupKey
 from detector.core.peers import ACTING
 from detector.core.people import People
 from detector.core.rule import BaselineRule, Rule
 from detector.core.times import iso
-from detector.core.view import GroupKey
 from detector.core.window import F64
 
 DAY = 86_400

@@ -19,13 +19,14 @@ from detector.core.dedup import Seen
 from detector.core.engine import Engine
 from detector.core.evidence import Evidence
 from detector.core.finding import Finding
+from detector.core.groupings import Groupings
 from detector.core.owner import Owners
 from detector.core.projection import OF_EVIDENCE
 from detector.core.redaction import Redaction, leaving_finding
 from detector.core.rule import BaselineRule, FirstSeen, Received, Rule, Unaudited
 from detector.core.sought import Asked, Sought
 from detector.core.unaudited import LOG_GROUP, read_hashes
-from detector.core.view import BatchView, Groupings
+from detector.core.view import BatchView
 from detector.logs.limits import LIMITS, Limits
 from detector.model.channels import PANE
 from replay.files import Files, LogPath

@@ -14,11 +14,12 @@ from functools import partial
 import numpy as np
 
 from detector.core.access import I64, U64
+from detector.core.groupings import IDENTITY, SHOWN
 from detector.core.peers import peer_group
 from detector.core.principal import Principal
 from detector.core.rule import Where
 from detector.core.select import Selector
-from detector.core.view import IDENTITY, SHOWN, BatchView
+from detector.core.view import BatchView
 from replay.files import find
 from replay.reader import Progress, batches, followed, records
 

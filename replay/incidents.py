@@ -16,11 +16,11 @@ import numpy as np
 from detector.core.access import AccessBatch, text_hash
 from detector.core.admit import Admission
 from detector.core.finding import Finding
+from detector.core.groupings import Groupings
 from detector.core.incident import Incident, Loss, incident, worst_first
 from detector.core.links import Answers, Link, Question, Trace, joined, questions, trace
 from detector.core.redaction import Redaction, leaving_owner
 from detector.core.sought import Asked, Sought
-from detector.core.view import Groupings
 from detector.core.ways import Chains, networks, sessions
 from detector.logs.limits import Limits
 from detector.response.incident import one_plan

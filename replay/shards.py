@@ -29,12 +29,13 @@ from detector.core.curve import Curve
 from detector.core.dedup import Seen
 from detector.core.engine import Engine
 from detector.core.finding import Finding
+from detector.core.groupings import NO_GROUP, GroupKey
 from detector.core.ids import Ids
 from detector.core.parcel import pack, unpack
 from detector.core.people import NAMED
 from detector.core.rule import BaselineRule, Rule
 from detector.core.select import selectors_of
-from detector.core.view import NO_GROUP, BatchView, GroupKey
+from detector.core.view import BatchView
 from detector.core.watermark import FOREVER
 from detector.core.window import by_value
 from detector.watches import watches

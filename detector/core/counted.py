@@ -13,12 +13,13 @@ from functools import partial
 import numpy as np
 
 from detector.core.access import I64, U64, Index
+from detector.core.groupings import GroupKey, one_identity
 from detector.core.part import Run, Spilling
 from detector.core.people import People
 from detector.core.runs import concat
 from detector.core.screen import Screen, Touched
 from detector.core.tally import SEGMENT, Pool, Tallies
-from detector.core.view import BatchView, GroupKey, one_identity
+from detector.core.view import BatchView
 
 Rows = tuple[I64, U64, U64]
 """Seconds, credentials and items, by second."""

@@ -19,12 +19,13 @@ from detector.core.chosen import Chosen, meant
 from detector.core.episode import Tracked
 from detector.core.evidence import Slices
 from detector.core.finding import Finding
+from detector.core.groupings import GroupKey
 from detector.core.part import Spilling
 from detector.core.people import People
 from detector.core.principal import Principal
 from detector.core.rule import WindowedRule
 from detector.core.sighting import Sightings, Texts
-from detector.core.view import BatchView, GroupKey
+from detector.core.view import BatchView
 from detector.core.watch import EpisodeWatch, Stored, decoded, encoded
 from detector.core.watermark import NEVER
 from detector.core.window import F64, episodes, longest_episode, starts_of_runs

@@ -24,6 +24,7 @@ from detector.core.books import Books
 from detector.core.curve import Curve
 from detector.core.dedup import Seen, ranks
 from detector.core.finding import Finding
+from detector.core.groupings import Groupings
 from detector.core.ids import Ids
 from detector.core.kinds.sequence import MOST_STEPS
 from detector.core.part import MEMORY, Shelf, Spilling
@@ -31,7 +32,7 @@ from detector.core.people import People
 from detector.core.rule import BaselineRule, Rule
 from detector.core.tally import Pool
 from detector.core.verdict import Verdict
-from detector.core.view import BatchView, Groupings
+from detector.core.view import BatchView
 from detector.core.watermark import FOREVER, FUTURE_SLACK, NEVER, Watermark
 from detector.errors import StateError
 

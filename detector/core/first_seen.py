@@ -15,6 +15,7 @@ from detector.core.access import I64, U64, Index, Mask
 from detector.core.episode import Tracked
 from detector.core.evidence import listed
 from detector.core.firsts import DAY, Firsts
+from detector.core.groupings import GroupKey
 from detector.core.part import Run, Spilling
 from detector.core.people import People
 from detector.core.principal import fingerprint
@@ -24,7 +25,7 @@ from detector.core.sighting import Texts
 from detector.core.tally import SEGMENT
 from detector.core.threshold import CountingWatch, who
 from detector.core.times import duration, iso
-from detector.core.view import BatchView, GroupKey
+from detector.core.view import BatchView
 from detector.core.window import starts_of_runs
 
 HOUR = 3600

@@ -13,10 +13,11 @@ import numpy as np
 
 from detector.core.access import I64, U64, text_hash, text_hashes
 from detector.core.finding import shown
+from detector.core.groupings import IDENTITY, SHOWN, group_print
 from detector.core.part import Spilling
 from detector.core.principal import Principal
 from detector.core.sighting import Sightings, Texts
-from detector.core.view import IDENTITY, SHOWN, BatchView, group_print
+from detector.core.view import BatchView
 from detector.core.window import by_value
 
 HOUR = 3600
@@ -106,8 +107,10 @@ class People:
 
     def names(self, level: str) -> dict[str, str]:
         """`name` of every key at a level; empty where keys are shown as they are."""
+        if level not in NAMED:
+            return {}
         names: dict[str, list[str]] = {}
-        rows, prints = self._of_level(level) if level in NAMED else (Sightings(""), 0)
+        rows, prints = self._of_level(level)
         for run in rows.merged():
             for who in self.of(np.unique(run[prints]).tolist()):
                 names.setdefault(IDENTITY[level](who), []).append(SHOWN[level](who))

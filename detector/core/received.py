@@ -16,6 +16,7 @@ from detector.core.access import I64, U64, Index, Log, Mask, text_hash
 from detector.core.conditions import matching
 from detector.core.episode import Tracked
 from detector.core.globs import glob
+from detector.core.groupings import GroupKey
 from detector.core.kinds.received import MINUTE, Received
 from detector.core.part import Run, Spilling
 from detector.core.people import People
@@ -25,7 +26,7 @@ from detector.core.sighting import Sightings
 from detector.core.tally import SEGMENT
 from detector.core.threshold import CountingWatch
 from detector.core.times import iso
-from detector.core.view import BatchView, GroupKey
+from detector.core.view import BatchView
 from detector.core.watermark import FOREVER, NEVER
 from detector.core.window import starts_of_runs
 

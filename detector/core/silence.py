@@ -15,6 +15,7 @@ import numpy as np
 from detector.core.access import Log, Mask
 from detector.core.episode import Tracked
 from detector.core.finding import Finding
+from detector.core.groupings import NO_GROUP, GroupKey
 from detector.core.part import Run, Spilling
 from detector.core.people import People
 from detector.core.principal import Principal, fingerprint
@@ -23,7 +24,7 @@ from detector.core.sighting import Texts
 from detector.core.spans import NOBODY, Spans, following
 from detector.core.threshold import who
 from detector.core.times import duration, iso
-from detector.core.view import NO_GROUP, BatchView, GroupKey
+from detector.core.view import BatchView
 from detector.core.watch import EpisodeWatch, decoded, encoded
 from detector.core.watermark import FOREVER, NEVER
 from detector.core.window import Episode, starts_of_runs

@@ -11,8 +11,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from detector.core.access import I32, I64, U64, Mask
+from detector.core.groupings import Groupings, one_identity
 from detector.core.principal import Principal
-from detector.core.view import Groupings, one_identity
 from detector.core.window import grouped
 
 

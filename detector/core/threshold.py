@@ -18,13 +18,14 @@ from detector.core.crossing import Crossing, CrossingWatch
 from detector.core.curve import Curve, around, curve
 from detector.core.episode import Tracked
 from detector.core.finding import Finding
+from detector.core.groupings import GroupKey
 from detector.core.part import Spilling
 from detector.core.people import People
 from detector.core.rule import DISTINCT_CAP, DecoyRule, FirstSeen, Match, Received, Scope, Threshold, Unaudited
 from detector.core.screen import Screen, Touched
 from detector.core.tally import SEGMENT, Pool, Tallies
 from detector.core.times import duration, iso
-from detector.core.view import BatchView, GroupKey
+from detector.core.view import BatchView
 from detector.core.watch import Stored
 from detector.core.watermark import FOREVER, NEVER
 from detector.core.window import F64, distinct_at, starts_of_runs, sums_at, unique_sorted

@@ -17,6 +17,7 @@ from detector.core.audited import Audited
 from detector.core.episode import Tracked
 from detector.core.evidence import listed
 from detector.core.finding import Finding
+from detector.core.groupings import GroupKey
 from detector.core.part import Run, Spilling
 from detector.core.people import People
 from detector.core.principal import fingerprint
@@ -25,7 +26,7 @@ from detector.core.runs import concat
 from detector.core.table import SPREAD
 from detector.core.threshold import CountingWatch, counted, who
 from detector.core.times import duration, iso
-from detector.core.view import BatchView, GroupKey
+from detector.core.view import BatchView
 from detector.core.watermark import FOREVER, NEVER
 
 THE_LOG: GroupKey = ("access_audit",)

@@ -17,6 +17,7 @@ from detector.core.chosen import Chosen
 from detector.core.curve import Curve
 from detector.core.episode import CLOSED, Ledger, Tracked
 from detector.core.finding import Finding, finding_id, group_key, principal_json
+from detector.core.groupings import GroupKey
 from detector.core.part import Spilling
 from detector.core.people import People
 from detector.core.principal import Principal
@@ -24,7 +25,7 @@ from detector.core.rule import Rule
 from detector.core.sighting import Texts
 from detector.core.tally import Pool
 from detector.core.verdict import Verdict
-from detector.core.view import BatchView, GroupKey
+from detector.core.view import BatchView
 from detector.core.watermark import FOREVER
 
 R = TypeVar("R", bound=Rule)

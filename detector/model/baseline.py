@@ -19,8 +19,9 @@ import msgspec
 import numpy as np
 
 from detector.core.access import I64, U64, Index, text_hashes
+from detector.core.groupings import GroupKey, group_print
 from detector.core.part import Spilling
-from detector.core.view import GroupKey, distinct, group_print
+from detector.core.view import distinct
 from detector.core.window import F64
 from detector.model.channels import COUNTERS, DAY, PANE, SLID, SUB_PANES, WINDOWS, Counter
 from detector.model.codec import opened, seal

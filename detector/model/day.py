@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from detector.core.access import I64, U64
-from detector.core.view import GroupKey
+from detector.core.groupings import GroupKey
 from detector.core.window import F64
 from detector.model.score import WIDTH
 

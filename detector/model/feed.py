@@ -11,6 +11,7 @@ import numpy as np
 
 from detector.core.access import I64, U64, Column, Index, Operation, Outcome
 from detector.core.evidence import TEXT_LIMIT
+from detector.core.groupings import group_print
 from detector.core.part import Run
 from detector.core.peers import acting, peer_group
 from detector.core.principal import Principal, is_identity_center_role
@@ -18,7 +19,7 @@ from detector.core.rule import Peers
 from detector.core.runs import Segments, concat
 from detector.core.sighting import Texts
 from detector.core.table import Table
-from detector.core.view import BatchView, folders_of, group_print
+from detector.core.view import BatchView, folders_of
 from detector.core.window import by_value, grouped, hash_order, steady_order
 from detector.model.channels import HOUR, PANE
 from detector.model.keys import Keys

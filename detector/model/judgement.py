@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from detector.core.finding import LIST_LIMIT
-from detector.core.view import GroupKey
+from detector.core.groupings import GroupKey
 from detector.model.channels import CHANNELS, FAMILIES, H1, H24, H72, M5
 
 PLACES = ("new_in", "from")

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from detector.core.view import GroupKey
+from detector.core.groupings import GroupKey
 from detector.core.window import longest_episode
 from detector.model.codec import seal, unseal, unusable
 from detector.model.pieces import Round

@@ -17,6 +17,7 @@ import numpy as np
 from detector.core.access import Mask
 from detector.core.episode import Tracked
 from detector.core.finding import Finding, finding_id, group_key
+from detector.core.groupings import GroupKey
 from detector.core.part import Spilling
 from detector.core.peers import ACTING
 from detector.core.people import People
@@ -25,7 +26,7 @@ from detector.core.rule import BaselineRule
 from detector.core.threshold import who
 from detector.core.times import duration, iso
 from detector.core.verdict import Verdict
-from detector.core.view import BatchView, GroupKey
+from detector.core.view import BatchView
 from detector.core.watch import EpisodeWatch
 from detector.core.watermark import FOREVER
 from detector.core.window import episodes, longest_episode

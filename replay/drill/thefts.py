@@ -19,8 +19,8 @@ import numpy as np
 
 from detector.core.access import I64
 from detector.core.finding import Finding
+from detector.core.groupings import IDENTITY, SHOWN
 from detector.core.net import net_of_ip
-from detector.core.view import IDENTITY, SHOWN
 from detector.errors import InputError
 from detector.logs.identity import named
 from replay.drill.calls import Actor, Identity, Record, Role

@@ -26,8 +26,9 @@ from detector.core.access import AccessBatch, Index, Skip
 from detector.core.admit import Admission
 from detector.core.builder import BatchBuilder
 from detector.core.engine import Engine
+from detector.core.groupings import GroupKey
 from detector.core.parcel import pack, together, unpack
-from detector.core.view import BatchView, GroupKey
+from detector.core.view import BatchView
 from detector.errors import EdgeError
 from detector.local.directory import DirectorySource
 from detector.logs.limits import Limits

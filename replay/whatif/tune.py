@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from detector.core.access import I64, Index, Mask
+from detector.core.groupings import IDENTITY
 from detector.core.peers import peer_group
 from detector.core.rule import DISTINCT_CAP, DISTINCT_MEASURES, Threshold
-from detector.core.view import IDENTITY
 from detector.core.window import F64, starts_of_runs
 from detector.storm import STORM
 from replay.whatif.labels import Catch, Label, Trace

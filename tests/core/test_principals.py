@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from detector.core import made, met
 from detector.core.builder import BatchBuilder
+from detector.core.groupings import NO_GROUP, Groupings
 from detector.core.principal import Principal, fingerprint, fingerprints, print_of
 from detector.core.principals import Principals, Unread
-from detector.core.view import NO_GROUP, BatchView, Groupings
+from detector.core.view import BatchView
 from detector.logs import identity
 from detector.logs.read import read
 from tests.records import ROLE_ID, SESSION_ARN, assumed_role, file_of, iam_user, record

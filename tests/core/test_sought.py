@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from detector.core.access import Skip
 from detector.core.builder import BatchBuilder
+from detector.core.groupings import IDENTITY, Groupings, group_print
 from detector.core.sought import Asked, Sought
-from detector.core.view import IDENTITY, Groupings, group_print
 from detector.logs import kernel
 from detector.logs.read import read
 from tests.records import (
